@@ -1,0 +1,82 @@
+"""The four protocols of adaptation, and the two additions a part may offer.
+
+A class that has these methods is a part: nothing has to be inherited or registered.
+`pladapt.testing` has the tests that every part must pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from pladapt.types import Array, Evaluation, Prediction, PseudoLabelled, Samples, Selection
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """**Protocol:** a trained segmenter."""
+
+    def predict(self, images: Array, /) -> Array:
+        """Map images ``(B, C, *S)`` to probabilities ``(B, K, *S)`` in [0, 1].
+
+        One channel is the foreground's; two or more are a softmax with channel 0 the background.
+        A predictor that averages several predictions may have `predict_members` beside this.
+        """
+
+
+@runtime_checkable
+class MemberPredictor(Predictor, Protocol):
+    """**Protocol:** a predictor that averages several predictions and can show each."""
+
+    def predict_members(self, images: Array, /) -> Array:
+        """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """**Protocol:** scores predictions, chooses samples, and makes their pseudo-labels."""
+
+    def score(self, prediction: Prediction, /) -> Mapping[str, Array]:
+        """Return columns of length ``B``, among them ``score``, where higher is surer.
+
+        A sample's columns must not depend on the other samples of its batch. A score that cannot
+        be computed is NaN.
+        """
+
+    def select(self, scores: pa.Table, /) -> Selection:
+        """Choose from the scores of all samples: ``id``, ``group`` and what `score` returned."""
+
+    def label(self, prediction: Prediction, /) -> Array:
+        """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored."""
+
+
+@runtime_checkable
+class Retrainer(Protocol):
+    """**Protocol:** turns a predictor and pseudo-labels into a better predictor."""
+
+    def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
+        """Return a new predictor; the one given is not changed."""
+
+
+@runtime_checkable
+class ResumableRetrainer(Retrainer, Protocol):
+    """**Protocol:** a retrainer whose predictors can be stored in a run folder."""
+
+    def save(self, predictor: Predictor, folder: Path, /) -> None:
+        """Write a predictor that `retrain` returned into an existing, empty folder."""
+
+    def load(self, predictor: Predictor, folder: Path, /) -> Predictor:
+        """Read back what `save` wrote; ``predictor`` is the one `retrain` was given."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """**Protocol:** measures a predictor on the labelled samples it was made with."""
+
+    def evaluate(self, predictor: Predictor, /) -> Evaluation:
+        """Measure the predictor. Nothing that is returned reaches what adapts."""

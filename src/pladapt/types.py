@@ -1,0 +1,209 @@
+"""Frozen values that travel between the parts.
+
+Shapes are written with ``B`` the batch, ``C`` an image's channels, ``K`` a prediction's channels,
+``M`` the members of an averaged prediction and ``*S`` the spatial axes, two or three of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+
+from pladapt.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Array: TypeAlias = Any
+"""An array of any library that follows the array API standard: numpy, torch, CuPy, JAX."""
+
+IGNORE: Final = 255
+"""The value of a pseudo-label's pixel that retraining must ignore."""
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Samples(Protocol[T_co]):
+    """**Protocol:** samples in a fixed order: a list, a torch ``Dataset``, or a lazy view."""
+
+    def __len__(self) -> int: ...  # noqa: D105
+    def __getitem__(self, index: int, /) -> T_co: ...  # noqa: D105
+
+
+class Progress(Protocol):
+    """**Protocol:** called as work advances; draws a bar, writes a log, or does nothing."""
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Take note that ``done`` of ``total`` steps of ``stage`` are finished."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """An image without a mask: the only kind of sample that adaptation accepts.
+
+    Args:
+        id: Names the sample; unique in its data set.
+        group: What the sample belongs to, usually the patient. Splits, statistics and
+            bootstraps go by group.
+        image: ``(C, *S)``, floating point, as the predictor expects it.
+    """
+
+    id: str
+    group: str
+    image: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledSample:
+    """An image with its true mask: for training on the source, calibrating and evaluating.
+
+    Not a subclass of `Sample`, so that a mask cannot enter adaptation unnoticed.
+
+    Args:
+        id: Names the sample; unique in its data set.
+        group: What the sample belongs to, usually the patient.
+        image: ``(C, *S)``, floating point, as the predictor expects it.
+        mask: ``(*S)``, integer: 0 the background, then one value per class.
+
+    Raises:
+        InputError: The mask's shape is not the image's spatial shape.
+    """
+
+    id: str
+    group: str
+    image: Array
+    mask: Array
+
+    def __post_init__(self) -> None:
+        if tuple(self.image.shape[1:]) != tuple(self.mask.shape):
+            raise InputError(
+                f"Sample {self.id!r} has an image of shape {tuple(self.image.shape)} and a mask of "
+                f"shape {tuple(self.mask.shape)}; the mask must have the image's shape without "
+                "its first axis, the channels."
+            )
+
+    def unlabelled(self) -> Sample:
+        """Return the sample without its mask."""
+        return Sample(self.id, self.group, self.image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PseudoLabelled:
+    """A kept target sample with the label its own prediction gave it.
+
+    Args:
+        id: The sample's name.
+        group: The sample's group.
+        image: ``(C, *S)``, floating point.
+        label: ``(*S)`` uint8: 0 the background, then one value per class; `IGNORE` where the
+            pixel must not teach.
+        score: The selector's score of the sample; higher is surer.
+    """
+
+    id: str
+    group: str
+    image: Array
+    label: Array
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """A predictor's probabilities for a batch of samples.
+
+    Args:
+        ids: The ``B`` samples' names, in order.
+        probabilities: ``(B, K, *S)``, floating point in [0, 1]. One channel: the foreground's.
+            Two or more: a softmax, channel 0 the background.
+        members: ``(M, B, K, *S)``, the predictions that ``probabilities`` averages
+            (augmentations, checkpoints, an ensemble), or None.
+
+    Raises:
+        InputError: The shapes do not agree.
+    """
+
+    ids: tuple[str, ...]
+    probabilities: Array
+    members: Array | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.probabilities.shape)
+        if len(shape) not in (4, 5) or shape[0] != len(self.ids):
+            raise InputError(
+                f"Probabilities have shape {shape} for {len(self.ids)} samples; expected "
+                f"({len(self.ids)}, channel, *spatial) with two or three spatial axes."
+            )
+        if self.members is not None and tuple(self.members.shape[1:]) != shape:
+            raise InputError(
+                f"Members have shape {tuple(self.members.shape)}; expected (member, *{shape})."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Which samples were kept, in order of rank, and which rule dropped each other one.
+
+    Args:
+        table: One row per scored sample, in the order of the scores: ``id`` (string), ``rank``
+            (int64, from 1 for the surest; null for a dropped sample) and ``rule`` (string, null
+            for a kept sample).
+    """
+
+    table: pa.Table
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The kept samples' ids, the surest first."""
+        import pyarrow.compute as pc  # noqa: PLC0415 - loaded when first needed
+
+        kept = self.table.filter(pc.is_valid(self.table["rank"])).sort_by("rank")
+        return tuple(kept["id"].to_pylist())
+
+    @property
+    def dropped(self) -> dict[str, str]:
+        """The rule that dropped each sample that was not kept, by id."""
+        rows = zip(self.table["id"].to_pylist(), self.table["rule"].to_pylist(), strict=True)
+        return {id_: rule for id_, rule in rows if rule is not None}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many samples each rule dropped; ``kept`` counts those that none did."""
+        counted = self.table["rule"].value_counts().to_pylist()
+        counts = {row["values"] or "kept": row["counts"] for row in counted}
+        return {"kept": 0} | counts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What an evaluator measured.
+
+    Args:
+        samples: One row per sample (and class): at least ``id`` and ``group``, then the counts
+            and metrics.
+        summary: One row per aggregation, class and metric: ``aggregation`` (``sample``,
+            ``group`` or ``pooled``), ``class`` (int64), ``metric`` (string), ``mean`` and ``std``
+            (double; the std is null for ``pooled``) and ``count`` (int64, how many values the
+            mean is of).
+        notes: What a reader must know to compare the numbers, such as the value of the Dice
+            coefficient where truth and prediction are both empty.
+    """
+
+    samples: pa.Table
+    summary: pa.Table
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, metric: str, *, aggregation: str = "pooled", class_: int = 1) -> float:
+        """Return the mean of a metric.
+
+        Raises:
+            InputError: The summary has no such row.
+        """
+        rows: Sequence[Mapping[str, Any]] = self.summary.to_pylist()
+        for row in rows:
+            if (row["aggregation"], row["class"], row["metric"]) == (aggregation, class_, metric):
+                return float(row["mean"])
+        known = sorted({(row["aggregation"], row["class"], row["metric"]) for row in rows})
+        raise InputError(
+            f"The evaluation has no {metric!r} of class {class_} by {aggregation!r}; it has {known}."
+        )
