@@ -6,13 +6,14 @@ Shapes are written with ``B`` the batch, ``C`` an image's channels, ``K`` a pred
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pyarrow as pa
 
 Array: TypeAlias = Any
@@ -27,8 +28,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Samples(Protocol[T_co]):
     """**Protocol:** samples in a fixed order: a list, a torch ``Dataset``, or a lazy view."""
 
-    def __len__(self) -> int: ...  # noqa: D105
-    def __getitem__(self, index: int, /) -> T_co: ...  # noqa: D105
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> T_co: ...
 
 
 class Progress(Protocol):
@@ -205,5 +206,6 @@ class Evaluation:
                 return float(row["mean"])
         known = sorted({(row["aggregation"], row["class"], row["metric"]) for row in rows})
         raise InputError(
-            f"The evaluation has no {metric!r} of class {class_} by {aggregation!r}; it has {known}."
+            f"There is no {metric!r} of class {class_} aggregated by {aggregation!r}; the "
+            f"evaluation has {known}."
         )

@@ -1,0 +1,99 @@
+"""Pseudo-label domain adaptation for segmentation models.
+
+A trained segmenter meets images from a new scanner and does worse. pladapt scores its own
+predictions on the unlabelled images, keeps the ones it can trust, retrains on them, and shows with
+evidence whether the result is better.
+"""
+
+from pladapt.adaptation import AdaptationResult, Round, adapt
+from pladapt.calibration import Calibration, calibrate_cutoff
+from pladapt.certainty import certainty_index, combine_classes, hard_labels
+from pladapt.errors import (
+    DataError,
+    DeviceError,
+    InputError,
+    LabelledTargetError,
+    MissingDataError,
+    MissingDependencyError,
+    PladaptError,
+    PluginError,
+    RunChangedError,
+    UnknownPluginError,
+)
+from pladapt.hookspecs import Registration, hookimpl
+from pladapt.plugins import (
+    PluginManager,
+    PluginWarning,
+    evaluator,
+    predictor,
+    retrainer,
+    selector,
+)
+from pladapt.protocols import (
+    Evaluator,
+    MemberPredictor,
+    Predictor,
+    ResumableRetrainer,
+    Retrainer,
+    Selector,
+)
+from pladapt.ranking import RankingSelector, rank
+from pladapt.types import (
+    IGNORE,
+    Evaluation,
+    LabelledSample,
+    Prediction,
+    Progress,
+    PseudoLabelled,
+    Sample,
+    Samples,
+    Selection,
+)
+from pladapt.views import unlabelled
+
+__all__ = [
+    "IGNORE",
+    "AdaptationResult",
+    "Calibration",
+    "DataError",
+    "DeviceError",
+    "Evaluation",
+    "Evaluator",
+    "InputError",
+    "LabelledSample",
+    "LabelledTargetError",
+    "MemberPredictor",
+    "MissingDataError",
+    "MissingDependencyError",
+    "PladaptError",
+    "PluginError",
+    "PluginManager",
+    "PluginWarning",
+    "Prediction",
+    "Predictor",
+    "Progress",
+    "PseudoLabelled",
+    "RankingSelector",
+    "Registration",
+    "ResumableRetrainer",
+    "Retrainer",
+    "Round",
+    "RunChangedError",
+    "Sample",
+    "Samples",
+    "Selection",
+    "Selector",
+    "UnknownPluginError",
+    "adapt",
+    "calibrate_cutoff",
+    "certainty_index",
+    "combine_classes",
+    "evaluator",
+    "hard_labels",
+    "hookimpl",
+    "predictor",
+    "rank",
+    "retrainer",
+    "selector",
+    "unlabelled",
+]

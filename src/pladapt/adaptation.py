@@ -1,0 +1,357 @@
+"""The loop over rounds: score, select, label, retrain, evaluate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pladapt.arrays import to_numpy
+from pladapt.errors import InputError, LabelledTargetError, RunChangedError
+from pladapt.inference import predictions
+from pladapt.plugins import default_manager
+from pladapt.protocols import ResumableRetrainer
+from pladapt.runs import (
+    PseudoLabels,
+    describe,
+    fingerprint,
+    open_run,
+    read_evaluation,
+    read_table,
+    write_evaluation,
+    write_labels,
+    write_table,
+    written_aside,
+)
+from pladapt.types import LabelledSample, Selection
+from pladapt.views import Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.plugins import PluginManager
+    from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
+    from pladapt.types import Evaluation, Prediction, Progress, Sample, Samples
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """What one round did.
+
+    Args:
+        number: From 1.
+        scores: A row per target sample: ``id``, ``group``, ``sha256`` of the image, and the
+            selector's columns.
+        selection: The kept samples, and the rule that dropped each other one.
+        evaluations: What each evaluator measured after the round, by its name; empty where
+            nothing was selected.
+    """
+
+    number: int
+    scores: pa.Table
+    selection: Selection
+    evaluations: Mapping[str, Evaluation]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdaptationResult:
+    """What adaptation returned, and the evidence of what it did.
+
+    Args:
+        predictor: The adapted predictor; the one given where nothing was selected.
+        before: What each evaluator measured before the first round, by its name.
+        rounds: The rounds, in order.
+        stopped: Why the run ended before its last round, or None.
+        workdir: The run folder, or None where none was asked for.
+    """
+
+    predictor: Predictor
+    before: Mapping[str, Evaluation]
+    rounds: tuple[Round, ...]
+    stopped: str | None
+    workdir: Path | None
+
+    @property
+    def after(self) -> Mapping[str, Evaluation]:
+        """What each evaluator measured last: after the last round that retrained."""
+        return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), self.before)
+
+
+def adapt(
+    predictor: Predictor,
+    target: Samples[Sample],
+    *,
+    selector: Selector,
+    retrainer: Retrainer,
+    evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
+    rounds: int = 1,
+    workdir: str | Path | None = None,
+    batch_size: int = 8,
+    plugins: PluginManager | None = None,
+    progress: Progress | None = None,
+) -> AdaptationResult:
+    """Adapt a predictor to unlabelled target images with its own surest predictions.
+
+    Each round scores the target, selects, labels the kept samples, and retrains on them; the next
+    round uses the new predictor. Evaluators only report: nothing that they return reaches
+    selection, retraining or the choice of a checkpoint.
+
+    Args:
+        predictor: The source's predictor; it is not changed.
+        target: Unlabelled samples with unique ids; any object with ``__len__`` and
+            ``__getitem__``.
+        selector: Scores, selects and labels.
+        retrainer: Makes the next predictor.
+        evaluators: Measure the predictor before the first round and after each one; by name, or
+            in a sequence to be named after their classes.
+        rounds: How many rounds, at least 1.
+        workdir: The run folder. An interrupted run continues in it with the first stage that is
+            missing, and ends with the same bytes. Without one nothing is kept on disk.
+        batch_size: How many samples are predicted at once.
+        plugins: Whom the observer hooks tell what happened; by default every installed plugin.
+        progress: Called as work advances.
+
+    Raises:
+        LabelledTargetError: A target sample has a mask.
+        InputError: The target is empty, an id stands twice, or a part returned a wrong shape.
+        RunChangedError: ``workdir`` holds a run with other inputs or parameters.
+    """
+    if rounds < 1:
+        raise InputError(f"rounds is {rounds}; it must be at least 1.")
+    if len(target) == 0:
+        raise InputError("The target is empty; give at least one unlabelled sample.")
+    _reject_labelled(target[0])
+    job = _Job(
+        target,
+        selector,
+        retrainer,
+        _named(evaluators),
+        batch_size,
+        plugins or default_manager(),
+        progress or _silent,
+    )
+    if workdir is None:
+        with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
+            return _run(job, predictor, rounds, Path(folder), None)
+    open_run(Path(workdir), _asked(job, predictor, rounds))
+    return _run(job, predictor, rounds, Path(workdir), Path(workdir))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What stays the same over the rounds."""
+
+    target: Samples[Sample]
+    selector: Selector
+    retrainer: Retrainer
+    evaluators: Mapping[str, Evaluator]
+    batch_size: int
+    plugins: PluginManager
+    progress: Progress
+    checked: list[bool] = field(default_factory=list)
+
+
+def _silent(_stage: str, _done: int, _total: int, /) -> None:
+    """Show nothing."""
+
+
+def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping[str, Evaluator]:
+    if isinstance(evaluators, Mapping):
+        return evaluators
+    named: dict[str, Evaluator] = {}
+    for evaluator in evaluators:
+        name = type(evaluator).__name__
+        named[name if name not in named else f"{name}-{len(named) + 1}"] = evaluator
+    return named
+
+
+def _asked(job: _Job, predictor: Predictor, rounds: int) -> dict[str, Any]:
+    return {
+        "predictor": describe(predictor),
+        "target": {"samples": len(job.target)},
+        "selector": describe(job.selector),
+        "retrainer": describe(job.retrainer),
+        "evaluators": describe(job.evaluators),
+        "rounds": rounds,
+        "batch_size": job.batch_size,
+    }
+
+
+def _reject_labelled(sample: object) -> None:
+    if isinstance(sample, LabelledSample) or hasattr(sample, "mask"):
+        raise LabelledTargetError(
+            f"The target sample {getattr(sample, 'id', sample)!r} has a mask; adaptation accepts "
+            "only unlabelled samples. Give pladapt.unlabelled(samples), and the labelled ones to "
+            "an evaluator."
+        )
+
+
+def _run(
+    job: _Job, predictor: Predictor, rounds: int, folder: Path, workdir: Path | None
+) -> AdaptationResult:
+    before = _evaluate(job, predictor, folder / "round-0")
+    done: list[Round] = []
+    stopped = None
+    for number in range(1, rounds + 1):
+        current, predictor = _round(job, predictor, number, folder / f"round-{number}")
+        done.append(current)
+        if not current.selection.kept:
+            stopped = (
+                f"round {number} selected none of {len(job.target)} samples: "
+                f"{_reasons(current.selection)}"
+            )
+            break
+    return AdaptationResult(predictor, before, tuple(done), stopped, workdir)
+
+
+def _reasons(selection: Selection) -> str:
+    dropped = ((rule, count) for rule, count in selection.counts.items() if rule != "kept")
+    return ", ".join(f"{count} by {rule}" for rule, count in dropped)
+
+
+def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
+    hook = job.plugins.hook
+    hook.pladapt_round_started(number=number)
+    scores = _scores(job, predictor, number, folder / "scores.parquet")
+    selection = _selection(job, scores, number, folder / "selection.parquet")
+    if not selection.kept:
+        return Round(number, scores, selection, {}), predictor
+    labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
+    predictor = _retrained(job, predictor, labels, number, folder / "predictor")
+    evaluations = _evaluate(job, predictor, folder)
+    hook.pladapt_round_finished(number=number, evaluations=evaluations)
+    return Round(number, scores, selection, evaluations), predictor
+
+
+def _scores(job: _Job, predictor: Predictor, number: int, path: Path) -> pa.Table:
+    if path.exists():
+        scores = read_table(path)
+        _check_unchanged(job, scores)
+        return scores
+    scores = _score(job, predictor)
+    write_table(scores, path)
+    job.plugins.hook.pladapt_scored(number=number, scores=scores)
+    return scores
+
+
+def _score(job: _Job, predictor: Predictor) -> pa.Table:
+    seen: set[str] = set()
+    blocks: list[pa.Table] = []
+    for batch, prediction in predictions(predictor, job.target, batch_size=job.batch_size):
+        for sample in batch:
+            _reject_labelled(sample)
+            if sample.id in seen:
+                raise InputError(f"The target id {sample.id!r} stands twice; ids must be unique.")
+            seen.add(sample.id)
+        blocks.append(_score_batch(job.selector, batch, prediction))
+        job.progress("score", len(seen), len(job.target))
+    return pa.concat_tables(blocks)
+
+
+def _score_batch(selector: Selector, batch: tuple[Sample, ...], prediction: Prediction) -> pa.Table:
+    try:
+        scored = selector.score(prediction)
+    except InputError as error:
+        error.add_note(f"The batch holds {', '.join(prediction.ids)}.")
+        raise
+    columns = {name: to_numpy(column) for name, column in scored.items()}
+    for name, column in columns.items():
+        if column.shape != (len(batch),):
+            raise InputError(
+                f"{type(selector).__name__}.score returned {name!r} of shape {column.shape} for "
+                f"{len(batch)} samples; expected ({len(batch)},)."
+            )
+    if "score" not in columns:
+        raise InputError(f"{type(selector).__name__}.score returned {list(columns)}, no 'score'.")
+    keys: dict[str, Any] = {
+        "id": pa.array([sample.id for sample in batch], pa.string()),
+        "group": pa.array([sample.group for sample in batch], pa.string()),
+        "sha256": pa.array([fingerprint(sample.image) for sample in batch], pa.string()),
+    }
+    return pa.table(keys | columns)
+
+
+def _check_unchanged(job: _Job, scores: pa.Table) -> None:
+    """Compare the target with what was scored, once in a process."""
+    if job.checked:
+        return
+    stored = zip(scores["id"].to_pylist(), scores["sha256"].to_pylist(), strict=True)
+    for index, (id_, digest) in enumerate(stored):
+        sample = job.target[index]
+        if (sample.id, fingerprint(sample.image)) != (id_, digest):
+            raise RunChangedError(
+                f"The target's sample {index} was {id_!r} when it was scored and is now "
+                f"{sample.id!r}{'' if sample.id != id_ else ' with another image'}. Give the same "
+                "target to continue the run, or another folder to start anew."
+            )
+    job.checked.append(True)
+
+
+def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selection:
+    if path.exists():
+        return Selection(read_table(path))
+    selection = job.selector.select(scores)
+    write_table(selection.table, path)
+    job.plugins.hook.pladapt_selected(number=number, selection=selection)
+    return selection
+
+
+def _labels(
+    job: _Job, predictor: Predictor, scores: pa.Table, selection: Selection, path: Path
+) -> PseudoLabels:
+    index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
+    positions = [index[id_] for id_ in selection.kept]
+    if not path.exists():
+        write_labels(_label(job, predictor, Subset(job.target, positions)), path)
+    kept = scores["score"].take(pa.array(positions))
+    return PseudoLabels(job.target, positions, kept.to_pylist(), path)
+
+
+def _label(
+    job: _Job, predictor: Predictor, kept: Samples[Sample]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    done = 0
+    for batch, prediction in predictions(predictor, kept, batch_size=job.batch_size):
+        labels = to_numpy(job.selector.label(prediction))
+        expected = (len(batch), *batch[0].image.shape[1:])
+        if labels.shape != expected or labels.dtype != np.uint8:
+            raise InputError(
+                f"{type(job.selector).__name__}.label returned {labels.dtype} of shape "
+                f"{labels.shape}; expected uint8 of shape {expected}."
+            )
+        yield from zip(prediction.ids, labels, strict=True)
+        done += len(batch)
+        job.progress("label", done, len(kept))
+
+
+def _retrained(
+    job: _Job, predictor: Predictor, labels: PseudoLabels, number: int, folder: Path
+) -> Predictor:
+    retrainer = job.retrainer
+    if isinstance(retrainer, ResumableRetrainer) and folder.exists():
+        return retrainer.load(predictor, folder)
+    new = retrainer.retrain(predictor, labels)
+    if isinstance(retrainer, ResumableRetrainer):
+        with written_aside(folder) as aside:
+            aside.mkdir()
+            retrainer.save(new, aside)
+    job.plugins.hook.pladapt_retrained(number=number, predictor=new)
+    return new
+
+
+def _evaluate(job: _Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
+    evaluations = {}
+    for done, (name, evaluator) in enumerate(job.evaluators.items(), start=1):
+        path = folder / "evaluations" / name
+        if not path.exists():
+            write_evaluation(evaluator.evaluate(predictor), path)
+        evaluations[name] = read_evaluation(path)
+        job.progress("evaluate", done, len(job.evaluators))
+    return evaluations

@@ -1,0 +1,47 @@
+"""Moving arrays between libraries and devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array, is_torch_array, to_device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.types import Array
+
+
+def to_numpy(array: Array) -> NDArray[Any]:
+    """Return an array of any library as a numpy array on the host, without a copy if possible."""
+    if isinstance(array, np.ndarray):
+        return array
+    if is_torch_array(array):
+        return np.asarray(array.detach().cpu())
+    try:
+        return np.from_dlpack(array)
+    except (AttributeError, BufferError, RuntimeError, TypeError):
+        return np.asarray(to_device(array, "cpu"))
+
+
+def host_view(array: Array) -> NDArray[np.floating] | None:
+    """Return a numpy view of a floating-point array in host memory, or None where there is none."""
+    if is_numpy_array(array):
+        view = array
+    elif is_torch_array(array) and array.device.type == "cpu":
+        try:
+            view = np.from_dlpack(array.detach())
+        except (BufferError, RuntimeError, TypeError):  # bfloat16, which numpy lacks
+            return None
+    else:
+        return None
+    return view if view.dtype.kind == "f" else None
+
+
+def stack(arrays: Sequence[Array]) -> Array:
+    """Stack arrays of one shape and library along a new first axis."""
+    xp = array_namespace(arrays[0])
+    return xp.stack(list(arrays))

@@ -1,0 +1,58 @@
+"""The built-in parts, offered by the same hooks as anyone's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pladapt.hookspecs import Registration, hookimpl
+
+if TYPE_CHECKING:
+    from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
+
+
+@hookimpl
+def pladapt_selectors() -> list[Registration[Selector]]:
+    """Offer the built-in selectors."""
+    return [
+        Registration(
+            "certainty-index",
+            "pladapt.selectors.certainty_index:CertaintyIndexSelector",
+            "Keeps the predictions that are surest of their foreground (the paper's Eq. 1).",
+        )
+    ]
+
+
+@hookimpl
+def pladapt_retrainers() -> list[Registration[Retrainer]]:
+    """Offer the built-in retrainers."""
+    return [
+        Registration(
+            "fine-tune",
+            "pladapt.backends.torch:FineTune",
+            "Trains the torch module on with the pseudo-labels (needs pladapt[torch]).",
+        )
+    ]
+
+
+@hookimpl
+def pladapt_evaluators() -> list[Registration[Evaluator]]:
+    """Offer the built-in evaluators."""
+    return [
+        Registration(
+            "overlap",
+            "pladapt.evaluators.overlap:OverlapEvaluator",
+            "Measures DSC, SEN and SPC per sample, per group and pooled.",
+        )
+    ]
+
+
+@hookimpl
+def pladapt_predictors() -> list[Registration[Predictor]]:
+    """Offer the built-in predictors."""
+    return [
+        Registration(
+            "torch",
+            "pladapt.backends.torch:TorchPredictor",
+            "Runs a torch module that gives logits (needs pladapt[torch]).",
+        )
+    ]

@@ -1,0 +1,71 @@
+"""How well predicted masks overlap true ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from pladapt.arrays import to_numpy
+from pladapt.certainty import hard_labels
+from pladapt.errors import InputError
+from pladapt.inference import predictions
+from pladapt.overlap import COUNTS, EMPTY_DSC, add_metrics, confusion, summarise
+from pladapt.types import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pladapt.certainty import Cutoff
+    from pladapt.protocols import Predictor
+    from pladapt.types import LabelledSample, Prediction, Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapEvaluator:
+    """Measure DSC, SEN and SPC per sample, per group and pooled.
+
+    Args:
+        samples: The labelled samples; their masks hold 0 for the background, then one value per
+            class, and 255 for pixels to leave out.
+        cutoff: The probability above which a pixel is foreground, in (0, 1).
+        batch_size: How many samples are predicted at once.
+        empty: The DSC where truth and prediction are both empty.
+
+    Raises:
+        InputError: No samples.
+    """
+
+    samples: Samples[LabelledSample]
+    cutoff: Cutoff = 0.5
+    batch_size: int = 8
+    empty: float = EMPTY_DSC
+
+    def __post_init__(self) -> None:
+        if len(self.samples) == 0:
+            raise InputError("There are no samples to evaluate on; give at least one.")
+
+    def evaluate(self, predictor: Predictor, /) -> Evaluation:
+        """Return a row per sample and class: the counts of pixels, and the three metrics."""
+        rows: list[dict[str, object]] = []
+        for batch, prediction in predictions(predictor, self.samples, batch_size=self.batch_size):
+            rows += self._rows(batch, prediction)
+        samples = add_metrics(pa.Table.from_pylist(rows), empty=self.empty)
+        return Evaluation(
+            samples,
+            summarise(samples, empty=self.empty),
+            {"empty_dsc": f"{self.empty:g}", "cutoff": str(self.cutoff)},
+        )
+
+    def _rows(
+        self, batch: tuple[LabelledSample, ...], prediction: Prediction
+    ) -> Iterator[dict[str, object]]:
+        predicted = to_numpy(hard_labels(prediction.probabilities, self.cutoff))
+        truth = np.stack([to_numpy(sample.mask) for sample in batch])
+        for class_ in range(1, max(2, prediction.probabilities.shape[1])):
+            counts = confusion(predicted, truth, class_)
+            for sample, values in zip(batch, counts.tolist(), strict=True):
+                keys = {"id": sample.id, "group": sample.group, "class": class_}
+                yield keys | dict(zip(COUNTS, values, strict=True))

@@ -1,0 +1,249 @@
+"""The run folder: a manifest, and stages that are either whole or not there."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pladapt.arrays import to_numpy
+from pladapt.errors import DataError, RunChangedError
+from pladapt.types import Evaluation, PseudoLabelled, Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pladapt.types import Array, Sample
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yield a place to write a file or folder to, and rename it to ``path`` once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    _remove(aside)
+    yield aside
+    os.replace(aside, path)  # noqa: PTH105 - Path.replace cannot tell a folder from a file either
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as parquet, whole or not at all."""
+    with written_aside(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a table.
+
+    Raises:
+        DataError: The file is not a whole parquet file.
+    """
+    try:
+        return pq.read_table(path, memory_map=False, partitioning=None)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{path} is no whole parquet file ({error}); delete it and run again."
+        ) from error
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write an evaluation as ``samples.parquet``, ``summary.parquet`` and ``notes.json``."""
+    with written_aside(folder) as aside:
+        aside.mkdir()
+        write_table(evaluation.samples, aside / "samples.parquet")
+        write_table(evaluation.summary, aside / "summary.parquet")
+        (aside / "notes.json").write_text(_json(dict(evaluation.notes)), encoding="utf-8")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read an evaluation that `write_evaluation` wrote."""
+    return Evaluation(
+        read_table(folder / "samples.parquet"),
+        read_table(folder / "summary.parquet"),
+        json.loads((folder / "notes.json").read_text(encoding="utf-8")),
+    )
+
+
+def write_labels(labels: Iterable[tuple[str, NDArray[np.uint8]]], path: Path) -> None:
+    """Write pseudo-labels by id, each compressed on its own so that one can be read alone."""
+    rows = [
+        {
+            "id": id_,
+            "shape": list(label.shape),
+            "label": pa.compress(np.ascontiguousarray(label).tobytes(), "zstd", asbytes=True),
+        }
+        for id_, label in labels
+    ]
+    schema = pa.schema(
+        [("id", pa.string()), ("shape", pa.list_(pa.int64())), ("label", pa.binary())]
+    )
+    write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+class PseudoLabels(Samples[PseudoLabelled]):
+    """The kept target samples with their stored labels, the surest first; images load lazily.
+
+    Args:
+        target: All target samples.
+        positions: Where in ``target`` each kept sample stands.
+        scores: The kept samples' scores.
+        path: What `write_labels` wrote for them, in the same order.
+    """
+
+    def __init__(
+        self, target: Samples[Sample], positions: Sequence[int], scores: Sequence[float], path: Path
+    ) -> None:
+        self._target, self._positions, self._scores = target, positions, scores
+        self._labels = read_table(path)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int, /) -> PseudoLabelled:
+        index = range(len(self))[index]
+        sample = self._target[self._positions[index]]
+        return PseudoLabelled(
+            sample.id, sample.group, sample.image, self._label(index), self._scores[index]
+        )
+
+    def _label(self, index: int) -> NDArray[np.uint8]:
+        shape = self._labels["shape"][index].as_py()
+        packed = self._labels["label"][index].as_py()
+        data = pa.decompress(packed, int(np.prod(shape)), "zstd", asbytes=True)
+        return np.frombuffer(data, np.uint8).reshape(shape).copy()
+
+
+def fingerprint(image: Array) -> str:
+    """Return the SHA-256 of an image's shape, dtype and bytes."""
+    array = np.ascontiguousarray(to_numpy(image))
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def describe(value: object) -> Any:
+    """Return what a run's manifest says of a value: JSON that changes when the value does.
+
+    A part may say it itself with ``describe()``. Otherwise its class and public attributes count;
+    arrays count by their SHA-256, samples by their number, and functions by their names.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if callable(method := getattr(value, "describe", None)) and not inspect.isclass(value):
+        return method()
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not _are_samples(value):
+        return [describe(item) for item in value]
+    return _describe_object(value)
+
+
+def _are_samples(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and hasattr(value[0], "image")
+
+
+def _describe_object(value: object) -> Any:
+    if hasattr(value, "__array_namespace__") or isinstance(value, np.ndarray):
+        return {"sha256": fingerprint(value)}
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
+        return {"samples": len(value)}
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    return {"type": name} | {key: describe(item) for key, item in _public(value).items()}
+
+
+def _public(value: object) -> dict[str, object]:
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    else:
+        names = list(getattr(value, "__dict__", ()))
+    return {name: getattr(value, name) for name in names if not name.startswith("_")}
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions of what is running: Python, the machine, and the packages loaded."""
+    names = ("pladapt", "numpy", "pyarrow", "pluggy", "torch", "lightning", "onnxruntime", "timm")
+    loaded = [name for name in names if name in sys.modules]
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in loaded},
+    }
+
+
+def _version(name: str) -> str:
+    distributions = importlib.metadata.packages_distributions().get(name, [name])
+    return importlib.metadata.version(distributions[0])
+
+
+def open_run(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Start a run in an empty or new folder, or make sure that it continues the one there.
+
+    Raises:
+        RunChangedError: The folder holds a run that was asked for otherwise; says what differs.
+    """
+    path = folder / "run.json"
+    manifest = {"asked": json.loads(_json(asked)), "environments": []}
+    if path.exists():
+        manifest["environments"] = _continued(path, manifest["asked"])
+    if environment() not in manifest["environments"]:
+        manifest["environments"].append(environment())
+    with written_aside(path) as aside:
+        aside.write_text(_json(manifest), encoding="utf-8")
+
+
+def _continued(path: Path, asked: Mapping[str, Any]) -> list[Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        before, environments = stored["asked"], stored["environments"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is no manifest of a run ({error!r}); use another folder."
+        ) from error
+    changes = list(_differences("", before, asked))
+    if changes:
+        raise RunChangedError(
+            f"{path.parent} holds a run made with other inputs or parameters: {'; '.join(changes)}."
+            " Give the same again to continue it, or another folder to start anew."
+        )
+    return list(environments)
+
+
+def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(
+                f"{name}.{key}".strip("."), before.get(key, "nothing"), now.get(key, "nothing")
+            )
+    elif json.dumps(before) != json.dumps(now):  # NaN equals itself in text
+        yield f"{name} was {before!r} and is now {now!r}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, default=str) + "\n"

@@ -1,0 +1,1 @@
+"""The selectors that come with pladapt."""

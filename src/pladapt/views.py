@@ -1,0 +1,51 @@
+"""Lazy views of samples: nothing is read until a sample is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pladapt.types import LabelledSample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pladapt.types import Sample, Samples
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Mapped(Generic[T, U]):
+    """Samples passed through a function, each when it is asked for.
+
+    Args:
+        samples: What is looked at.
+        function: Makes a sample of this view from one of ``samples``.
+    """
+
+    def __init__(self, samples: Samples[T], function: Callable[[T], U]) -> None:
+        self._samples, self._function = samples, function
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int, /) -> U:
+        return self._function(self._samples[range(len(self))[index]])
+
+
+class Subset(Generic[T]):
+    """The samples at some positions of others, in the order of the positions."""
+
+    def __init__(self, samples: Samples[T], positions: Sequence[int]) -> None:
+        self._samples, self._positions = samples, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int, /) -> T:
+        return self._samples[self._positions[index]]
+
+
+def unlabelled(samples: Samples[LabelledSample]) -> Samples[Sample]:
+    """View labelled samples without their masks, as adaptation wants them."""
+    return Mapped(samples, LabelledSample.unlabelled)
