@@ -51,6 +51,8 @@ from pladapt.types import (
 )
 from pladapt.views import unlabelled
 
+__version__ = "0.1.0"
+
 __all__ = [
     "IGNORE",
     "AdaptationResult",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import inspect
 import json
 import os
@@ -193,13 +192,8 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in loaded},
+        "packages": {name: getattr(sys.modules[name], "__version__", "unknown") for name in loaded},
     }
-
-
-def _version(name: str) -> str:
-    distributions = importlib.metadata.packages_distributions().get(name, [name])
-    return importlib.metadata.version(distributions[0])
 
 
 def open_run(folder: Path, asked: Mapping[str, Any]) -> None:
