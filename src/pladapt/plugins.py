@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["selector", "retrainer", "evaluator", "predictor", "command"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
-_BUILTINS: Final = ("pladapt.builtins",)
+_BUILTINS: Final = ("pladapt.builtins", "pladapt.reports.journal")
 
 
 class PluginWarning(UserWarning):

@@ -1,0 +1,33 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+from rich.console import Console
+
+from pladapt.cli.application import application
+from pladapt.errors import PladaptError
+
+
+def main() -> None:
+    """Run ``pladapt``; an error of pladapt's own is a message, not a traceback."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            application()()
+    except PladaptError as error:
+        message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        _console().print(f"[bold red]Error:[/] {type(error).__name__}:", end=" ")
+        _console().print(message, markup=False, highlight=False)
+        sys.exit(1)
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    _console().print("[yellow]Warning:[/]", end=" ")
+    _console().print(str(message), markup=False, highlight=False)
+
+
+def _console() -> Console:
+    return Console(stderr=True, soft_wrap=True)

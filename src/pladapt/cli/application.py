@@ -1,0 +1,69 @@
+"""The commands of ``pladapt``, its own and its plugins'."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import pladapt
+from pladapt.plugins import KINDS, PluginWarning, default_manager
+
+if TYPE_CHECKING:
+    from pladapt.plugins import PluginManager
+
+_HELP = "Pseudo-label domain adaptation for segmentation models, without target labels."
+
+
+def application(plugins: PluginManager | None = None) -> typer.Typer:
+    """Return the application with the commands of every plugin."""
+    manager = plugins or default_manager()
+    app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback()(_options)
+    app.command(name="plugins")(_plugins)
+    for provider, registration in manager.registrations("command"):
+        try:
+            commands = manager.build("command", registration.name)
+            app.add_typer(commands, name=registration.name, help=registration.summary)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises
+            warnings.warn(
+                f"The command {registration.name!r} of the plugin {provider!r} was left out: "
+                f"{type(error).__name__}: {error}",
+                PluginWarning,
+                stacklevel=2,
+            )
+    return app
+
+
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"pladapt {pladapt.__version__}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            is_eager=True,
+            callback=lambda asked: _print_version(asked=asked),
+        ),
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
+
+
+def _plugins() -> None:
+    """List the parts that are installed, and which plugin offers each."""
+    table = Table("kind", "name", "plugin", "what it does")
+    for kind in KINDS:
+        for provider, registration in default_manager().registrations(kind):
+            table.add_row(kind, registration.name, provider, escape(registration.summary))
+    Console().print(table)

@@ -1,0 +1,97 @@
+"""Before beside after: on all samples, and on those that the model did not learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pladapt.errors import InputError
+from pladapt.overlap import METRICS, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pladapt.adaptation import AdaptationResult
+    from pladapt.types import Evaluation
+
+ALL: Final = "all"
+NOT_RETRAINED: Final = "not retrained on"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One metric of one class, before and after.
+
+    Args:
+        samples: ``all``, or ``not retrained on``: without those that any round selected, since a
+            model is flattered by the very samples it was retrained on.
+        aggregation: ``sample``, ``group`` or ``pooled``.
+        class_: The class, from 1.
+        metric: ``dsc``, ``sen`` or ``spc``.
+        before: The mean before the first round.
+        after: The mean after the last.
+        count: How many values the mean after is of.
+    """
+
+    samples: str
+    aggregation: str
+    class_: int
+    metric: str
+    before: float
+    after: float
+    count: int
+
+
+def selected(result: AdaptationResult) -> set[str]:
+    """Return the ids that any round selected."""
+    return {id_ for current in result.rounds for id_ in current.selection.kept}
+
+
+def compare(result: AdaptationResult, evaluator: str) -> list[Change]:
+    """Compare what an overlap evaluator measured before and after adaptation.
+
+    Raises:
+        InputError: No evaluator of that name was given to the run.
+    """
+    if evaluator not in result.before:
+        raise InputError(f"There is no evaluator {evaluator!r}; the run had {list(result.before)}.")
+    before, after = result.before[evaluator], result.after[evaluator]
+    changes = list(_changes(ALL, before.summary, after.summary))
+    kept = pa.array(sorted(selected(result)), pa.string())
+    if len(kept):
+        rest = [_summary_without(evaluation, kept) for evaluation in (before, after)]
+        changes += _changes(NOT_RETRAINED, *rest)
+    return changes
+
+
+def _summary_without(evaluation: Evaluation, ids: pa.Array) -> pa.Table:
+    rest = evaluation.samples.filter(pc.invert(pc.is_in(evaluation.samples["id"], ids)))
+    return summarise(rest, empty=float(evaluation.notes["empty_dsc"]))
+
+
+def _changes(samples: str, before: pa.Table, after: pa.Table) -> Iterator[Change]:
+    for old, new in zip(before.to_pylist(), after.to_pylist(), strict=True):
+        yield Change(
+            samples,
+            new["aggregation"],
+            new["class"],
+            new["metric"],
+            old["mean"],
+            new["mean"],
+            new["count"],
+        )
+
+
+def rows(changes: list[Change], aggregation: str = "pooled") -> Iterator[tuple[str, ...]]:
+    """Yield a row of text for each set of samples and class: samples, class, then each metric."""
+    keys = dict.fromkeys((c.samples, c.class_) for c in changes if c.aggregation == aggregation)
+    for samples, class_ in keys:
+        found = {
+            c.metric: f"{c.before:.3f} → {c.after:.3f}"
+            for c in changes
+            if (c.samples, c.class_, c.aggregation) == (samples, class_, aggregation)
+        }
+        yield (samples, str(class_), *(found[metric] for metric in METRICS))
