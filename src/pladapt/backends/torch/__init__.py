@@ -1,0 +1,33 @@
+"""Predicting, training and retraining with PyTorch and Lightning.
+
+Raises:
+    MissingDependencyError: On import, where the extra ``torch`` is not installed.
+"""
+
+from pladapt.backends._optional import needs
+
+with needs("torch", "torch", "lightning", "safetensors"):
+    import lightning  # noqa: F401 - asked for here, so that what is missing is said once
+    import safetensors  # noqa: F401 - the same
+    import torch  # noqa: F401 - the same
+
+from pladapt.backends.torch.augmentation import Augmentation, RandomAffine
+from pladapt.backends.torch.losses import DiceBCELoss
+from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
+from pladapt.backends.torch.retrainer import FineTune
+from pladapt.backends.torch.storage import load_module, save_module
+from pladapt.backends.torch.training import FitResult, TrainingOptions, fit
+
+__all__ = [
+    "Augmentation",
+    "DiceBCELoss",
+    "FineTune",
+    "FitResult",
+    "ModulePredictor",
+    "RandomAffine",
+    "TorchPredictor",
+    "TrainingOptions",
+    "fit",
+    "load_module",
+    "save_module",
+]

@@ -1,0 +1,135 @@
+"""Random zoom, shift, flip, shear and rotation of images and their masks, on their device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from pladapt.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Augmentation(Protocol):
+    """**Protocol:** changes a training batch at random; draws from the generator alone."""
+
+    def __call__(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator, /
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return changed images and masks.
+
+        Args:
+            images: ``(B, C, *S)`` float32, on the training's device.
+            masks: ``(B, *S)`` uint8, on the same device; 255 for pixels to ignore.
+            generator: On the CPU, so that the draws are the same whatever the device.
+        """
+
+
+@dataclass(frozen=True)
+class RandomAffine:
+    """Zooms, shifts, flips, shears and rotates each sample at random, image and mask alike.
+
+    Images are sampled bilinearly (trilinearly in 3-D), masks by the nearest pixel, all changes in
+    one sampling. What comes in from outside is by default the nearest edge pixel, in the image
+    and in its mask: that needs no assumption about the images' intensities.
+
+    Args:
+        zoom: The factor is uniform in [1 - zoom, 1 + zoom], one for all axes.
+        shift: Per axis, uniform in [-shift, shift], as a share of the axis's size.
+        shear: Per ordered pair of axes, uniform in [-shear, shear], the tangent of the angle.
+        rotation: Uniform in [-rotation, rotation], in degrees, in the plane of the last two axes.
+        flip: The axes that are each mirrored in half of the samples, counted from the end: -1 is
+            left to right of an image as it is shown.
+        outside: ``border``, or ``zeros`` for 0 in the image and in the mask.
+
+    Raises:
+        InputError: A magnitude is negative or not below 1 (``rotation``: above 180), or an axis
+            in ``flip`` is not negative.
+    """
+
+    zoom: float = 0.1
+    shift: float = 0.05
+    shear: float = 0.05
+    rotation: float = 0.0
+    flip: tuple[int, ...] = (-1,)
+    outside: Literal["border", "zeros"] = "border"
+
+    def __post_init__(self) -> None:
+        for name in ("zoom", "shift", "shear"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 0 and below 1.")
+        if not 0 <= self.rotation <= 180:  # noqa: PLR2004 - degrees
+            raise InputError(f"rotation is {self.rotation}; it must lie between 0 and 180 degrees.")
+        if any(axis >= 0 for axis in self.flip):
+            raise InputError(f"flip is {self.flip}; axes are counted from the end: -1, -2, -3.")
+
+    def __call__(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator, /
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return changed images ``(B, C, *S)`` and masks ``(B, *S)``, of the types given."""
+        theta = self._matrices(images.shape, generator).to(images.device)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        changed = _sample(images, grid, "bilinear", self.outside)
+        labels = _sample(masks.unsqueeze(1).to(images.dtype), grid, "nearest", self.outside)
+        return changed, labels.squeeze(1).to(masks.dtype)
+
+    def _matrices(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+        """Return ``(B, d, d + 1)``, from the output's pixels to the input's, as affine_grid asks.
+
+        The axes come in the order of affine_grid, the last one first.
+        """
+        batch, size = shape[0], torch.tensor(shape[:1:-1], dtype=torch.float64)
+        d = len(size)
+        draw = _Uniform(batch, generator)
+        linear = _rotation(draw(math.radians(self.rotation)), d) @ _shear(draw, self.shear, d)
+        linear = linear / (1 + draw(self.zoom))[:, None, None]
+        linear = linear * self._signs(draw, d)
+        # in pixels a rotation keeps angles; affine_grid's axes run from -1 to 1 whatever the size
+        normalised = linear * size / size[:, None]
+        shift = 2 * torch.stack([draw(self.shift) for _ in range(d)], 1)
+        return torch.cat([normalised, shift[:, :, None]], 2).float()
+
+    def _signs(self, draw: _Uniform, d: int) -> torch.Tensor:
+        signs = torch.ones(draw.batch, 1, d, dtype=torch.float64)
+        for axis in self.flip:
+            signs[:, 0, -axis - 1] = torch.where(draw(1.0) < 0, -1.0, 1.0)
+        return signs
+
+
+@dataclass(frozen=True)
+class _Uniform:
+    """Draws one number per sample."""
+
+    batch: int
+    generator: torch.Generator
+
+    def __call__(self, limit: float) -> torch.Tensor:
+        unit = torch.rand(self.batch, generator=self.generator, dtype=torch.float64)
+        return (2 * unit - 1) * limit
+
+
+def _rotation(angle: torch.Tensor, d: int) -> torch.Tensor:
+    matrix = torch.eye(d, dtype=torch.float64).repeat(len(angle), 1, 1)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
+    matrix[:, 1, 0] = angle.sin()
+    matrix[:, 0, 1] = -angle.sin()
+    return matrix
+
+
+def _shear(draw: _Uniform, limit: float, d: int) -> torch.Tensor:
+    matrix = torch.eye(d, dtype=torch.float64).repeat(draw.batch, 1, 1)
+    for row in range(d):
+        for column in range(d):
+            if row != column:
+                matrix[:, row, column] = draw(limit)
+    return matrix
+
+
+def _sample(values: torch.Tensor, grid: torch.Tensor, mode: str, outside: str) -> torch.Tensor:
+    return F.grid_sample(values, grid, mode=mode, padding_mode=outside, align_corners=False)

@@ -1,0 +1,243 @@
+"""Training a module, on source masks or on pseudo-labels alike."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+
+from pladapt.backends.torch.data import Pairs, training_batches, validation_batches
+from pladapt.backends.torch.devices import as_tensor, resolve_device
+from pladapt.backends.torch.losses import DiceBCELoss
+from pladapt.backends.torch.predictor import check_logits, evaluating
+from pladapt.backends.torch.quiet import isolated
+from pladapt.backends.torch.resume import TrainingState, load_state, save_state
+from pladapt.backends.torch.storage import state_sha256
+from pladapt.backends.torch.task import Recorder, Task, early_stopping
+from pladapt.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from torch import nn
+
+    from pladapt.backends.torch.augmentation import Augmentation
+    from pladapt.backends.torch.data import Taught
+    from pladapt.backends.torch.resume import Row
+    from pladapt.types import Progress, Samples
+
+Precision: TypeAlias = Literal["32-true", "16-mixed", "bf16-mixed"]
+"""Lightning's names: full precision, or float16 or bfloat16 where that is enough."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; the defaults are the paper's.
+
+    Args:
+        epochs: At most so many epochs.
+        batch_size: Samples in a batch. A last training batch of a single sample is left out.
+        optimizer: Makes the optimiser of the parameters.
+        loss: Maps logits ``(B, K, *S)`` and masks ``(B, *S)`` uint8, 255 for pixels to ignore,
+            to a scalar.
+        augmentation: Changes each training batch, or None.
+        patience: Training stops after so many epochs without a lower validation loss.
+        keep: Which epoch's weights are kept: that of the highest ``val_dsc``, that of the lowest
+            ``val_loss``, or the ``last``. The first of equals.
+        seed: Of the order of the samples, the augmentation and dropout.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        workers: Processes that load samples; 0 loads them in this one.
+        precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
+        gradient_clip: The largest norm of the gradient, or None.
+        freeze_batch_norm: Whether batch normalisation keeps its statistics; its scales and
+            shifts are still learnt.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    epochs: int = 100
+    batch_size: int = 8
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = field(
+        default=functools.partial(torch.optim.Adam, lr=1e-3)
+    )
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = field(default_factory=DiceBCELoss)
+    augmentation: Augmentation | None = None
+    patience: int = 5
+    keep: Literal["val_dsc", "val_loss", "last"] = "val_dsc"
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 0
+    precision: Precision = "32-true"
+    gradient_clip: float | None = None
+    freeze_batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("patience", 1),
+            ("seed", 0),
+            ("workers", 0),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.keep not in ("val_dsc", "val_loss", "last"):
+            raise InputError(f"keep is {self.keep!r}; give 'val_dsc', 'val_loss' or 'last'.")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the trained weights depend on; functions and objects by name."""
+        left_out = ("device", "workers")
+        named = {k: v for k, v in vars(self).items() if k not in left_out}
+        return {
+            k: v if isinstance(v, int | float | str | None) else _name(v) for k, v in named.items()
+        }
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, functools.partial):
+        arguments = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
+        return f"{_name(value.func)}({', '.join(arguments)})"
+    if not hasattr(value, "__qualname__") and " at 0x" not in repr(value):
+        return repr(value)
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"  # an address would change with each process
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained module.
+
+    Args:
+        module: The module with the kept weights, on the CPU, in evaluation mode.
+        history: A row per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_dsc``
+            (pooled over all validation pixels, at a cut-off of 0.5) and ``seconds``.
+        best_epoch: The epoch of the kept weights.
+    """
+
+    module: nn.Module
+    history: list[Row]
+    best_epoch: int
+
+
+def fit(
+    module: nn.Module,
+    train: Samples[Taught],
+    validation: Samples[Taught],
+    options: TrainingOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> FitResult:
+    """Train a copy of a module.
+
+    The result depends on the arguments alone: the global random generators are neither read nor
+    changed. An interruption (KeyboardInterrupt) comes through.
+
+    Args:
+        module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``; it is not changed.
+        train: Labelled or pseudo-labelled samples, all of one shape.
+        validation: Samples that decide when to stop and which weights to keep.
+        options: How to train.
+        progress: Called after each step, the epoch being the stage.
+        checkpoint: A file that is written after each epoch. If it is there, training goes on from
+            it and ends with the weights that an uninterrupted training would have.
+
+    Raises:
+        InputError: ``train`` or ``validation`` is empty, a sample does not fit the module, or
+            the validation loss was never finite.
+        DeviceError: The device is not there.
+        RunChangedError: The checkpoint is of another training.
+    """
+    options = options or TrainingOptions()
+    channels = _channels(module, train, validation)
+    fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
+    state = TrainingState()
+    if checkpoint is not None and checkpoint.exists():
+        state = load_state(checkpoint, fingerprint)
+    network = copy.deepcopy(module).cpu()
+    if state.module:
+        network.load_state_dict(state.module)
+
+    def save(state: TrainingState) -> None:
+        if checkpoint is not None:
+            save_state(state, checkpoint, fingerprint)
+
+    if not state.finished:
+        stopping = early_stopping(options.patience, state.stopping)
+        data = Pairs(train, channels), Pairs(validation, channels)
+        _run(network, data, options, Recorder(state, stopping, save, progress))
+    return _result(network, state)
+
+
+def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught]) -> int:
+    for name, samples in (("train", train), ("validation", validation)):
+        if len(samples) == 0:
+            raise InputError(f"There is no sample in {name!r}; training needs at least one.")
+    parameter = next(module.parameters(), torch.empty(0))
+    image = as_tensor(train[0].image).float()[None].to(parameter.device)
+    with torch.inference_mode(), evaluating(module):
+        logits = module(image)
+    check_logits(logits, image)
+    return int(logits.shape[1])
+
+
+def _fingerprint(
+    module: nn.Module,
+    train: Samples[Taught],
+    validation: Samples[Taught],
+    options: TrainingOptions,
+) -> dict[str, Any]:
+    sizes = {"train": len(train), "validation": len(validation)}
+    return {"module": state_sha256(module), **sizes, **options.describe()}
+
+
+def _run(
+    network: nn.Module,
+    data: tuple[Pairs, Pairs],
+    options: TrainingOptions,
+    recorder: Recorder,
+) -> None:
+    first = len(recorder.state.history)
+    task = Task(network, copy.deepcopy(options.loss), options, first).train()
+    size, workers = options.batch_size, options.workers
+    train = training_batches(data[0], size, seed=options.seed, first=first, workers=workers)
+    with isolated():
+        trainer = _trainer(options, first, [recorder.stopping, recorder])
+        trainer.fit(task, train, validation_batches(data[1], size, workers=workers))
+
+
+def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    device = resolve_device(options.device)
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=[device.index] if device.type == "cuda" and device.index is not None else 1,
+        precision=options.precision,
+        max_epochs=options.epochs - first,
+        gradient_clip_val=options.gradient_clip,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
+    )
+
+
+def _result(network: nn.Module, state: TrainingState) -> FitResult:
+    if not state.best:
+        losses = [row["val_loss"] for row in state.history]
+        raise InputError(
+            f"The validation loss was never finite: {losses}. Look for NaN in the images, or give "
+            "an optimizer with a lower learning rate."
+        )
+    network.load_state_dict(state.best)
+    network.zero_grad()
+    return FitResult(network.cpu().eval(), state.history, state.best_epoch)
