@@ -1,0 +1,1 @@
+"""COVID-19 lesions in chest CT: the data, the preprocessing and the protocol around pladapt."""
