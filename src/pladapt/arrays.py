@@ -41,6 +41,12 @@ def host_view(array: Array) -> NDArray[np.floating] | None:
     return view if view.dtype.kind == "f" else None
 
 
+def native_float(array: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the values as a contiguous array of float32, or of float64 where that would round."""
+    fits = np.can_cast(array.dtype, np.float32)
+    return np.ascontiguousarray(array, np.float32 if fits else np.float64)
+
+
 def stack(arrays: Sequence[Array]) -> Array:
     """Stack arrays of one shape and library along a new first axis."""
     xp = array_namespace(arrays[0])

@@ -9,12 +9,12 @@ each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
 
-from pladapt.arrays import to_numpy
+from pladapt.arrays import native_float, to_numpy
 from pladapt.certainty import foreground
 from pladapt.errors import InputError
 from pladapt.inference import predictions
@@ -50,6 +50,16 @@ class Calibration:
     cutoff: float | tuple[float, ...]
     curve: pa.Table
     aggregation: Aggregation
+
+    @classmethod
+    def from_curve(cls, curve: pa.Table, aggregation: Aggregation) -> Self:
+        """Take the best of the cut-offs in ``curve``; of equally good ones the nearest to 0.5."""
+        classes, cutoffs, values = (curve[name].to_numpy() for name in ("class", "cutoff", "dsc"))
+        best = tuple(
+            _best(values[classes == class_], cutoffs[classes == class_])
+            for class_ in np.unique(classes)
+        )
+        return cls(best[0] if len(best) == 1 else best, curve, aggregation)
 
 
 def calibrate_cutoff(
@@ -88,8 +98,7 @@ def calibrate_cutoff(
         counts.append(_class_counts(planes, truth, cutoffs))
         groups += [sample.group for sample in batch]
     curves = _curves(np.concatenate(counts), np.array(groups), aggregation)
-    best = tuple(_best(curve, cutoffs) for curve in curves)
-    return Calibration(best[0] if len(best) == 1 else best, _table(curves, cutoffs), aggregation)
+    return Calibration.from_curve(_table(curves, cutoffs), aggregation)
 
 
 def count_above(
@@ -109,10 +118,8 @@ def count_above(
     Raises:
         InputError: Cut-offs that are not ascending within (0, 1), NaN, or values outside [0, 1].
     """
-    values = np.ascontiguousarray(probabilities).reshape(-1)
-    if values.dtype not in (np.float32, np.float64):
-        values = values.astype(np.float32)
-    edges = _edges(cutoffs, values.dtype)
+    values = native_float(probabilities).reshape(-1)
+    edges = _edges(cutoffs, probabilities.dtype)
     if not (values.min(initial=1) >= 0 and values.max(initial=0) <= 1):
         raise InputError("The probabilities hold NaN or values outside [0, 1].")
     buckets = _Buckets(edges)
@@ -126,8 +133,8 @@ def count_above(
 
 
 def _edges(cutoffs: Sequence[float], dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
-    edges = np.asarray(cutoffs, dtype)
-    if edges.size == 0 or edges[0] <= 0 or edges[-1] >= 1 or np.any(np.diff(edges) <= 0):
+    edges = native_float(np.asarray(cutoffs, dtype))
+    if edges.size == 0 or not (edges[0] > 0 and edges[-1] < 1 and np.all(np.diff(edges) > 0)):
         raise InputError(f"The cut-offs must ascend between 0 and 1, both excluded; got {cutoffs}.")
     return edges
 
@@ -200,8 +207,8 @@ def _curves(
     return curves
 
 
-def _best(curve: NDArray[np.float64], cutoffs: Sequence[float]) -> float:
-    ties = np.asarray(cutoffs)[curve == curve.max()]
+def _best(curve: NDArray[np.float64], cutoffs: NDArray[np.float64]) -> float:
+    ties = cutoffs[curve == curve.max()]
     return float(ties[np.argmin(np.abs(ties - 0.5))])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from pladapt.arrays import host_view
+from pladapt.arrays import host_view, native_float
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def foreground(probabilities: Array) -> Array:
         InputError: Not a floating-point array ``(B, K, *S)`` with two or three spatial axes.
     """
     xp = array_namespace(probabilities)
-    if probabilities.ndim not in (4, 5):
+    if probabilities.ndim not in (4, 5) or probabilities.shape[1] == 0:
         raise InputError(
             f"Probabilities have shape {tuple(probabilities.shape)}; expected "
-            "(batch, channel, *spatial) with two or three spatial axes."
+            "(batch, channel, *spatial) with at least one channel and two or three spatial axes."
         )
     if not xp.isdtype(probabilities.dtype, "real floating"):
         raise InputError(
@@ -207,12 +207,11 @@ def _host_sums(
     totals = np.empty(planes.shape[:2], np.float64)
     counts = np.empty(planes.shape[:2], np.int64)
     for index in np.ndindex(totals.shape):
-        plane = np.ascontiguousarray(planes[index]).reshape(-1)
-        if plane.dtype not in (np.float32, np.float64):
-            plane = plane.astype(np.float32)
+        plane = native_float(planes[index]).reshape(-1)
         if not _within_unit_interval(plane):
             _reject(index[0])
-        totals[index], counts[index] = _sum_above(plane, plane.dtype.type(cutoffs[index[1]]))
+        limit = planes.dtype.type(cutoffs[index[1]])  # in half precision for half precision
+        totals[index], counts[index] = _sum_above(plane, plane.dtype.type(limit))
     return totals, counts
 
 
