@@ -55,15 +55,18 @@ class PluginManager:
         """Add a plugin: a module or object with functions marked by `pladapt.hookimpl`.
 
         Raises:
-            PluginError: A hook is misspelt or takes an argument that its specification lacks.
+            PluginError: A hook is misspelt or takes an argument that its specification lacks, or
+                the plugin or its name is registered already.
         """
         try:
             self._pluggy.register(plugin, name)
             self._pluggy.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
+        except pluggy.PluginValidationError as error:
             if self._pluggy.is_registered(plugin):
                 self._pluggy.unregister(plugin)
             raise PluginError(f"The plugin {name!r} cannot be used: {error}") from error
+        except ValueError as error:  # the name or the plugin is taken, and stays with its owner
+            raise PluginError(f"The plugin {name!r} cannot be added twice: {error}") from error
 
     def _load(self, entry_point: EntryPoint) -> None:
         try:
@@ -103,7 +106,7 @@ class PluginManager:
             stacklevel=4,
         )
 
-    def build(self, kind: Kind, name: str, **parameters: Any) -> Any:
+    def build(self, kind: Kind, name: str, /, **parameters: Any) -> Any:
         """Make the part of this kind and name.
 
         Raises:
@@ -139,9 +142,10 @@ def _unknown(kind: Kind, name: str, known: list[str]) -> str:
 def _resolve(path: str, provider: str) -> Callable[..., Any]:
     try:
         return cast("Callable[..., Any]", pkgutil.resolve_name(path))
-    except ModuleNotFoundError:
-        raise  # an optional dependency: its message says what to install
     except (AttributeError, ImportError, ValueError) as error:
+        module = path.partition(":")[0]
+        if isinstance(error, ModuleNotFoundError) and not f"{module}.".startswith(f"{error.name}."):
+            raise  # an optional dependency: its message says what to install
         raise PluginError(
             f"The plugin {provider!r} names {path!r}, which cannot be imported: {error}"
         ) from error
@@ -153,7 +157,7 @@ def default_manager() -> PluginManager:
     return PluginManager(entry_points(group="pladapt"))
 
 
-def selector(name: str, **parameters: Any) -> Selector:
+def selector(name: str, /, **parameters: Any) -> Selector:
     """Make the selector of this name.
 
     Raises:
@@ -163,16 +167,16 @@ def selector(name: str, **parameters: Any) -> Selector:
     return cast("Selector", default_manager().build("selector", name, **parameters))
 
 
-def retrainer(name: str, **parameters: Any) -> Retrainer:
+def retrainer(name: str, /, **parameters: Any) -> Retrainer:
     """Make the retrainer of this name; errors as for `selector`."""
     return cast("Retrainer", default_manager().build("retrainer", name, **parameters))
 
 
-def evaluator(name: str, **parameters: Any) -> Evaluator:
+def evaluator(name: str, /, **parameters: Any) -> Evaluator:
     """Make the evaluator of this name; errors as for `selector`."""
     return cast("Evaluator", default_manager().build("evaluator", name, **parameters))
 
 
-def predictor(name: str, **parameters: Any) -> Predictor:
+def predictor(name: str, /, **parameters: Any) -> Predictor:
     """Make the predictor of this name; errors as for `selector`."""
     return cast("Predictor", default_manager().build("predictor", name, **parameters))
