@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
+import functools
 import hashlib
 import inspect
 import json
@@ -17,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from array_api_compat import is_array_api_obj
 
 from pladapt.arrays import to_numpy
-from pladapt.errors import DataError, RunChangedError
+from pladapt.errors import DataError, InputError, RunChangedError
 from pladapt.types import Evaluation, PseudoLabelled, Samples
 
 if TYPE_CHECKING:
@@ -62,7 +65,9 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         return pq.read_table(path, memory_map=False, partitioning=None)
-    except pa.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path} is no whole parquet file ({error}); delete it and run again."
         ) from error
@@ -148,7 +153,20 @@ def describe(value: object) -> Any:
 
     A part may say it itself with ``describe()``. Otherwise its class and public attributes count;
     arrays count by their SHA-256, samples by their number, and functions by their names.
+
+    Raises:
+        InputError: The value refers to itself.
     """
+    try:
+        return _describe(value)
+    except RecursionError as error:
+        raise InputError(
+            f"A {type(value).__qualname__} refers to itself and cannot be described for the run's "
+            "manifest; give it a method describe(), or name the attribute with an underscore."
+        ) from error
+
+
+def _describe(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, os.PathLike):
@@ -156,9 +174,10 @@ def describe(value: object) -> Any:
     if callable(method := getattr(value, "describe", None)) and not inspect.isclass(value):
         return method()
     if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple) and not _are_samples(value):
-        return [describe(item) for item in value]
+        return {str(key): _describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and not _are_samples(value):
+        items = [_describe(item) for item in value]
+        return sorted(items, key=str) if isinstance(value, set | frozenset) else items
     return _describe_object(value)
 
 
@@ -167,14 +186,18 @@ def _are_samples(value: object) -> bool:
 
 
 def _describe_object(value: object) -> Any:
-    if hasattr(value, "__array_namespace__") or isinstance(value, np.ndarray):
+    if isinstance(value, functools.partial):
+        return [_describe(part) for part in (value.func, value.args, value.keywords)]
+    if is_array_api_obj(value):
         return {"sha256": fingerprint(value)}
+    if isinstance(value, enum.Enum):
+        return str(value)
     if inspect.isroutine(value) or inspect.isclass(value):
         return f"{value.__module__}.{value.__qualname__}"
     if hasattr(value, "__getitem__") and hasattr(value, "__len__"):
         return {"samples": len(value)}
     name = f"{type(value).__module__}.{type(value).__qualname__}"
-    return {"type": name} | {key: describe(item) for key, item in _public(value).items()}
+    return {"type": name} | {key: _describe(item) for key, item in _public(value).items()}
 
 
 def _public(value: object) -> dict[str, object]:
