@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -123,8 +124,9 @@ def adapt(
         InputError: The target is empty, an id stands twice, or a part returned a wrong shape.
         RunChangedError: ``workdir`` holds a run with other inputs or parameters.
     """
-    if rounds < 1:
-        raise InputError(f"rounds is {rounds}; it must be at least 1.")
+    for name, value in (("rounds", rounds), ("batch_size", batch_size)):
+        if value < 1:
+            raise InputError(f"{name} is {value}; it must be at least 1.")
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")
     _reject_labelled(target[0])
@@ -164,6 +166,12 @@ def _silent(_stage: str, _done: int, _total: int, /) -> None:
 
 def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping[str, Evaluator]:
     if isinstance(evaluators, Mapping):
+        for name in evaluators:
+            if not re.fullmatch(r"\w[\w .-]*", name):
+                raise InputError(
+                    f"An evaluator is named {name!r}; a folder of the run bears its name: use "
+                    "letters, digits, blanks, dots, hyphens and underscores."
+                )
         return evaluators
     named: dict[str, Evaluator] = {}
     for evaluator in evaluators:
@@ -221,11 +229,11 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
     hook.pladapt_round_started(number=number)
     scores = _scores(job, predictor, number, folder / "scores.parquet")
     selection = _selection(job, scores, number, folder / "selection.parquet")
-    if not selection.kept:
-        return Round(number, scores, selection, {}), predictor
-    labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
-    predictor = _retrained(job, predictor, labels, number, folder / "predictor")
-    evaluations = _evaluate(job, predictor, folder)
+    evaluations: Mapping[str, Evaluation] = {}
+    if selection.kept:
+        labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
+        predictor = _retrained(job, predictor, labels, number, folder / "predictor")
+        evaluations = _evaluate(job, predictor, folder)
     hook.pladapt_round_finished(number=number, evaluations=evaluations)
     return Round(number, scores, selection, evaluations), predictor
 
@@ -262,20 +270,27 @@ def _score_batch(selector: Selector, batch: tuple[Sample, ...], prediction: Pred
         error.add_note(f"The batch holds {', '.join(prediction.ids)}.")
         raise
     columns = {name: to_numpy(column) for name, column in scored.items()}
-    for name, column in columns.items():
-        if column.shape != (len(batch),):
-            raise InputError(
-                f"{type(selector).__name__}.score returned {name!r} of shape {column.shape} for "
-                f"{len(batch)} samples; expected ({len(batch)},)."
-            )
-    if "score" not in columns:
-        raise InputError(f"{type(selector).__name__}.score returned {list(columns)}, no 'score'.")
+    _check_columns(selector, columns, len(batch))
     keys: dict[str, Any] = {
         "id": pa.array([sample.id for sample in batch], pa.string()),
         "group": pa.array([sample.group for sample in batch], pa.string()),
         "sha256": pa.array([fingerprint(sample.image) for sample in batch], pa.string()),
     }
     return pa.table(keys | columns)
+
+
+def _check_columns(selector: Selector, columns: Mapping[str, NDArray[Any]], size: int) -> None:
+    returned = f"{type(selector).__name__}.score returned"
+    for name, column in columns.items():
+        if column.shape != (size,):
+            raise InputError(
+                f"{returned} {name!r} of shape {column.shape} for {size} samples; expected "
+                f"({size},)."
+            )
+    if "score" not in columns or columns.keys() & {"id", "group", "sha256"}:
+        raise InputError(
+            f"{returned} {list(columns)}; expected 'score', and not 'id', 'group' or 'sha256'."
+        )
 
 
 def _check_unchanged(job: _Job, scores: pa.Table) -> None:
@@ -285,6 +300,7 @@ def _check_unchanged(job: _Job, scores: pa.Table) -> None:
     stored = zip(scores["id"].to_pylist(), scores["sha256"].to_pylist(), strict=True)
     for index, (id_, digest) in enumerate(stored):
         sample = job.target[index]
+        _reject_labelled(sample)
         if (sample.id, fingerprint(sample.image)) != (id_, digest):
             raise RunChangedError(
                 f"The target's sample {index} was {id_!r} when it was scored and is now "
@@ -298,6 +314,11 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
     if path.exists():
         return Selection(read_table(path))
     selection = job.selector.select(scores)
+    if not selection.table["id"].equals(scores["id"]):
+        raise InputError(
+            f"{type(job.selector).__name__}.select returned other ids than it was given; expected "
+            f"a row for each of the {len(scores)} samples, in their order."
+        )
     write_table(selection.table, path)
     job.plugins.hook.pladapt_selected(number=number, selection=selection)
     return selection

@@ -7,10 +7,13 @@ tell what happened in this process and change nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pluggy
+
+from pladapt.errors import PluginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,11 +38,25 @@ class Registration(Generic[T]):
         factory: Makes the part from keyword arguments: a class, a function, or where to find one
             as ``"package.module:attribute"``, which is imported when the part is first made.
         summary: One line for lists of parts.
+
+    Raises:
+        PluginError: The name is none that users could ask for, or the factory makes nothing.
     """
 
     name: str
     factory: str | Callable[..., T]
     summary: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.name):
+            raise PluginError(
+                f"A part is named {self.name!r}; expected lower-case words joined by hyphens."
+            )
+        if not isinstance(self.factory, str) and not callable(self.factory):
+            raise PluginError(
+                f"The factory of {self.name!r} is {self.factory!r}; expected a class, a function, "
+                'or "package.module:attribute".'
+            )
 
 
 @hookspec
@@ -112,5 +129,6 @@ def pladapt_round_finished(number: int, evaluations: Mapping[str, Evaluation]) -
 
     Args:
         number: The round's number, from 1.
-        evaluations: What each evaluator measured after it, by the evaluator's name.
+        evaluations: What each evaluator measured after it, by the evaluator's name; empty where
+            nothing was selected.
     """
