@@ -1,0 +1,35 @@
+"""The experiment on phantoms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pladapt.runs import written_aside
+from pladapt_covid_ct.experiment import Settings, run_experiment
+from pladapt_covid_ct.phantoms import write_phantoms
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pladapt.types import Progress
+    from pladapt_covid_ct.experiment import Outcome
+
+SETTINGS: Final = Settings(size=64, encoder_weights="none", epochs=30)
+"""Small enough for a few minutes on two cores; everything else as in the paper."""
+
+
+def run_demo(out: Path, *, seed: int, progress: Progress) -> Outcome:
+    """Write phantoms to ``out/data`` and run A to B and C on them.
+
+    Args:
+        out: The run folder; an interrupted run continues in it.
+        seed: Of the phantoms and of everything else.
+        progress: Called as work advances.
+    """
+    data = out / "data"
+    if not data.exists():
+        with written_aside(data) as aside:
+            write_phantoms(aside, seed=seed)
+    settings = replace(SETTINGS, seed=seed)
+    return run_experiment(data, "A", ["B", "C"], settings=settings, out=out, progress=progress)
