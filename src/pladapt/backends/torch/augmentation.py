@@ -96,6 +96,8 @@ class RandomAffine:
         return torch.cat([normalised, shift[:, :, None]], 2).float()
 
     def _signs(self, draw: _Uniform, d: int) -> torch.Tensor:
+        if any(-axis > d for axis in self.flip):
+            raise InputError(f"flip is {self.flip} and the images have {d} spatial axes.")
         signs = torch.ones(draw.batch, 1, d, dtype=torch.float64)
         for axis in self.flip:
             signs[:, 0, -axis - 1] = torch.where(draw(1.0) < 0, -1.0, 1.0)

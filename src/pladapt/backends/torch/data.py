@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from pladapt.backends.torch.devices import as_tensor
 from pladapt.errors import InputError
@@ -27,13 +27,9 @@ Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 T = TypeVar("T")
 
 
-def subset(samples: Samples[T], indices: Sequence[int]) -> Samples[T]:
-    """Return a lazy view of some of the samples."""
-    return Subset(cast("Dataset[T]", samples), indices)  # needs no more than Samples have
-
-
 def joined(*samples: Samples[T]) -> Samples[T]:
     """Return a lazy view of several sets of samples, one after the other."""
+    # a ConcatDataset asks for no more than Samples have
     return ConcatDataset([cast("Dataset[T]", part) for part in samples])
 
 

@@ -103,7 +103,7 @@ class TorchPredictor:
         device = resolve_device(self.device)
         dtype = autocast_type(self.amp, device)
         return {
-            "class": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
+            "module": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "sha256": state_sha256(self.module),
             "activation": self.activation,
             "device": device.type,

@@ -52,7 +52,7 @@ def save_state(state: TrainingState, path: Path, fingerprint: Mapping[str, Any])
 
     Args:
         state: What to write.
-        path: The file; its folder exists.
+        path: The file.
         fingerprint: What the training depends on; JSON-able.
     """
     tensors = _prefixed("module", state.module) | _prefixed("best", state.best)

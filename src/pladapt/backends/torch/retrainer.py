@@ -11,11 +11,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pladapt.backends.torch.data import epoch_seed, joined, subset
+from pladapt.backends.torch.data import epoch_seed, joined
 from pladapt.backends.torch.predictor import ModulePredictor
 from pladapt.backends.torch.storage import load_module, save_module, state_sha256
 from pladapt.backends.torch.training import TrainingOptions, fit
 from pladapt.errors import InputError
+from pladapt.views import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,7 +64,7 @@ class FineTune:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.validation, float) and not 0 < self.validation < 1:
+        if isinstance(self.validation, int | float) and not 0 < self.validation < 1:
             raise InputError(f"validation is {self.validation}; a share must lie between 0 and 1.")
         if not self.source_ratio > 0:
             raise InputError(f"source_ratio is {self.source_ratio}; it must be above 0.")
@@ -123,7 +124,7 @@ class FineTune:
         share = self.validation if isinstance(self.validation, float) else len(self.validation)
         source = None if self.source is None else len(self.source)
         return {
-            "class": f"{type(self).__module__}.{type(self).__qualname__}",
+            "type": f"{type(self).__module__}.{type(self).__qualname__}",
             "validation": share,
             "source": source,
             "source_ratio": self.source_ratio,
@@ -163,7 +164,7 @@ class FineTune:
             return labels, self.validation, note
         held, note = _held_out(names, self.validation, self.options.seed)
         kept = [i for i in range(len(names)) if i not in held]
-        return subset(labels, kept), subset(labels, sorted(held)), note
+        return Subset(labels, kept), Subset(labels, sorted(held)), note
 
     def _with_source(self, train: Samples[Taught]) -> Samples[Taught]:
         if self.source is None:
@@ -171,12 +172,11 @@ class FineTune:
         wanted = min(len(self.source), round(self.source_ratio * len(train)))
         rng = np.random.default_rng(epoch_seed(self.options.seed, 0, "source"))
         drawn = sorted(rng.choice(len(self.source), wanted, replace=False).tolist())
-        return joined(train, subset(self.source, drawn))
+        return joined(train, Subset(self.source, drawn))
 
     def _checkpoint(self, predictor: ModulePredictor, names: Names) -> Path | None:
         if self.checkpoints is None:
             return None
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         inputs = json.dumps([state_sha256(predictor.module), names, self.describe()])
         return self.checkpoints / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.safetensors"
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pladapt.errors import DataError, MissingDataError
+from pladapt.runs import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,14 +70,13 @@ def write_tensors(
 
     Args:
         tensors: What to write.
-        path: The file; its folder exists.
+        path: The file.
         header: What to keep beside the tensors; JSON-able.
     """
     # a copy each: safetensors refuses tensors that share memory, such as tied weights
     copies = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    aside = path.with_name(f"{path.name}.part")
-    save_file(copies, aside, metadata={_HEADER: json.dumps(header)})
-    aside.replace(path)
+    with written_aside(path) as aside:
+        save_file(copies, aside, metadata={_HEADER: json.dumps(header)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -152,8 +152,9 @@ class Recorder(Callback):
         del pl_module
         if self._progress is not None:
             epoch, epochs = self._epochs(trainer)
-            step = args[-1] + 1
-            self._progress(f"epoch {epoch}/{epochs}", step, int(trainer.num_training_batches))
+            steps = int(trainer.num_training_batches)
+            done = (epoch - 1) * steps + args[-1] + 1
+            self._progress(f"train: epoch {epoch}/{epochs}", done, epochs * steps)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Note the epoch; validation and the check for early stopping came before."""

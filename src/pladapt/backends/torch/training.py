@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from torch import nn
 
 from pladapt.backends.torch.data import Pairs, training_batches, validation_batches
 from pladapt.backends.torch.devices import as_tensor, resolve_device
@@ -20,12 +21,11 @@ from pladapt.backends.torch.resume import TrainingState, load_state, save_state
 from pladapt.backends.torch.storage import state_sha256
 from pladapt.backends.torch.task import Recorder, Task, early_stopping
 from pladapt.errors import InputError
+from pladapt.runs import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
-
-    from torch import nn
 
     from pladapt.backends.torch.augmentation import Augmentation
     from pladapt.backends.torch.data import Taught
@@ -92,22 +92,12 @@ class TrainingOptions:
             raise InputError(f"keep is {self.keep!r}; give 'val_dsc', 'val_loss' or 'last'.")
 
     def describe(self) -> dict[str, Any]:
-        """Return what the trained weights depend on; functions and objects by name."""
-        left_out = ("device", "workers")
-        named = {k: v for k, v in vars(self).items() if k not in left_out}
-        return {
-            k: v if isinstance(v, int | float | str | None) else _name(v) for k, v in named.items()
-        }
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, functools.partial):
-        arguments = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
-        return f"{_name(value.func)}({', '.join(arguments)})"
-    if not hasattr(value, "__qualname__") and " at 0x" not in repr(value):
-        return repr(value)
-    named = value if hasattr(value, "__qualname__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"  # an address would change with each process
+        """Return what the trained weights depend on, for a manifest."""
+        named = {k: v for k, v in vars(self).items() if k not in ("device", "workers")}
+        weights = (
+            {"loss_sha256": state_sha256(self.loss)} if isinstance(self.loss, nn.Module) else {}
+        )
+        return {k: describe(v) for k, v in named.items()} | weights
 
 
 @dataclass(frozen=True)
