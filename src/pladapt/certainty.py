@@ -123,7 +123,7 @@ def combine_classes(
     present = (pixels >= min_pixels) & (pixels > 0)
     shown = xp.any(present, axis=1)
     if rule == "min":
-        score = xp.min(xp.where(present, ci, xp.asarray(2.0, dtype=ci.dtype)), axis=1)
+        score = xp.min(xp.where(present, ci, xp.full_like(ci, xp.inf)), axis=1)
     elif rule in get_args(Combination):
         weight = xp.astype(present if rule == "mean" else xp.where(present, pixels, 0), ci.dtype)
         total = xp.sum(xp.where(present, ci, xp.zeros_like(ci)) * weight, axis=1)
@@ -131,7 +131,7 @@ def combine_classes(
         score = total / xp.where(shown, weights, xp.ones_like(weights))
     else:
         raise InputError(f"No combination rule {rule!r}; expected one of {get_args(Combination)}.")
-    return xp.where(shown, score, xp.asarray(xp.nan, dtype=ci.dtype))
+    return xp.where(shown, score, xp.full_like(score, xp.nan))
 
 
 def hard_labels(probabilities: Array, cutoff: Cutoff = 0.5) -> Array:
@@ -155,7 +155,7 @@ def hard_labels(probabilities: Array, cutoff: Cutoff = 0.5) -> Array:
     for index, limit in enumerate(cutoffs):
         plane = planes[:, index, ...]
         wins = (plane > limit) & (plane > best)
-        label = xp.where(wins, xp.asarray(index + 1, dtype=xp.uint8, device=device(planes)), label)
+        label = xp.where(wins, xp.full_like(label, index + 1), label)
         best = xp.where(wins, plane, best)
     return label
 
@@ -173,8 +173,8 @@ def _certainty(planes: Array, cutoffs: tuple[float, ...]) -> tuple[Array, Array]
         above = plane > limit
         count = xp.sum(xp.astype(above, xp.int64), axis=axes)
         total = xp.sum(xp.astype(xp.where(above, plane, xp.zeros_like(plane)), wide), axis=axes)
-        nothing = xp.asarray(xp.nan, dtype=wide, device=device(planes))
-        indices.append(xp.where(count > 0, total / xp.astype(count, wide), nothing))
+        divisor = xp.astype(xp.where(count > 0, count, xp.ones_like(count)), wide)
+        indices.append(xp.where(count > 0, total / divisor, xp.full_like(total, xp.nan)))
         counts.append(count)
     return xp.stack(indices, axis=1), xp.stack(counts, axis=1)
 
@@ -182,11 +182,8 @@ def _certainty(planes: Array, cutoffs: tuple[float, ...]) -> tuple[Array, Array]
 def _widest_float(array: Array) -> object:
     """Return float64, or float32 on a device without it, such as Apple's GPU."""
     xp = array_namespace(array)
-    try:
-        xp.zeros(1, dtype=xp.float64, device=device(array))
-    except (TypeError, RuntimeError):
-        return xp.float32
-    return xp.float64
+    known = xp.__array_namespace_info__().dtypes(device=device(array), kind="real floating")
+    return known.get("float64", xp.float32)
 
 
 def _valid(xp: Array, array: Array) -> bool:
