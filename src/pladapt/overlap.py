@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 EMPTY_DSC: Final = 1.0
-"""The DSC where truth and prediction are both empty: an empty mask, rightly predicted."""
+"""The DSC where truth and prediction are both empty, an empty mask rightly predicted."""
 
 METRICS: Final = ("dsc", "sen", "spc")
 """The metrics' columns: Dice similarity coefficient, sensitivity, specificity."""
@@ -95,7 +95,7 @@ def spc(fp: ArrayLike, tn: ArrayLike) -> NDArray[np.float64]:
 def _ratio(
     part: NDArray[np.float64], whole: NDArray[np.float64], empty: float
 ) -> NDArray[np.float64]:
-    ratio: NDArray[np.float64] = np.full(whole.shape, empty)
+    ratio: NDArray[np.float64] = np.full(whole.shape, empty, np.float64)
     return np.divide(part, whole, out=ratio, where=whole > 0)
 
 
