@@ -81,7 +81,7 @@ class AdaptationResult:
 
     @property
     def after(self) -> Mapping[str, Evaluation]:
-        """What each evaluator measured last: after the last round that retrained."""
+        """What each evaluator measured after the last round that retrained."""
         return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), self.before)
 
 

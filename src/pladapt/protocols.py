@@ -25,7 +25,7 @@ class Predictor(Protocol):
         """Map images ``(B, C, *S)`` to probabilities ``(B, K, *S)`` in [0, 1].
 
         One channel is the foreground's; two or more are a softmax with channel 0 the background.
-        A predictor that averages several predictions may have `predict_members` beside this.
+        A predictor that averages several predictions may be a `MemberPredictor`.
         """
 
 

@@ -32,7 +32,7 @@ class CertaintyIndexSelector(RankingSelector):
         min_pixels: The fewest pixels above the cut-off; 50 in the paper, for 512 x 512 pixels.
         ci_limit: The lowest CI that is kept, in [0, 1]; None for no limit.
         top_k: How many samples are kept at the most; None for no end.
-        combination: How several classes make one score; see `pladapt.certainty.combine_classes`.
+        combination: How several classes make one score; see `pladapt.combine_classes`.
 
     Raises:
         InputError: A parameter outside its range.

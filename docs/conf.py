@@ -1,0 +1,48 @@
+"""Sphinx's configuration; every warning is an error."""
+
+from pathlib import Path
+
+import pladapt
+
+project = "pladapt"
+author = "The pladapt developers"
+project_copyright = f"2026, {author}"
+version = release = pladapt.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"pladapt {release}"
+html_theme_options = {"navigation_with_keys": True}
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+default_role = "py:obj"
+add_module_names = False
+doctest_path = [str(Path(__file__).parent)]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # other libraries' names: the site links to nothing that a build would have to fetch
+    ("py:.*", r"(collections|nn|np|numpy|pa|pluggy|pyarrow|torch|typer|typing)\..*"),
+    (
+        "py:class",
+        r"(ArrayLike|Callable|EntryPoint|Iterable|Iterator|Mapping|NDArray|Path|Sequence).*",
+    ),
+    # type aliases and variables stand in signatures without their module
+    ("py:class", r"(Activation|Aggregation|Amp|Array|Combination|Cutoff|Row|T|T_co|Taught)"),
+    # what a docstring tells its own module's readers
+    ("py:obj", r"(FitResult\.history|state_sha256)"),
+]
