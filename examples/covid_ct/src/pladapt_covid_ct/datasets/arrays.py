@@ -53,10 +53,10 @@ def as_pixels(array: NDArray[Any]) -> Pixels:
     _check_real(array)
     limits = np.iinfo(np.int16)
     if array.size and limits.min <= array.min() and array.max() <= limits.max:
-        whole = array.astype(np.int16)
+        whole = array.astype(np.int16, copy=False)
         if array.dtype.kind != "f" or np.array_equal(whole, array):
             return whole
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)
 
 
 def as_classes(array: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.uint8]:
@@ -67,22 +67,19 @@ def as_classes(array: NDArray[Any], classes: Mapping[int, int]) -> NDArray[np.ui
 
     Args:
         array: The mask as stored.
-        classes: The class of each value that may occur.
+        classes: The class of each value that may occur beside 0, the background.
 
     Raises:
         DataError: The mask holds another value, or is not of finite real numbers.
     """
     _check_real(array)
     rounded = np.rint(array) if array.dtype.kind == "f" else array
+    marked = rounded != 0
+    values, which = np.unique(rounded[marked], return_inverse=True)
+    if unknown := [value for value in values.tolist() if value not in classes]:
+        raise DataError(f"The mask has the values {unknown[:10]}; only {[0, *classes]} are known.")
     found = np.zeros(array.shape, np.uint8)
-    known = np.zeros(array.shape, np.bool_)
-    for value, class_ in classes.items():
-        here = rounded == value
-        known |= here
-        found[here] = class_
-    if not known.all():
-        unknown = np.unique(rounded[~known])[:10].tolist()
-        raise DataError(f"The mask has the values {unknown}; only {sorted(classes)} are known.")
+    found[marked] = np.array([classes[value] for value in values.tolist()], np.uint8)[which]
     return found
 
 

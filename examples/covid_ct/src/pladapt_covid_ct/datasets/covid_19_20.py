@@ -47,7 +47,7 @@ def load(folder: Path | str, *, strict: bool = False, affine: Affine = "check") 
             f"covid19-A-{case[:4]}",
             roles["image"],
             roles["mask"],
-            {0: 0, 1: 1},
+            {1: 1},
             affine=affine,
         )
         for case, roles in cases.items()

@@ -96,8 +96,8 @@ class DicomCase:
         with lenient():
             header = read_slice(self.image)
             axes = directions(header)
-            patient = self._patient(header)
             pixels = as_pixels(display(hounsfield(header, self.rescale)[np.newaxis], axes))
+            patient = self._patient(header)
         lesion = _lesion(self.mask, axes, pixels.shape)
         return Volume((self.id,), patient, pixels, lesion, None, intensity_of(pixels))
 
@@ -225,7 +225,7 @@ def _as_binary(mask: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if mask.shape != shape:
         raise DataError(f"It has shape {mask.shape[1:]}, the image {shape[1:]}.")
     highest = max(1, int(np.rint(mask.max()))) if np.isfinite(mask.max()) else 1
-    return as_classes(mask, {0: 0, highest: 1})
+    return as_classes(mask, {highest: 1})
 
 
 def _read_patients(path: Path) -> dict[str, str]:

@@ -32,8 +32,8 @@ _ROLES: Final = {
     "lung_and_infection_mask": "combined mask",
     "lung_infection": "combined mask",
 }
-_INFECTION: Final = {0: 0, 1: 1}
-_COMBINED: Final = {0: 0, 1: 0, 2: 0, 3: 1}  # 1 and 2 are the left and the right lung
+_INFECTION: Final = {1: 1}
+_COMBINED: Final = {1: 0, 2: 0, 3: 1}  # 1 and 2 are the left and the right lung
 _CASE: Final = re.compile(r"(?:coronacases_(?:org_)?)?(?:case)?(\d{3})")
 _OTHER: Final = "radiopaedia"
 

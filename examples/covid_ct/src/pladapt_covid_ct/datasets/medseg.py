@@ -57,7 +57,7 @@ def load(
     cases = cases_by_folder(find_nifti(folder, problems), _ROLES, _case_of, problems)
     if not any("image" in roles for roles in cases.values()):
         raise INFO.missing(folder, "1.nii.gz to 9.nii.gz in a folder or archive rp_im")
-    labels = {0: 0, 1: 1, 2: 2, _EFFUSION: _EFFUSION if effusion == "keep" else 0}
+    labels = {1: 1, 2: 2, _EFFUSION: _EFFUSION if effusion == "keep" else 0}
     sources = [
         NiftiCase(
             id=case,

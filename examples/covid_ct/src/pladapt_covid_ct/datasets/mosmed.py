@@ -41,7 +41,7 @@ def load(folder: Path | str, *, strict: bool = False, affine: Affine = "check") 
     if not cases:
         raise INFO.missing(folder, "study_*_mask.nii.gz with its image")
     sources = [
-        NiftiCase(case, case, roles["image"], roles["mask"], {0: 0, 1: 1}, affine=affine)
+        NiftiCase(case, case, roles["image"], roles["mask"], {1: 1}, affine=affine)
         for case, roles in cases.items()
     ]
     note = f"{left_out} studies without a mask left out."

@@ -56,7 +56,7 @@ class NiftiCase:
         group: The patient.
         image: The CT.
         lesion: The lesion mask.
-        classes: The class of each value that may occur in the lesion mask.
+        classes: The class of each value that may occur in the lesion mask beside 0.
         lung: The lung mask, or None.
         eight_bit: See `EightBit`.
         affine: See `Affine`.
