@@ -5,7 +5,6 @@ docs/commands.md`` after a change of the commands.
 """
 
 import pladapt_covid_ct.plugin
-
 from pladapt import PluginManager
 from pladapt.cli.application import application
 
