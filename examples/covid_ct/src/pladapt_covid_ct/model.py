@@ -82,8 +82,8 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
         raise MissingDataError(f"There is no weight file {path}; give a file, imagenet or none.")
     network = getattr(encoder, "model", encoder)  # timm's encoders wrap theirs
     own = network.state_dict()
-    given = _grey(_read(path), own)
-    matched = given if own.keys() <= given.keys() else _by_order(own, given)
+    given = _read(path)
+    matched = _grey(given if own.keys() <= given.keys() else _by_order(own, given), own)
     wrong = [name for name in own if name not in matched or matched[name].shape != own[name].shape]
     if wrong:
         raise DataError(
@@ -108,8 +108,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _grey(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Sum the first layer's colours, so that a grey slice gives what a grey picture gave."""
-    first = next(iter(given), "")
-    if own and given and given[first].ndim == 4 and next(iter(own.values())).shape[1] == 1:  # noqa: PLR2004 - a convolution's rank
+    first = next(iter(own))
+    if first in given and given[first].ndim == own[first].ndim and own[first].shape[1] == 1:
         return given | {first: given[first].sum(dim=1, keepdim=True)}
     return given
 
