@@ -9,7 +9,6 @@ from pladapt import Prediction, RankingSelector, Registration, Selection, Select
 from pladapt.types import Array
 
 
-# [selector]
 @dataclass(frozen=True, kw_only=True)
 class MarginSelector(RankingSelector):
     """Keep the predictions whose probabilities lie far from one half."""
@@ -27,14 +26,7 @@ def pladapt_selectors() -> list[Registration[Selector]]:
     return [Registration("margin", MarginSelector, "Keeps probabilities far from one half.")]
 
 
-# [end]
-
-
-# [observer]
 @hookimpl
 def pladapt_selected(number: int, selection: Selection) -> None:
     """Print how many samples a round kept."""
     print(f"round {number} kept {len(selection.kept)}")
-
-
-# [end]

@@ -27,7 +27,6 @@ target = scan("target", 8, brightness=1.1, seed=2)
 # [end]
 
 
-# [predictor]
 class Threshold:
     """Calls a pixel lesion the surer, the further it lies above a level."""
 
@@ -39,10 +38,6 @@ class Threshold:
         return 1 / (1 + np.exp(-4 * (images - self.level)))
 
 
-# [end]
-
-
-# [retrainer]
 class Halfway:
     """Puts the level halfway between what is labelled lesion and what is not."""
 
@@ -53,8 +48,6 @@ class Halfway:
         other = np.concatenate([pair.image[0][pair.label == 0] for pair in pairs])
         return Threshold((lesion.mean() + other.mean()) / 2)
 
-
-# [end]
 
 # [calibrate]
 predictor = Threshold(1.0)

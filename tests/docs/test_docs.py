@@ -140,6 +140,14 @@ def test_the_example_page_tells_where_every_data_set_is() -> None:
         assert next(iter(info.archives)) in row
 
 
+def test_the_architecture_page_has_every_room() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", read(DOCS / "architecture.md"), re.MULTILINE)
+    rooms = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
+    package = (ROOT / "src/pladapt").iterdir()
+    modules = {path.stem for path in package if path.name[0] not in "._" and path.stem != "py"}
+    assert sorted(rooms) == sorted(modules)
+
+
 def test_contributing_explains_every_environment() -> None:
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "tox.ini")
