@@ -234,7 +234,7 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
         labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
         predictor = _retrained(job, predictor, labels, number, folder / "predictor")
         evaluations = _evaluate(job, predictor, folder)
-    hook.pladapt_round_finished(number=number, evaluations=evaluations)
+    hook.pladapt_round_finished(number=number, evaluations=dict(evaluations))
     return Round(number, scores, selection, evaluations), predictor
 
 
