@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import inspect
+import logging
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pladapt
+from pladapt import (
+    PluginError,
+    PluginManager,
+    PluginWarning,
+    Registration,
+    UnknownPluginError,
+    hookimpl,
+    hookspecs,
+)
+from pladapt.plugins import KINDS, default_manager
+from pladapt.selectors.certainty_index import CertaintyIndexSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("pladapt_"))
+
+
+@dataclass
+class Announced:
+    """An entry point that loads what a test says."""
+
+    name: str
+    loads: Callable[[], object]
+    distribution: str = "some-distribution"
+    value: str = "some_module"
+
+    @property
+    def dist(self) -> Any:
+        """The distribution that announces it."""
+        return SimpleNamespace(name=self.distribution)
+
+    def load(self) -> object:
+        """Return the plugin, or raise as a broken one does."""
+        return self.loads()
+
+
+def manager(**plugins: Callable[[], object]) -> PluginManager:
+    announced: Any = [Announced(name, loads) for name, loads in plugins.items()]
+    return PluginManager(announced)
+
+
+def offering(*names: str, factory: Any = CertaintyIndexSelector) -> object:
+    """Make a plugin that offers a selector of each name."""
+
+    class Plugin:
+        @hookimpl
+        def pladapt_selectors(self) -> list[Registration[Any]]:
+            return [Registration(name, factory, "A selector.") for name in names]
+
+    return Plugin()
+
+
+def returning(value: object) -> object:
+    """Make a plugin whose hook returns this."""
+
+    class Plugin:
+        @hookimpl
+        def pladapt_selectors(self) -> Any:
+            return value() if callable(value) else value
+
+    return Plugin()
+
+
+def test_parts_are_made_by_name() -> None:
+    selector = pladapt.selector("certainty-index", cutoff=0.4, min_pixels=50, ci_limit=0.8, top_k=9)
+    assert selector == CertaintyIndexSelector(cutoff=0.4, min_pixels=50, ci_limit=0.8, top_k=9)
+
+
+def test_every_kind_of_part_has_its_function(toy: SimpleNamespace) -> None:
+    assert isinstance(pladapt.selector("certainty-index"), pladapt.Selector)
+    assert isinstance(pladapt.evaluator("overlap", samples=toy.lesions()), pladapt.Evaluator)
+    for make, kind in ((pladapt.retrainer, "retrainer"), (pladapt.predictor, "predictor")):
+        with pytest.raises(UnknownPluginError, match=f"no {kind} 'nothing'"):
+            make("nothing")
+
+
+def test_a_part_may_have_any_parameters() -> None:
+    made = manager(own=lambda: offering("own", factory=dict)).build(
+        "selector", "own", name="a", kind="b", self="c"
+    )
+    assert made == {"name": "a", "kind": "b", "self": "c"}
+
+
+def test_wrong_parameters_are_a_type_error() -> None:
+    with pytest.raises(TypeError, match="cut_off"):
+        pladapt.selector("certainty-index", cut_off=0.4)
+
+
+def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
+    with pytest.raises(LookupError) as caught:
+        manager(own=lambda: offering("margin")).build("selector", "certainty-indx")
+    assert caught.type is UnknownPluginError
+    message = str(caught.value)
+    assert "no selector 'certainty-indx'. Did you mean 'certainty-index'?" in message
+    assert "Known: certainty-index, margin." in message
+    assert "pladapt plugins" in message
+
+
+def test_an_unknown_name_like_no_other_has_no_nearest() -> None:
+    with pytest.raises(UnknownPluginError) as caught:
+        manager().build("evaluator", "zzz")
+    assert "Did you mean" not in str(caught.value)
+
+
+def test_a_clash_names_both_when_the_part_is_asked_for() -> None:
+    plugins = manager(one=lambda: offering("margin", "fine"), other=lambda: offering("margin"))
+    with pytest.raises(PluginError, match="'margin' is offered by 'one' and 'other'; uninstall"):
+        plugins.build("selector", "margin")
+    assert plugins.build("selector", "fine") == CertaintyIndexSelector()
+
+
+def test_a_plugin_cannot_replace_a_built_in_part() -> None:
+    with pytest.raises(PluginError, match=r"'certainty-index' is offered by 'own' and 'pladapt\."):
+        manager(own=lambda: offering("certainty-index")).build("selector", "certainty-index")
+
+
+def test_what_is_offered_is_listed_with_its_provider() -> None:
+    listed = manager(own=lambda: offering("b-part", "a-part")).registrations("selector")
+    assert [(provider, item.name) for provider, item in listed] == [
+        ("own", "a-part"),
+        ("own", "b-part"),
+        ("pladapt.builtins", "certainty-index"),
+    ]
+
+
+# Broken plugins: a warning that names them, and the rest works
+
+
+def breaking() -> object:
+    """Fail as the module of a broken plugin does."""
+    raise ImportError("cannot import name 'gone'")
+
+
+def misspelt() -> object:
+    """Implement a hook that does not exist."""
+
+    class Plugin:
+        @hookimpl
+        def pladapt_selector(self) -> list[Any]:
+            return []
+
+    return Plugin()
+
+
+def misargued() -> object:
+    """Ask for an argument that the hook does not have."""
+
+    class Plugin:
+        @hookimpl
+        def pladapt_scored(self, number: int, probabilities: Any) -> None:
+            """Never called."""
+
+    return Plugin()
+
+
+@pytest.mark.parametrize(
+    ("loads", "reason"),
+    [
+        (breaking, "ImportError: cannot import name 'gone'"),
+        (misspelt, "PluginError: .*unknown hook 'pladapt_selector'"),
+        (misargued, "PluginError: .*'probabilities'"),
+    ],
+)
+def test_a_plugin_that_fails_to_load_is_left_out_with_a_warning(
+    loads: Callable[[], object], reason: str
+) -> None:
+    expected = rf"(?s)'broken' \(some_module\) of some-distribution was left out.*{reason}"
+    with pytest.warns(PluginWarning, match=expected) as caught:
+        plugins = manager(
+            first=lambda: offering("first"), broken=loads, last=lambda: offering("last")
+        )
+    assert len(caught) == 1
+    assert [item.name for _, item in plugins.registrations("selector")] == [
+        "certainty-index",
+        "first",
+        "last",
+    ]
+    plugins.hook.pladapt_scored(number=1, scores=())
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (7, "TypeError: 'int' object is not iterable"),
+        ([CertaintyIndexSelector], "CertaintyIndexSelector'> is no pladapt.Registration"),
+        (Registration("alone", dict, "Not in a list."), "'Registration' object is not iterable"),
+        (lambda: [Registration("Not A Name", dict, "")], "named 'Not A Name'; expected lower-case"),
+        (lambda: [Registration("a", 3, "")], "factory of 'a' is 3; expected a class"),  # type: ignore[arg-type]  # what is tested
+        (lambda: [Registration(None, dict, "")], "named None; expected"),  # type: ignore[arg-type]  # what is tested
+    ],
+)
+def test_a_hook_that_returns_junk_is_left_out_with_a_warning(value: object, reason: str) -> None:
+    plugins = manager(broken=lambda: returning(value))
+    with pytest.warns(
+        PluginWarning, match=f"selectors of the plugin 'broken' were left out.*{reason}"
+    ):
+        assert plugins.build("selector", "certainty-index") == CertaintyIndexSelector()
+
+
+def test_what_is_sound_beside_junk_can_be_used() -> None:
+    plugins = manager(half=lambda: returning(["junk", Registration("sound", dict, "Sound.")]))
+    with pytest.warns(PluginWarning, match="'junk' is no pladapt.Registration"):
+        assert plugins.build("selector", "sound") == {}
+
+
+def test_a_hook_may_return_nothing() -> None:
+    plugins = manager(empty=lambda: returning(None))
+    assert [item.name for _, item in plugins.registrations("selector")] == ["certainty-index"]
+
+
+@pytest.mark.parametrize(
+    "factory", ["no_such_module:Part", "pladapt.certainty:no_such_name", "a b"]
+)
+def test_a_factory_that_cannot_be_found_names_its_plugin(factory: str) -> None:
+    plugins = manager(own=lambda: offering("part", factory=factory))
+    with pytest.raises(PluginError, match=f"'own' names '{factory}', which cannot be imported"):
+        plugins.build("selector", "part")
+
+
+def test_a_dependency_of_a_factory_that_is_missing_says_so_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_more.py").write_text("import no_such_framework\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins = manager(own=lambda: offering("part", factory="needs_more:Part"))
+    with pytest.raises(ModuleNotFoundError, match="no_such_framework"):
+        plugins.build("selector", "part")
+
+
+# Registering
+
+
+def test_a_plugin_that_is_announced_twice_works_once() -> None:
+    plugin = offering("own")
+    with pytest.warns(PluginWarning, match=r"'second' .*cannot be added twice"):
+        plugins = manager(first=lambda: plugin, second=lambda: plugin)
+    assert plugins.build("selector", "own") == CertaintyIndexSelector()
+
+
+def test_of_two_plugins_of_one_name_the_first_works() -> None:
+    announced: Any = [
+        Announced("own", lambda: offering("first")),
+        Announced("own", lambda: offering("second"), "the-other", "other"),
+    ]
+    with pytest.warns(PluginWarning, match=r"'own' \(other\) of the-other was left out"):
+        plugins = PluginManager(announced)
+    assert [item.name for _, item in plugins.registrations("selector")] == [
+        "certainty-index",
+        "first",
+    ]
+
+
+@pytest.mark.parametrize("broken", [misspelt, misargued])
+def test_a_broken_plugin_that_is_registered_by_hand_is_an_error(
+    broken: Callable[[], object],
+) -> None:
+    plugins = manager()
+    with pytest.raises(PluginError, match="plugin 'own' cannot be used"):
+        plugins.register(broken(), "own")
+    plugins.register(offering("sound"), "own")
+    assert plugins.build("selector", "sound") == CertaintyIndexSelector()
+
+
+def test_an_entry_point_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("some_plugin")
+    vars(module)["pladapt_selectors"] = hookimpl(
+        lambda: [Registration("from-a-module", dict, "A selector.")]
+    )
+    monkeypatch.setitem(sys.modules, "some_plugin", module)
+    plugins = PluginManager([EntryPoint("own", "some_plugin", "pladapt")])
+    assert plugins.build("selector", "from-a-module", a=1) == {"a": 1}
+
+
+def test_the_default_manager_is_made_once() -> None:
+    assert default_manager() is default_manager()
+    assert default_manager().registrations("selector")
+
+
+# Hooks
+
+
+class Observer:
+    """A plugin that implements every hook, offers nothing, and remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    @hookimpl
+    def pladapt_selectors(self) -> None:
+        self.told.append(("pladapt_selectors",))
+
+    @hookimpl
+    def pladapt_retrainers(self) -> None:
+        self.told.append(("pladapt_retrainers",))
+
+    @hookimpl
+    def pladapt_evaluators(self) -> None:
+        self.told.append(("pladapt_evaluators",))
+
+    @hookimpl
+    def pladapt_predictors(self) -> None:
+        self.told.append(("pladapt_predictors",))
+
+    @hookimpl
+    def pladapt_commands(self) -> None:
+        self.told.append(("pladapt_commands",))
+
+    @hookimpl
+    def pladapt_round_started(self, number: int) -> None:
+        self.told.append(("pladapt_round_started", number))
+
+    @hookimpl
+    def pladapt_scored(self, number: int, scores: Any) -> None:
+        self.told.append(("pladapt_scored", number, scores))
+
+    @hookimpl
+    def pladapt_selected(self, number: int, selection: Any) -> None:
+        self.told.append(("pladapt_selected", number, selection))
+
+    @hookimpl
+    def pladapt_retrained(self, number: int, predictor: Any) -> None:
+        self.told.append(("pladapt_retrained", number, predictor))
+
+    @hookimpl
+    def pladapt_round_finished(self, number: int, evaluations: Any) -> None:
+        self.told.append(("pladapt_round_finished", number, evaluations))
+
+    @property
+    def names(self) -> list[tuple[Any, ...]]:
+        """What was told, and in which round."""
+        return [event[:2] for event in self.told]
+
+
+def observed() -> tuple[Observer, PluginManager]:
+    observer = Observer()
+    return observer, manager(observer=lambda: observer)
+
+
+def a_round(number: int) -> list[tuple[str, int]]:
+    events = ("round_started", "scored", "selected", "retrained", "round_finished")
+    return [(f"pladapt_{event}", number) for event in events]
+
+
+def test_every_hook_fires_and_in_order(toy: SimpleNamespace) -> None:
+    observer, plugins = observed()
+    for kind in KINDS:
+        plugins.registrations(kind)
+    result = pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts(), rounds=2, plugins=plugins)
+    asked = [(f"pladapt_{kind}s",) for kind in KINDS]
+    assert observer.names == [*asked, *a_round(1), *a_round(2)]
+    assert sorted({name for name, *_ in observer.names}) == HOOKS
+    last = {event[0]: event[-1] for event in observer.told[-4:]}
+    assert last["pladapt_scored"] is result.rounds[1].scores
+    assert last["pladapt_selected"] is result.rounds[1].selection
+    assert last["pladapt_retrained"] is result.predictor
+    assert last["pladapt_round_finished"] == result.rounds[1].evaluations
+
+
+def test_a_round_that_selects_nothing_ends_too(toy: SimpleNamespace) -> None:
+    observer, plugins = observed()
+    parts = toy.parts(min_pixels=10)
+    pladapt.adapt(toy.Predictor(), toy.target(), **parts, rounds=2, plugins=plugins)
+    assert observer.names == [event for event in a_round(1) if event[0] != "pladapt_retrained"]
+    assert observer.told[-1][-1] == {}
+
+
+def test_a_continued_run_tells_only_what_happens_now(toy: SimpleNamespace, tmp_path: Path) -> None:
+    options = toy.parts() | {"workdir": tmp_path}
+    pladapt.adapt(toy.Predictor(), toy.target(), **options)
+    observer, plugins = observed()
+    pladapt.adapt(toy.Predictor(), toy.target(), **options, plugins=plugins)
+    assert observer.names == [("pladapt_round_started", 1), ("pladapt_round_finished", 1)]
+
+
+def test_an_observer_cannot_change_the_result(toy: SimpleNamespace) -> None:
+    class Meddler:
+        @hookimpl
+        def pladapt_round_finished(self, evaluations: dict[str, Any]) -> None:
+            evaluations.clear()
+
+    result = pladapt.adapt(
+        toy.Predictor(), toy.target(), **toy.parts(), plugins=manager(own=Meddler)
+    )
+    assert result.after["overlap"].value("dsc") > 0
+
+
+def test_a_run_tells_the_log(toy: SimpleNamespace, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="pladapt"):
+        pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts(), plugins=manager())
+    assert [record.getMessage() for record in caplog.records] == [
+        "Round 1 started.",
+        "Round 1: scored 7 samples.",
+        "Round 1: selection {'kept': 3, 'top_k': 3, 'ci_limit': 1}.",
+        "Round 1: retrained a Brightness.",
+        "Round 1 finished; evaluated by overlap.",
+    ]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_and_each_of_its_arguments_is_documented(name: str) -> None:
+    hook = getattr(hookspecs, name)
+    assert inspect.getdoc(hook)
+    for argument in inspect.signature(hook).parameters:
+        assert f"{argument}: " in hook.__doc__.partition("Args:")[2]
