@@ -208,6 +208,16 @@ def test_bfloat16_is_refused_where_the_processor_lacks_it(
     assert cpu(net(), amp="auto").describe()["precision"] == "float32"
 
 
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 in this processor"
+)
+def test_mixed_precision_changes_little_and_gives_float32(net: Callable[..., nn.Module]) -> None:
+    full, mixed = (cpu(net(), amp=amp).predict(images()) for amp in ("off", "bfloat16"))
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(mixed, full)
+    torch.testing.assert_close(mixed, full, rtol=0, atol=0.01)
+
+
 def test_float16_is_refused_on_a_processor(net: Callable[..., nn.Module]) -> None:
     with pytest.raises(DeviceError, match="float16"):
         cpu(net(), amp="float16")

@@ -13,7 +13,7 @@ from pladapt.backends.torch import FineTune, TorchPredictor, TrainingOptions
 from pladapt.backends.torch import retrainer as retrainer_module
 from pladapt.backends.torch.retrainer import _held_out
 from pladapt.backends.torch.storage import state_sha256
-from pladapt.errors import DataError, InputError
+from pladapt.errors import DataError, InputError, LabelledTargetError
 from pladapt.protocols import ResumableRetrainer
 from pladapt.types import PseudoLabelled
 
@@ -148,6 +148,11 @@ def test_labelled_samples_of_the_target_are_refused(
     )
     with pytest.raises(InputError, match=f"{kind}s are also in '{role}', first '{changed[kind]}'"):
         FineTune(options=OPTIONS, **given).retrain(predictor, pseudo(6))
+
+
+def test_true_masks_are_no_pseudo_labels(predictor: TorchPredictor, blobs: Blobs) -> None:
+    with pytest.raises(LabelledTargetError, match="'s0' is a LabelledSample"):
+        FineTune(0.3, OPTIONS).retrain(predictor, blobs(6))
 
 
 def test_ignored_pixels_teach_nothing(

@@ -320,23 +320,24 @@ def _interrupt(stage: str, done: int, total: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
 
 
-def test_the_callers_answer_to_sigterm_is_given_at_once(
-    net: Net, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answer(*_: object) -> None:
-        raise StopHereError
+def test_an_interruption_before_the_first_step_comes_through(net: Net, blobs: Blobs) -> None:
+    def optimizer(parameters: object) -> torch.optim.Optimizer:
+        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, answer)
-    try:
-        with pytest.raises(StopHereError):
-            fit(net(), blobs(5), blobs(3, "v"), OPTIONS, progress=_terminate)
-        assert signal.getsignal(signal.SIGTERM) is answer
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(net(), blobs(5), blobs(3, "v"), replace(OPTIONS, optimizer=optimizer))
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
-def _terminate(stage: str, done: int, total: int) -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
+def test_sigterm_does_while_training_what_it_did_before(net: Net, blobs: Blobs) -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def look(stage: str, done: int, total: int) -> None:
+        seen.append(signal.getsignal(signal.SIGTERM))
+
+    fit(net(), blobs(4), blobs(3, "v"), replace(OPTIONS, epochs=1), progress=look)
+    assert seen == [before]
 
 
 def test_an_error_of_a_sample_comes_through(net: Net, blobs: Blobs) -> None:
@@ -446,6 +447,27 @@ def test_a_training_that_never_gives_a_number_says_so(net: Net, blobs: Blobs) ->
 def test_an_impossible_option_is_refused(option: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{option} is {value!r}"):
         TrainingOptions(**{option: value})
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 in this processor"
+)
+def test_mixed_precision_trains_nearly_the_same(net: Net, blobs: Blobs) -> None:
+    full, mixed = (
+        fit(net(), blobs(8), blobs(4, "v"), replace(OPTIONS, amp=amp))
+        for amp in ("off", "bfloat16")
+    )
+    assert next(mixed.module.parameters()).dtype == torch.float32
+    assert mixed.history[-1]["val_loss"] != full.history[-1]["val_loss"]
+    assert mixed.history[-1]["val_loss"] == pytest.approx(full.history[-1]["val_loss"], rel=0.02)
+
+
+def test_bfloat16_is_refused_where_the_processor_lacks_it(
+    net: Net, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(DeviceError, match="bfloat16"):
+        fit(net(), blobs(4), blobs(4), replace(OPTIONS, amp="bfloat16"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -15,7 +15,8 @@ from pladapt.backends.torch.data import epoch_seed, joined
 from pladapt.backends.torch.predictor import ModulePredictor
 from pladapt.backends.torch.storage import load_module, save_module, state_sha256
 from pladapt.backends.torch.training import TrainingOptions, fit
-from pladapt.errors import InputError
+from pladapt.errors import InputError, LabelledTargetError
+from pladapt.types import PseudoLabelled
 from pladapt.views import Subset
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from pladapt.backends.torch.data import Taught
     from pladapt.protocols import Predictor
-    from pladapt.types import LabelledSample, Progress, PseudoLabelled, Samples
+    from pladapt.types import LabelledSample, Progress, Samples
 
     Names = Sequence[tuple[str, str]]  # each sample's id and group
 
@@ -73,7 +74,8 @@ class FineTune:
         """Return a new predictor; the one given, and its module, are not changed.
 
         Raises:
-            InputError: There are no pseudo-labels, the predictor has no module to train, or a
+            LabelledTargetError: The labels are true masks.
+        InputError: There are no pseudo-labels, the predictor has no module to train, or a
                 labelled sample has the id or group of a pseudo-labelled one, which would let
                 target truth in.
         """
@@ -132,7 +134,7 @@ class FineTune:
         }
 
     def _retrain(self, predictor: P, labels: Samples[PseudoLabelled]) -> P:
-        names = _names(labels)
+        names = _target_names(labels)
         for role, labelled in (("validation", self.validation), ("source", self.source)):
             if labelled is not None and not isinstance(labelled, float):
                 _keep_apart(names, _names(labelled), role)
@@ -192,6 +194,15 @@ def _trainable(predictor: Predictor) -> ModulePredictor:
 
 def _names(samples: Samples[Taught]) -> Names:
     return [(sample.id, sample.group) for sample in (samples[i] for i in range(len(samples)))]
+
+
+def _target_names(labels: Samples[PseudoLabelled]) -> Names:
+    if len(labels) and not isinstance(labels[0], PseudoLabelled):
+        raise LabelledTargetError(
+            f"Sample {labels[0].id!r} is a {type(labels[0]).__name__}; retraining is on the "
+            "pseudo-labels that a selector made. Labelled source samples are for 'source'."
+        )
+    return _names(labels)
 
 
 def _keep_apart(target: Names, labelled: Names, role: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from pladapt.backends.torch.data import Pairs, training_batches, validation_batches
-from pladapt.backends.torch.devices import as_tensor, resolve_device
+from pladapt.backends.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import check_logits, evaluating
 from pladapt.backends.torch.quiet import isolated
@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
     from pladapt.backends.torch.augmentation import Augmentation
     from pladapt.backends.torch.data import Taught
+    from pladapt.backends.torch.devices import Amp
     from pladapt.backends.torch.resume import Row
     from pladapt.types import Progress, Samples
 
-Precision: TypeAlias = Literal["32-true", "16-mixed", "bf16-mixed"]
-"""Lightning's names: full precision, or float16 or bfloat16 where that is enough."""
+_PRECISION: Final[dict[torch.dtype | None, Literal["32-true", "16-mixed", "bf16-mixed"]]] = {
+    None: "32-true",
+    torch.float16: "16-mixed",
+    torch.bfloat16: "bf16-mixed",
+}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class TrainingOptions:
         seed: Of the order of the samples, the augmentation and dropout.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         workers: Processes that load samples; 0 loads them in this one.
-        precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
+        amp: Mixed precision, as in `TorchPredictor`: ``off``, ``auto``, ``float16`` or
+            ``bfloat16``.
         gradient_clip: The largest norm of the gradient, or None.
         freeze_batch_norm: Whether batch normalisation keeps its statistics; its scales and
             shifts are still learnt.
@@ -74,7 +79,7 @@ class TrainingOptions:
     seed: int = 0
     device: str = "auto"
     workers: int = 0
-    precision: Precision = "32-true"
+    amp: Amp = "off"
     gradient_clip: float | None = None
     freeze_batch_norm: bool = False
 
@@ -142,7 +147,7 @@ def fit(
     Raises:
         InputError: ``train`` or ``validation`` is empty, a sample does not fit the module, or
             the validation loss was never finite.
-        DeviceError: The device is not there.
+        DeviceError: The device is not there, or does not compute in the precision asked for.
         RunChangedError: The checkpoint is of another training.
     """
     options = options or TrainingOptions()
@@ -172,7 +177,7 @@ def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Tau
             raise InputError(f"There is no sample in {name!r}; training needs at least one.")
     parameter = next(module.parameters(), torch.empty(0))
     image = as_tensor(train[0].image).float()[None].to(parameter.device)
-    with torch.inference_mode(), evaluating(module):
+    with torch.no_grad(), evaluating(module):
         logits = module(image)
     check_logits(logits, image)
     return int(logits.shape[1])
@@ -208,7 +213,7 @@ def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback])
     return pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=[device.index] if device.type == "cuda" and device.index is not None else 1,
-        precision=options.precision,
+        precision=_PRECISION[autocast_type(options.amp, device)],
         max_epochs=options.epochs - first,
         gradient_clip_val=options.gradient_clip,
         callbacks=callbacks,
