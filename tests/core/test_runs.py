@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import enum
+import functools
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pladapt import DataError, Evaluation, Sample
+from pladapt.runs import (
+    PseudoLabels,
+    describe,
+    fingerprint,
+    open_run,
+    read_evaluation,
+    read_table,
+    write_evaluation,
+    write_labels,
+    write_table,
+    written_aside,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Colour(enum.Enum):
+    """Two values."""
+
+    RED = 1
+    BLUE = 2
+
+
+class Part:
+    """A part with public and private attributes."""
+
+    def __init__(self, rate: Any) -> None:
+        self.rate = rate
+        self._cache = object()
+
+
+@dataclass
+class Options:
+    """A dataclass with a private field."""
+
+    rate: Any
+    _seen: int = 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 2),
+        (1, 1.5),
+        (True, False),
+        ("a", "b"),
+        (None, 0),
+        (np.int64(3), np.int64(4)),
+        (np.float32(0.5), np.float32(0.25)),
+        ([1, 2], [2, 1]),
+        ({"a": 1}, {"a": 2}),
+        ({1, 2}, {1, 3}),
+        (frozenset("ab"), frozenset("ac")),
+        (np.zeros(3), np.ones(3)),
+        (np.zeros(3), np.zeros((3, 1))),
+        (np.zeros(3, np.float32), np.zeros(3, np.int32)),
+        (Colour.RED, Colour.BLUE),
+        (Path("a"), Path("b")),
+        (math.sin, math.cos),
+        (functools.partial(math.pow, 2), functools.partial(math.pow, 3)),
+        (functools.partial(int, base=2), functools.partial(int, base=3)),
+        (Part, Options),
+        (Part(1), Part(2)),
+        (Part(1), Options(1)),
+        (Part([{"deep": np.zeros(2)}]), Part([{"deep": np.ones(2)}])),
+        (Options(Part(1)), Options(Part(2))),
+    ],
+    ids=repr,
+)
+def test_a_description_changes_when_the_value_does(one: Any, other: Any) -> None:
+    assert json.dumps(describe(one)) == json.dumps(describe(one))
+    assert json.dumps(describe(one)) != json.dumps(describe(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Part(1), Part(1)),
+        (Options(1, 0), Options(1, 7)),
+        ({"b": 1, "a": 2}, {"a": 2, "b": 1}),
+        ({"one", "two", "three"}, {"three", "two", "one"}),
+        (np.ones((4, 4))[::2], np.ones((2, 4))),
+    ],
+)
+def test_what_does_not_count_does_not_change_a_description(one: Any, other: Any) -> None:
+    assert describe(one) == describe(other)
+
+
+def test_an_array_is_described_the_same_in_every_library(xp: Any) -> None:
+    values = np.array([[1, 2]], np.float32)
+    assert describe(xp.asarray(values)) == describe(values)
+    assert describe(xp.asarray(values)) != describe(xp.asarray(values + 1))
+
+
+def test_a_part_may_describe_itself() -> None:
+    class Own:
+        def describe(self) -> dict[str, int]:
+            return {"version": 3}
+
+    assert describe([Own()]) == [{"version": 3}]
+    assert "Own" in describe(Own)  # the class is not an instance
+
+
+def test_samples_count_by_their_number(toy: Any) -> None:
+    samples = toy.target()
+    assert describe({"samples": samples}) == {"samples": {"samples": 7}}
+    assert describe(tuple(samples)) == {"samples": 7}
+
+
+def test_a_fingerprint_is_of_the_values_the_shape_and_the_type() -> None:
+    image = np.arange(12.0).reshape(1, 3, 4)
+    assert fingerprint(image) == fingerprint(np.asfortranarray(image))
+    assert fingerprint(image) != fingerprint(image.reshape(1, 4, 3))
+    assert fingerprint(image) != fingerprint(image.astype(np.float32))
+    assert fingerprint(np.zeros((1, 0, 3))) != fingerprint(np.zeros((1, 3, 0)))
+
+
+# Labels
+
+LABELS = st.lists(
+    hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=6).flatmap(
+        lambda shape: hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 2, 254, 255]))
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=30)
+@given(LABELS)
+def test_labels_are_read_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, labels: list[NDArray[np.uint8]]
+) -> None:
+    path = tmp_path_factory.mktemp("labels") / "labels.parquet"
+    write_labels(((f"s{i}", label) for i, label in enumerate(labels)), path)
+    target = [Sample(f"s{i}", "p", label[None] / 255) for i, label in enumerate(labels)]
+    read = PseudoLabels(target, range(len(target)), [0.5] * len(target), path)
+    assert len(read) == len(labels)
+    for index, label in enumerate(labels):
+        np.testing.assert_array_equal(read[index].label, label, strict=True)
+        assert read[index].label.flags.writeable
+
+
+def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) -> None:
+    label = np.arange(24, dtype=np.uint8).reshape(4, 6).T[::-1]
+    write_labels([("a", label)], tmp_path / "labels.parquet")
+    read = PseudoLabels([Sample("a", "p", label[None])], [0], [1.0], tmp_path / "labels.parquet")
+    np.testing.assert_array_equal(read[0].label, label)
+
+
+def test_labels_take_little_room(tmp_path: Path) -> None:
+    label = np.zeros((512, 512), np.uint8)
+    label[100:200, 50:300] = 1
+    write_labels(((f"s{i}", label) for i in range(100)), tmp_path / "labels.parquet")
+    assert (tmp_path / "labels.parquet").stat().st_size < 100 * 600
+
+
+# Tables and evaluations
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    table = pa.table({"id": ["a", "b"], "score": [0.5, math.nan], "rule": ["x", None]})
+    write_table(table, tmp_path / "deep" / "t.parquet")
+    read = read_table(tmp_path / "deep" / "t.parquet")
+    assert read.schema == table.schema
+    assert str(read.to_pylist()) == str(table.to_pylist())
+
+
+def test_a_file_that_is_cut_off_anywhere_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(pa.table({"id": ["a", "b"], "score": [0.5, 0.25]}), path)
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 7):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"t.parquet is no whole parquet file .*delete it"):
+            read_table(path)
+
+
+def test_a_file_whose_inside_is_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(pa.table({"id": ["a", "b"], "score": [0.5, 0.25]}), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-60] + bytes(52) + whole[-8:])
+    with pytest.raises(DataError, match=r"t\.parquet is no whole parquet file"):
+        read_table(path)
+
+
+def test_a_file_that_is_not_there_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "none.parquet")
+
+
+def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
+    evaluation = Evaluation(
+        pa.table({"id": ["ä"], "group": ["p"], "dsc": [0.5]}),
+        pa.table({"aggregation": ["pooled"], "class": [1], "metric": ["dsc"], "mean": [0.5]}),
+        {"empty_dsc": "1", "remark": "für alle"},
+    )
+    write_evaluation(evaluation, tmp_path / "overlap")
+    read = read_evaluation(tmp_path / "overlap")
+    assert read.samples.equals(evaluation.samples)
+    assert read.summary.equals(evaluation.summary)
+    assert read.notes == evaluation.notes
+
+
+def test_what_fails_half_way_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "stage"
+    with pytest.raises(ZeroDivisionError), written_aside(path) as aside:  # noqa: PT012 - fails inside
+        aside.mkdir()
+        (aside / "half").write_text("half")
+        raise ZeroDivisionError
+    assert not path.exists()
+    with written_aside(path) as aside:
+        assert not aside.exists()  # nothing of the last attempt
+        aside.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# The manifest
+
+
+def test_each_environment_a_run_was_continued_in_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("3.11.1", "3.11.1", "3.12.9"):
+        monkeypatch.setattr("platform.python_version", lambda version=version: version)
+        open_run(tmp_path, {"rounds": 1})
+    manifest = json.loads((tmp_path / "run.json").read_text())
+    assert [e["python"] for e in manifest["environments"]] == ["3.11.1", "3.12.9"]
+
+
+def test_a_number_that_is_none_equals_itself(tmp_path: Path) -> None:
+    for _ in range(2):
+        open_run(tmp_path, {"limit": math.nan, "deep": [{"limit": math.inf}]})
