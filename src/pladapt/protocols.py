@@ -49,7 +49,11 @@ class Selector(Protocol):
         """
 
     def select(self, scores: pa.Table, /) -> Selection:
-        """Choose from the scores of all samples: ``id``, ``group`` and what `score` returned."""
+        """Choose from the scores of all samples.
+
+        The table has ``id``, ``group``, ``sha256`` (of the image) and what `score` returned. The
+        selection has a row for each of its rows, in the same order.
+        """
 
     def label(self, prediction: Prediction, /) -> Array:
         """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored."""

@@ -1,0 +1,83 @@
+"""What the contracts have in common: how they fail, and what they give to the parts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pladapt.arrays import to_numpy
+from pladapt.runs import describe
+from pladapt.types import IGNORE, Prediction, PseudoLabelled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pladapt.types import Array
+
+
+def require(holds: object, message: str) -> None:
+    """Fail with the message unless the condition holds."""
+    if not holds:
+        pytest.fail(message)
+
+
+def same(one: Array, other: Array, message: str, tolerance: float = 0.0) -> None:
+    """Fail with the message and both arrays where they differ; NaN equals itself."""
+    np.testing.assert_allclose(
+        to_numpy(one), to_numpy(other), rtol=tolerance, atol=tolerance, err_msg=message
+    )
+
+
+def check_description(part: object) -> None:
+    """Fail where a run's manifest would tell another thing of the part each time."""
+    told = json.dumps(describe(part))
+    require(
+        told == json.dumps(describe(part)),
+        f"describe() tells another thing each time: {told}; a run could never be continued.",
+    )
+
+
+def some_images(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Make images of normally distributed values, the same each time."""
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def some_prediction(shape: tuple[int, ...]) -> Prediction:
+    """Make a prediction: of nothing, of certainty, and of random probabilities for the others."""
+    values = np.random.default_rng(0).random(shape)
+    values[:2] = 0
+    values[1, -1] = 1
+    if shape[1] > 1:
+        values[0, 0] = 1
+        values /= values.sum(axis=1, keepdims=True)
+    return Prediction(tuple(f"s{index}" for index in range(shape[0])), values.astype(np.float32))
+
+
+def part(prediction: Prediction, index: int) -> Prediction:
+    """Return the prediction of one sample alone."""
+    members = prediction.members
+    return Prediction(
+        prediction.ids[index : index + 1],
+        prediction.probabilities[index : index + 1, ...],
+        None if members is None else members[:, index : index + 1, ...],
+    )
+
+
+def pseudo_labelled(index: int) -> PseudoLabelled:
+    """Make one of six samples ``(1, 32, 32)`` with a bright lesion, and a row to be ignored."""
+    label = np.zeros((32, 32), np.uint8)
+    label[8 : 16 + index, 8:24] = 1
+    image = some_images((6, 1, 32, 32))[index] + label
+    label[0] = IGNORE
+    return PseudoLabelled(f"s{index}", f"p{index // 2}", image, label, 1 - index / 10)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder by its place in it."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

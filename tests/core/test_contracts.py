@@ -1,0 +1,490 @@
+"""The contracts hold for the parts that come with pladapt, and fail for broken ones."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pladapt import Evaluation, RankingSelector, Selection, rank
+from pladapt.evaluators.overlap import OverlapEvaluator
+from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.testing import (
+    EvaluatorContract,
+    PredictorContract,
+    RetrainerContract,
+    SelectorContract,
+)
+from pladapt.testing.checks import pseudo_labelled, some_images, some_prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pladapt import Prediction
+
+
+class TestCertaintyIndex(SelectorContract):
+    @pytest.fixture(params=["mean", "min", "pixels"])
+    def selector(self, request: pytest.FixtureRequest) -> Any:
+        return CertaintyIndexSelector(
+            cutoff=0.4, min_pixels=5, ci_limit=0.5, top_k=3, combination=request.param
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(RankingSelector):
+    """Scores by the mean of the last channel."""
+
+    def score(self, prediction: Prediction, /) -> Mapping[str, Any]:
+        """Return the mean."""
+        last = prediction.probabilities[:, -1]
+        return {"score": last.mean(axis=tuple(range(1, last.ndim)))}
+
+
+class TestSelectorOfOneMethod(SelectorContract):
+    @pytest.fixture
+    def selector(self) -> Any:
+        return Mean(top_k=2)
+
+
+class TestSmallPredictor(PredictorContract):
+    @pytest.fixture
+    def predictor(self, toy: SimpleNamespace) -> Any:
+        return toy.Predictor(0.1)
+
+
+class Flips:
+    """Averages the prediction of an image and of its mirror image."""
+
+    def predict_members(self, images: Any, /) -> Any:
+        """Predict both ways."""
+        return np.clip(np.stack([images, images[..., ::-1]]), 0, 1)
+
+    def predict(self, images: Any, /) -> Any:
+        """Average both."""
+        return self.predict_members(images).mean(axis=0)
+
+
+class TestAveragingPredictor(PredictorContract):
+    @pytest.fixture
+    def predictor(self) -> Any:
+        return Flips()
+
+
+class TestPredictorOfClasses(PredictorContract):
+    @pytest.fixture
+    def predictor(self, toy: SimpleNamespace) -> Any:
+        return toy.Predictor()
+
+    @pytest.fixture
+    def images(self) -> Any:
+        return some_images((2, 3, 5, 6, 7))
+
+
+class TestSmallRetrainer(RetrainerContract):
+    @pytest.fixture
+    def retrainer(self, toy: SimpleNamespace) -> Any:
+        return toy.Retrainer()
+
+    @pytest.fixture
+    def predictor(self, toy: SimpleNamespace) -> Any:
+        return toy.Predictor()
+
+
+class TestOverlap(EvaluatorContract):
+    @pytest.fixture(params=[1, 2])
+    def evaluator(self, toy: SimpleNamespace, request: pytest.FixtureRequest) -> Any:
+        return OverlapEvaluator(samples=toy.lesions(classes=request.param))
+
+    @pytest.fixture
+    def predictor(self, toy: SimpleNamespace) -> Any:
+        return toy.Predictor()
+
+
+# Broken parts fail
+
+
+class Broken:
+    """A sound part but for the methods that a test gives it."""
+
+    def __init__(self, base: Any, **methods: Any) -> None:
+        self._base = base
+        for name, method in methods.items():
+            setattr(self, name, method)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._base, name)
+
+    def describe(self) -> str:
+        """Tell the same each time."""
+        return "broken"
+
+
+FAILURES = (AssertionError, pytest.fail.Exception)
+PREDICTION = some_prediction((4, 2, 8, 8))
+
+
+def scored(selector: Any) -> pa.Table:
+    columns = {name: np.asarray(value) for name, value in selector.score(PREDICTION).items()}
+    return pa.table({"id": list(PREDICTION.ids)} | columns)
+
+
+def select_by(change: Any) -> Any:
+    def select(scores: pa.Table) -> Selection:
+        return Selection(change(rank(scores).table))
+
+    return select
+
+
+def write_into(array: Any) -> Any:
+    array[...] = 0
+    return array
+
+
+SCORE = Mean().score
+CHANCE = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("test", "methods", "message"),
+    [
+        ("test_the_score_is_a_column", {"score": lambda p: [0.5]}, "returned a list"),
+        ("test_the_score_is_a_column", {"score": lambda p: {}}, "without 'score'"),
+        (
+            "test_the_score_is_a_column",
+            {"score": lambda p: {"score": np.ones(9)}},
+            r"shape \(9,\) for 4 samples",
+        ),
+        (
+            "test_the_score_is_a_column",
+            {"score": lambda p: {"score": np.ones(4), "group": np.ones(4)}},
+            "are taken",
+        ),
+        (
+            "test_a_score_is_a_number_or_nan",
+            {"score": lambda p: {"score": np.full(4, np.inf)}},
+            "infinite",
+        ),
+        (
+            "test_a_score_is_a_number_or_nan",
+            {"score": lambda p: {"score": np.array(["a"] * 4)}},
+            "dtype",
+        ),
+        (
+            "test_a_score_does_not_depend_on_the_batch",
+            {"score": lambda p: {"score": SCORE(p)["score"] - SCORE(p)["score"].max()}},
+            "'score' of sample 0 depends on the other samples",
+        ),
+        (
+            "test_it_leaves_the_prediction_unchanged",
+            {"label": lambda p: write_into(p.probabilities)},
+            "were written into",
+        ),
+        (
+            "test_a_selection_has_a_row_for_each_sample",
+            {"select": lambda s: ("s0",)},
+            "returned a tuple",
+        ),
+        (
+            "test_a_selection_has_a_row_for_each_sample",
+            {"select": select_by(lambda t: t.slice(1))},
+            "other ids",
+        ),
+        (
+            "test_a_sample_is_ranked_or_dropped_by_a_rule",
+            {
+                "select": select_by(
+                    lambda t: t.set_column(2, "rule", pa.array(["why"] * 4, pa.string()))
+                )
+            },
+            "either a rank or a rule",
+        ),
+        (
+            "test_a_sample_is_ranked_or_dropped_by_a_rule",
+            {"select": select_by(lambda t: t.set_column(1, "rank", pa.array([1, 1, 2, 3])))},
+            "do not count from 1",
+        ),
+        (
+            "test_the_order_of_the_samples_does_not_matter",
+            {
+                "select": lambda s: rank(
+                    s.set_column(s.column_names.index("score"), "score", pa.array(range(4)))
+                )
+            },
+            "turned round",
+        ),
+        (
+            "test_a_score_that_cannot_be_computed_is_not_kept",
+            {"select": select_by(lambda t: t.set_column(1, "rank", pa.array([1, 2, 3, 4])))},
+            "whose scores are NaN",
+        ),
+        (
+            "test_labels_are_classes_or_ignored",
+            {"label": lambda p: p.probabilities[:, 0] > 0.5},
+            "returned bool",
+        ),
+        (
+            "test_labels_are_classes_or_ignored",
+            {"label": lambda p: np.zeros((4, 8), np.uint8)},
+            r"of shape \(4, 8\)",
+        ),
+        (
+            "test_labels_are_classes_or_ignored",
+            {"label": lambda p: np.full((4, 8, 8), 7, np.uint8)},
+            r"returned \[7\]; expected 0 to 1, or 255",
+        ),
+        (
+            "test_a_label_does_not_depend_on_the_batch",
+            {
+                "label": lambda p: (p.probabilities[:, 0] > p.probabilities[:, 0].mean()).astype(
+                    np.uint8
+                )
+            },
+            "label of sample 0 depends",
+        ),
+    ],
+)
+def test_a_broken_selector_fails(test: str, methods: dict[str, Any], message: str) -> None:
+    selector = Broken(Mean(), **methods)
+    prediction = some_prediction((4, 2, 8, 8))
+    arguments: dict[str, Any] = {"selector": selector, "prediction": prediction}
+    if "select" in methods:
+        arguments = {"selector": selector, "scores": scored(Mean())}
+    with pytest.raises(FAILURES, match=message):
+        getattr(SelectorContract(), test)(**arguments)
+
+
+def test_what_is_no_selector_fails() -> None:
+    with pytest.raises(FAILURES, match="score, select and label"):
+        SelectorContract().test_it_has_the_methods_of_a_selector(object())  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_description_that_changes_fails() -> None:
+    moments = itertools.count()
+    part: Any = SimpleNamespace(describe=lambda: next(moments))
+    for contract in (SelectorContract, PredictorContract, RetrainerContract, EvaluatorContract):
+        with pytest.raises(FAILURES, match="another thing each time"):
+            contract().test_it_describes_itself_the_same_each_time(part)
+
+
+@pytest.mark.parametrize(
+    ("test", "predict", "message"),
+    [
+        (
+            "test_it_predicts_channels_of_the_images_size",
+            lambda x: x[:, 0],
+            "predict returned shap",
+        ),
+        ("test_it_predicts_channels_of_the_images_size", lambda x: x[..., :-1], "returned shape"),
+        ("test_it_predicts_channels_of_the_images_size", lambda x: x[:, :0], "returned shape"),
+        ("test_it_predicts_probabilities", lambda x: x, "apply a sigmoid or softmax"),
+        ("test_it_predicts_probabilities", lambda x: x * np.nan, "NaN"),
+        ("test_it_predicts_probabilities", lambda x: x > 0, "dtype bool"),
+        (
+            "test_it_predicts_probabilities",
+            lambda x: np.full((3, 2, 8, 8), 0.75),
+            "they sum to 1.5",
+        ),
+        (
+            "test_a_prediction_does_not_depend_on_the_batch",
+            lambda x: (x > x.mean()).astype(float),
+            "prediction of image 0 depends on its batch",
+        ),
+        (
+            "test_a_prediction_does_not_depend_on_the_batch",
+            lambda x: CHANCE.random(x.shape),
+            "or on chance",
+        ),
+        ("test_it_leaves_the_images_unchanged", write_into, "images were written into"),
+    ],
+)
+def test_a_broken_predictor_fails(test: str, predict: Any, message: str) -> None:
+    with pytest.raises(FAILURES, match=message):
+        getattr(PredictorContract(), test)(
+            predictor=SimpleNamespace(predict=predict), images=some_images((3, 1, 8, 8))
+        )
+
+
+def test_a_mean_that_is_not_the_members_mean_fails() -> None:
+    predictor: Any = SimpleNamespace(
+        predict=lambda x: x, predict_members=lambda x: np.stack([x, x + 1])
+    )
+    with pytest.raises(FAILURES, match="not the mean of its members"):
+        PredictorContract().test_members_are_averaged_probabilities(
+            predictor, some_images((3, 1, 8, 8))
+        )
+
+
+LABELS = [pseudo_labelled(index) for index in range(3)]
+IMAGES = np.stack([item.image for item in LABELS])
+
+
+def test_a_retrainer_that_changes_the_given_predictor_fails(toy: SimpleNamespace) -> None:
+    def in_place(predictor: Any, _labels: Any) -> Any:
+        predictor.shift += 0.1
+        return predictor
+
+    changing = Broken(toy.Retrainer(), retrain=in_place)
+    with pytest.raises(FAILURES, match="predictor that was given has changed"):
+        RetrainerContract().test_it_returns_a_new_predictor_and_leaves_the_given_one_unchanged(
+            changing, toy.Predictor(), LABELS, IMAGES
+        )
+
+
+@pytest.mark.parametrize("new", [None, SimpleNamespace(predict=lambda x: x[:, :, :4])])
+def test_a_retrainer_that_returns_no_such_predictor_fails(toy: SimpleNamespace, new: Any) -> None:
+    with pytest.raises(FAILURES, match=r"returned a NoneType|another shape"):
+        RetrainerContract().test_it_returns_a_new_predictor_and_leaves_the_given_one_unchanged(
+            Broken(toy.Retrainer(), retrain=lambda p, labels: new),
+            toy.Predictor(),
+            LABELS,
+            IMAGES,
+        )
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_a_retrainer_that_writes_into_the_labels_fails(toy: SimpleNamespace, name: str) -> None:
+    def retrain(predictor: Any, labels: Any) -> Any:
+        getattr(labels[0], name)[...] = 3
+        return predictor
+
+    with pytest.raises(FAILURES, match=f"the {name} of s0 was written into"):
+        RetrainerContract().test_it_leaves_the_labels_unchanged(
+            Broken(toy.Retrainer(), retrain=retrain),
+            toy.Predictor(),
+            [pseudo_labelled(index) for index in range(3)],
+        )
+
+
+def test_a_retrainer_that_loads_another_predictor_fails(
+    toy: SimpleNamespace, tmp_path: Path
+) -> None:
+    with pytest.raises(FAILURES, match="not the one that was saved"):
+        RetrainerContract().test_what_it_saves_it_loads(
+            Broken(toy.Retrainer(), load=lambda predictor, folder: predictor),
+            toy.Predictor(),
+            LABELS,
+            IMAGES,
+            tmp_path,
+        )
+
+
+@pytest.mark.parametrize("content", ["", "0"])
+def test_a_retrainer_that_saves_nothing_or_chance_fails(
+    toy: SimpleNamespace, tmp_path: Path, content: str
+) -> None:
+    numbers = itertools.count()
+
+    def save(_predictor: Any, folder: Path) -> None:
+        if content:
+            (folder / "weights").write_text(content + str(next(numbers)))
+
+    with pytest.raises(FAILURES, match=r"wrote nothing|other bytes"):
+        RetrainerContract().test_a_saved_predictor_is_the_same_bytes(
+            Broken(toy.Retrainer(), save=save), toy.Predictor(), LABELS, tmp_path
+        )
+
+
+SAMPLES = pa.table({"id": ["a"], "group": ["p"], "dsc": [0.5]})
+SUMMARY = pa.table(
+    {
+        "aggregation": ["pooled"],
+        "class": [1],
+        "metric": ["dsc"],
+        "mean": [0.5],
+        "std": pa.array([None], pa.float64()),
+        "count": [1],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("test", "evaluation", "message"),
+    [
+        ("test_it_returns_rows_per_sample", 0.5, "returned a float"),
+        (
+            "test_it_returns_rows_per_sample",
+            Evaluation(SAMPLES.drop_columns("group"), SUMMARY),
+            "no id or group",
+        ),
+        ("test_it_returns_rows_per_sample", Evaluation(SAMPLES.slice(1), SUMMARY), "no sample"),
+        (
+            "test_it_summarises_by_named_aggregations",
+            Evaluation(SAMPLES, SUMMARY.drop_columns("std")),
+            "expected .*'std'",
+        ),
+        (
+            "test_it_summarises_by_named_aggregations",
+            Evaluation(SAMPLES, pa.concat_tables([SUMMARY, SUMMARY])),
+            "stands twice",
+        ),
+        (
+            "test_it_summarises_by_named_aggregations",
+            Evaluation(SAMPLES, SUMMARY.set_column(0, "aggregation", [["best"]])),
+            "nobody knows: {'best'}",
+        ),
+        (
+            "test_a_run_folder_keeps_it",
+            Evaluation(SAMPLES, SUMMARY, {"threshold": (1, 2)}),  # type: ignore[dict-item]  # what is tested
+            "give names and texts",
+        ),
+    ],
+)
+def test_a_broken_evaluator_fails(test: str, evaluation: Any, message: str, tmp_path: Path) -> None:
+    arguments = {
+        "evaluator": SimpleNamespace(evaluate=lambda predictor: evaluation),
+        "predictor": None,
+    }
+    if test == "test_a_run_folder_keeps_it":
+        arguments["tmp_path"] = tmp_path  # type: ignore[assignment]  # a fixture's value
+    with pytest.raises(FAILURES, match=message):
+        getattr(EvaluatorContract(), test)(**arguments)
+
+
+def test_an_evaluator_of_chance_fails() -> None:
+    numbers = itertools.count()
+
+    def evaluate(_predictor: Any) -> Evaluation:
+        return Evaluation(SAMPLES.append_column("x", [[next(numbers)]]), SUMMARY)
+
+    with pytest.raises(FAILURES, match="samples differ when measured again"):
+        EvaluatorContract().test_it_measures_the_same_again(
+            SimpleNamespace(evaluate=evaluate),
+            None,  # type: ignore[arg-type]  # nobody looks at it
+        )
+
+
+AUTHOR = """
+import pytest
+
+from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.testing import EvaluatorContract, SelectorContract
+
+
+class TestMine(SelectorContract):
+    @pytest.fixture
+    def selector(self):
+        return CertaintyIndexSelector(top_k=2)
+
+
+class TestForgotten(EvaluatorContract):
+    pass
+"""
+
+
+def test_an_author_s_test_module_runs_the_contract(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(AUTHOR)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Override the fixture 'evaluator' with the part under test." in run.stdout
+    assert re.search(r"(\d+) passed, 6 errors", run.stdout), run.stdout
+    assert "failed" not in run.stdout
