@@ -61,28 +61,46 @@ class Round:
     evaluations: Mapping[str, Evaluation]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AdaptationResult:
-    """What adaptation returned, and the evidence of what it did.
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RunRecord:
+    """The evidence of what a run did.
 
     Args:
-        predictor: The adapted predictor; the one given where nothing was selected.
         before: What each evaluator measured before the first round, by its name.
-        rounds: The rounds, in order.
-        stopped: Why the run ended before its last round, or None.
+        rounds: The rounds, in order; at least one.
         workdir: The run folder, or None where none was asked for.
     """
 
-    predictor: Predictor
     before: Mapping[str, Evaluation]
     rounds: tuple[Round, ...]
-    stopped: str | None
     workdir: Path | None
 
     @property
     def after(self) -> Mapping[str, Evaluation]:
         """What each evaluator measured after the last round that retrained."""
         return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), self.before)
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended with a round that did not retrain, or None."""
+        last = self.rounds[-1]
+        if last.selection.kept:
+            return None
+        return (
+            f"round {last.number} selected none of {len(last.scores)} samples: "
+            f"{_reasons(last.selection)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AdaptationResult(RunRecord):
+    """What adaptation returned, and the evidence of what it did.
+
+    Args:
+        predictor: The adapted predictor; the one given where nothing was selected.
+    """
+
+    predictor: Predictor
 
 
 def adapt(
@@ -206,17 +224,12 @@ def _run(
 ) -> AdaptationResult:
     before = _evaluate(job, predictor, folder / "round-0")
     done: list[Round] = []
-    stopped = None
     for number in range(1, rounds + 1):
         current, predictor = _round(job, predictor, number, folder / f"round-{number}")
         done.append(current)
         if not current.selection.kept:
-            stopped = (
-                f"round {number} selected none of {len(job.target)} samples: "
-                f"{_reasons(current.selection)}"
-            )
             break
-    return AdaptationResult(predictor, before, tuple(done), stopped, workdir)
+    return AdaptationResult(before=before, rounds=tuple(done), workdir=workdir, predictor=predictor)
 
 
 def _reasons(selection: Selection) -> str:

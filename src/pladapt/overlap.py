@@ -127,7 +127,7 @@ def summarise(samples: pa.Table, *, empty: float = EMPTY_DSC) -> pa.Table:
     """
     rows: list[dict[str, object]] = []
     for aggregation, keys in _AGGREGATIONS:
-        rows += _summary_rows(aggregation, _pool(samples, keys, empty))
+        rows += _summary_rows(aggregation, pool(samples, keys, empty=empty))
     return pa.Table.from_pylist(rows, schema=_SUMMARY)
 
 
@@ -144,7 +144,17 @@ _SUMMARY: Final = pa.schema(
 )
 
 
-def _pool(samples: pa.Table, keys: Sequence[str] | None, empty: float) -> pa.Table:
+def pool(samples: pa.Table, keys: Sequence[str] | None, *, empty: float = EMPTY_DSC) -> pa.Table:
+    """Add up the counts of all samples with the same keys, and measure each sum.
+
+    Args:
+        samples: The keys and the four counts, a row per sample and class.
+        keys: The columns that name what is pooled; None to pool nothing.
+        empty: The DSC where truth and prediction are both empty.
+
+    Returns:
+        The keys (``class`` alone where nothing is pooled), the counts and the three metrics.
+    """
     if keys is None:
         return add_metrics(samples.select(["class", *COUNTS]), empty=empty)
     pooled = samples.group_by(keys, use_threads=False).aggregate([(name, "sum") for name in COUNTS])
