@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import struct
 import zipfile
 
 import nibabel as nib
@@ -229,10 +230,18 @@ class TestWhatCannotBeUsed:
         path.write_bytes(gzip.compress(bytes(data)))
         self.assert_left_out(second, "its header promises")
 
-    def test_a_header_without_an_orientation(self, second):
+    @pytest.mark.parametrize(
+        ("at", "value"),
+        [
+            (280, bytes(48)),  # the sform's rows
+            (288, struct.pack("<f", 1e30)),  # beside which the other axes are nothing
+            (280, struct.pack("<f", float("nan"))),
+        ],
+    )
+    def test_a_header_without_an_orientation(self, second, at, value):
         path = second / IMAGES / self.NAME
         data = bytearray(gzip.decompress(path.read_bytes()))
-        data[280:328] = bytes(48)  # the sform's rows
+        data[at : at + len(value)] = value
         path.write_bytes(gzip.compress(bytes(data)))
         self.assert_left_out(second, "gives no orientation")
 

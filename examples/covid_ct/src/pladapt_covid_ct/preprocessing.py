@@ -31,6 +31,9 @@ _RESAMPLING: Final = {
 }
 
 
+_LEAST_CONTRAST: Final = 1e-6  # of the mean: what rounding leaves of a flat image's deviation
+
+
 class Prepared(NamedTuple):
     """A slice as a network is given it.
 
@@ -59,7 +62,7 @@ class Preprocessing:
             is the darkest value, as in the authors' earlier code; normalised first, it is the
             slice's mean, which in the chest is the intensity of ground glass.
         statistics: Whether mean and standard deviation are of the whole slice, as the paper
-            says, or of the lung.
+            says, or of the lung. A slice without contrast there becomes all 0.
         lesions: One foreground, as in the paper, or the data's lesion classes.
         lungs: Where lung masks come from.
         interpolation: How images are resized; when shrinking, over all the pixels that a new one
@@ -128,9 +131,17 @@ class Preprocessing:
         if self.order == "mask-then-normalise":
             image = image * lung
         counted = image[lung] if self.statistics == "lung" else image
-        mean, std = (counted.mean(), counted.std()) if counted.size else (0.0, 0.0)
-        normal = (image - np.float32(mean)) / np.float32(std if std > 0 else 1)
+        mean, std = _mean_and_std(counted)
+        if std <= _LEAST_CONTRAST * abs(mean):
+            return np.zeros_like(image)
+        normal = (image - np.float32(mean)) / np.float32(std)
         return normal * lung if self.order == "normalise-then-mask" else normal
+
+
+def _mean_and_std(values: NDArray[np.float32]) -> tuple[float, float]:
+    if not values.size:
+        return 0.0, 0.0
+    return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
 
 
 def _resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -35,11 +35,10 @@ def to_display(array: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[Any]
     Raises:
         DataError: The affine gives no orientation.
     """
-    if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+    stored = _ORIENTATIONS.io_orientation(affine) if np.isfinite(affine).all() else affine
+    if not np.isfinite(stored).all():  # an axis is lost: its column is 0 beside the others
         raise DataError(f"The header's affine {affine.tolist()} gives no orientation.")
-    change = _ORIENTATIONS.ornt_transform(
-        _ORIENTATIONS.io_orientation(affine), _ORIENTATIONS.axcodes2ornt(DISPLAY)
-    )
+    change = _ORIENTATIONS.ornt_transform(stored, _ORIENTATIONS.axcodes2ornt(DISPLAY))
     turned = _ORIENTATIONS.apply_orientation(array, change)
     return np.ascontiguousarray(turned.transpose(2, 1, 0))
 

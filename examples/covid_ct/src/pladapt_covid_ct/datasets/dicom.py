@@ -21,7 +21,7 @@ from pladapt_covid_ct.datasets.files import find_files, with_extension
 from pladapt_covid_ct.slices import Volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -166,14 +166,14 @@ class Series:
 
     Args:
         id: Names the volume.
-        group: The patient.
         files: One per slice.
+        group_by: What in the headers tells the patient.
         rescale: See `Rescale`.
     """
 
     id: str
-    group: str
     files: tuple[File, ...]
+    group_by: str
     rescale: Rescale
 
     @property
@@ -190,12 +190,19 @@ class Series:
         with lenient():
             headers = [read_slice(file) for file in self.files]
             axes = directions(headers[0])
+            patient = self._patient(headers)
             _check_one_stack(headers, axes)
             headers.sort(key=lambda header: _height(header, axes))
             stack = np.stack([hounsfield(header, self.rescale) for header in headers])
         pixels = as_pixels(display(stack, axes))
         ids = tuple(f"{self.id}/z{z:03}" for z in range(len(pixels)))
-        return Volume(ids, self.group, pixels, None, None, intensity_of(pixels))
+        return Volume(ids, patient, pixels, None, None, intensity_of(pixels))
+
+    def _patient(self, headers: Sequence[pydicom.Dataset]) -> str:
+        patients = {patient_of(header, self.group_by) for header in headers}
+        if len(patients) > 1:
+            raise DataError(f"By {self.group_by} it has slices of {len(patients)} patients.")
+        return patients.pop()
 
 
 def load_series(
@@ -224,28 +231,26 @@ def load_series(
     files = with_extension(find_files(folder, problems), ".dcm") if folder.is_dir() else []
     if not files:
         raise MissingDataError(f"There is no DICOM file (*.dcm) in {folder}.")
-    series: dict[tuple[str, str, str], list[File]] = defaultdict(list)
+    series: dict[tuple[str, str], list[File]] = defaultdict(list)
     for file in files:
         try:
-            series[_series_of(file, group_by)].append(file)
+            series[_series_of(file)].append(file)
         except DataError as error:
             problems.skip(file.path, str(error))
     sources = [
-        Series(_name(key, series), key[2], tuple(found), rescale) for key, found in series.items()
+        Series(_name(key, series), tuple(found), group_by, rescale) for key, found in series.items()
     ]
     return assemble(folder.name, sources, {}, problems)
 
 
-def _series_of(file: File, group_by: str) -> tuple[str, str, str]:
+def _series_of(file: File) -> tuple[str, str]:
     with lenient():
-        header = read_header(file)
-        folder = "/".join(file.parts[:-1])
-        return folder, str(header.get("SeriesInstanceUID")), patient_of(header, group_by)
+        return "/".join(file.parts[:-1]), str(read_header(file).get("SeriesInstanceUID"))
 
 
-def _name(key: tuple[str, str, str], all_keys: Mapping[tuple[str, str, str], Any]) -> str:
-    folder, uid, _ = key
-    alone = sum(other[0] == folder for other in all_keys) == 1
+def _name(key: tuple[str, str], all_keys: Iterable[tuple[str, str]]) -> str:
+    folder, uid = key
+    alone = sum(other == folder for other, _ in all_keys) == 1
     return folder if folder and alone else "/".join(filter(None, (folder, uid)))
 
 
