@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 from scipy import ndimage
@@ -19,7 +19,7 @@ Lungs: TypeAlias = Literal["files", "threshold", "files-or-threshold", "none"]
 """Where lung masks come from: the data set; `threshold_lungs`; the data set where it has them and
 else `threshold_lungs`; or nowhere, and the whole slice counts."""
 
-LUNGS: Final[tuple[Lungs, ...]] = ("files", "threshold", "files-or-threshold", "none")
+LUNGS: Final[tuple[Lungs, ...]] = get_args(Lungs)
 
 _AIR_HU: Final = -320.0  # half-way between aerated lung and soft tissue
 _LEAST_OF_IMAGE: Final = 0.001  # of the image's area: smaller air is bowel, noise or an airway
