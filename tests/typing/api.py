@@ -1,0 +1,190 @@
+"""The public interface as a user writes it: checked by mypy --strict, never run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, assert_type
+
+import numpy as np
+import pytest
+
+import pladapt
+from pladapt.testing import SelectorContract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+# Scoring
+
+ci, pixels = pladapt.certainty_index(np.zeros((2, 1, 4, 4)), cutoff=0.5)
+pladapt.certainty_index(np.zeros((2, 3, 4, 4)), cutoff=(0.5, 0.4))
+pladapt.combine_classes(ci, pixels, rule="min", min_pixels=50)
+pladapt.hard_labels(np.zeros((2, 3, 4, 4)), [0.5, 0.4])
+
+
+# Parts that are nothing but small classes
+
+
+class Threshold:
+    """A predictor."""
+
+    def predict(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Return the images."""
+        return images
+
+
+class Averaging(Threshold):
+    """A predictor that averages several."""
+
+    def predict_members(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Return the images, once."""
+        return images[None]
+
+
+class Nothing:
+    """A retrainer that learns nothing, and can be resumed."""
+
+    def retrain(
+        self, predictor: pladapt.Predictor, labels: pladapt.Samples[pladapt.PseudoLabelled], /
+    ) -> pladapt.Predictor:
+        """Look at the labels."""
+        for index in range(len(labels)):
+            assert_type(labels[index], pladapt.PseudoLabelled)
+            assert_type(labels[index].score, float)
+        return predictor
+
+    def save(self, predictor: pladapt.Predictor, folder: Path, /) -> None:
+        """Write nothing."""
+
+    def load(self, predictor: pladapt.Predictor, folder: Path, /) -> pladapt.Predictor:
+        """Read nothing."""
+        return predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peak(pladapt.RankingSelector):
+    """A selector of one method."""
+
+    power: float = 1.0
+
+    def score(self, prediction: pladapt.Prediction, /) -> Mapping[str, NDArray[np.float64]]:
+        """Return the highest probability."""
+        return {"score": prediction.probabilities.max(axis=(1, 2, 3)) ** self.power}
+
+
+class Lazy:
+    """Samples that load when they are asked for."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int, /) -> pladapt.Sample:
+        return pladapt.Sample(id=f"s{index}", group="p", image=np.zeros((1, 4, 4)))
+
+
+def show(stage: str, done: int, total: int, /) -> None:
+    """Print how far it is."""
+    print(f"{stage}: {done} of {total}")  # noqa: T201 - what a user would write
+
+
+labelled = [pladapt.LabelledSample("a", "p", np.zeros((1, 4, 4)), np.zeros((4, 4), np.uint8))]
+predictor: pladapt.Predictor = Threshold()
+members: pladapt.MemberPredictor = Averaging()
+retrainer: pladapt.Retrainer = Nothing()
+resumable: pladapt.ResumableRetrainer = Nothing()
+selector: pladapt.Selector = Peak(cutoff=(0.5, 0.4), limit=0.8, top_k=3, power=2)
+target: pladapt.Samples[pladapt.Sample] = Lazy()
+progress: pladapt.Progress = show
+
+# Parts by name
+
+assert_type(pladapt.selector("certainty-index", cutoff=0.5, top_k=100), pladapt.Selector)
+assert_type(pladapt.retrainer("fine-tune"), pladapt.Retrainer)
+assert_type(pladapt.predictor("torch", module=None), pladapt.Predictor)
+evaluator = pladapt.evaluator("overlap", samples=labelled)
+assert_type(evaluator, pladapt.Evaluator)
+
+# Calibrating
+
+calibration = pladapt.calibrate_cutoff(predictor, labelled, aggregation="group")
+assert_type(calibration, pladapt.Calibration)
+pladapt.certainty_index(np.zeros((2, 1, 4, 4)), calibration.cutoff)
+
+# Adapting
+
+result = pladapt.adapt(
+    predictor,
+    target,
+    selector=selector,
+    retrainer=retrainer,
+    evaluators=[evaluator],
+    rounds=2,
+    workdir="runs/a-to-c",
+    progress=progress,
+)
+pladapt.adapt(
+    members,
+    pladapt.unlabelled(labelled),
+    selector=selector,
+    retrainer=resumable,
+    evaluators={"overlap": evaluator},
+    plugins=pladapt.PluginManager(),
+)
+assert_type(result, pladapt.AdaptationResult)
+assert_type(result.predictor, pladapt.Predictor)
+assert_type(result.stopped, str | None)
+assert_type(result.workdir, "Path | None")
+assert_type(result.after["overlap"].value("dsc", aggregation="group"), float)
+for done in result.rounds:
+    assert_type(done, pladapt.Round)
+    assert_type(done.selection.kept, tuple[str, ...])
+    assert_type(done.selection.dropped, dict[str, str])
+    assert_type(done.selection.counts, dict[str, int])
+
+# Masks do not enter: each ignore is needed, or mypy complains of it
+
+pladapt.adapt(predictor, labelled, selector=selector, retrainer=retrainer)  # type: ignore[arg-type]  # masks
+pladapt.calibrate_cutoff(predictor, target)  # type: ignore[arg-type]  # no masks
+pladapt.combine_classes(ci, pixels, rule="median")  # type: ignore[arg-type]  # no such rule
+
+
+# Plugins
+
+
+@pladapt.hookimpl
+def pladapt_selectors() -> Sequence[pladapt.Registration[pladapt.Selector]]:
+    """Offer a selector, by its class or by where it is."""
+    return [
+        pladapt.Registration("peak", Peak, "Keeps the highest."),
+        pladapt.Registration("peak-too", "package.module:Peak", "Keeps the highest."),
+    ]
+
+
+class TestPeak(SelectorContract):
+    """The contract of a selector."""
+
+    @pytest.fixture
+    def selector(self) -> pladapt.Selector:
+        """Make the selector under test."""
+        return Peak(top_k=2)
+
+
+# Errors
+
+errors: list[type[pladapt.PladaptError]] = [
+    pladapt.InputError,
+    pladapt.DataError,
+    pladapt.MissingDataError,
+    pladapt.LabelledTargetError,
+    pladapt.PluginError,
+    pladapt.UnknownPluginError,
+    pladapt.MissingDependencyError,
+    pladapt.DeviceError,
+    pladapt.RunChangedError,
+]
+a_value_error: ValueError = pladapt.InputError("what")
+a_type_error: TypeError = pladapt.LabelledTargetError("what")
+anything: Any = pladapt.IGNORE
