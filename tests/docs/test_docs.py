@@ -50,7 +50,7 @@ def test_the_plugin_page_has_every_hook() -> None:
 
 @pytest.mark.parametrize("path", [*PAGES, *DOCS.glob("*.py")], ids=lambda path: path.name)
 def test_every_hook_that_is_named_exists(path: Path) -> None:
-    named = set(re.findall(r"\bpladapt_(?!covid_ct)\w+", read(path)))
+    named = set(re.findall(r"\bpladapt_(?!covid_ct|peak)\w+", read(path)))
     assert {name for name in named if not hasattr(hookspecs, name)} == set()
 
 
@@ -103,8 +103,8 @@ def test_a_snippet_runs(
     code: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugins = pladapt.PluginManager()
-    monkeypatch.syspath_prepend(DOCS)
-    plugins.register(importlib.import_module("margin_plugin"), "margin")
+    monkeypatch.syspath_prepend(ROOT / "tests/plugin_distribution")
+    plugins.register(importlib.import_module("pladapt_peak"), "peak")
     monkeypatch.setattr("pladapt.plugins.default_manager", lambda: plugins)
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "snippet", "exec"), dict(names))  # noqa: S102 - that is the test
