@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import InputError, LabelledSample, MissingDataError, RunChangedError
-from pladapt_covid_ct import experiment, tables
-from pladapt_covid_ct.experiment import Settings, run_experiment
+from pladapt_covid_ct import domains, tables
+from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
+from pladapt_covid_ct.settings import Settings
 
 SETTINGS = Settings(
     size=32,
@@ -68,8 +69,11 @@ def test_no_patient_of_the_source_is_trained_on_and_tested_on(finished):
 
 def test_the_manifest_names_the_data_by_their_digest(finished):
     manifest = json.loads((finished[0] / "run.json").read_text())
-    assert set(manifest["asked"]["data"]) == {"A", "B", "C"}
-    assert all(len(entry["sha256"]) == 64 for entry in manifest["asked"]["data"].values())
+    assert len(manifest["asked"]["data"]["sha256"]) == 64
+    for target in "BC":
+        manifest = json.loads((finished[0] / f"A-to-{target}" / "run.json").read_text())
+        evaluator = manifest["asked"]["evaluators"]["overlap"]
+        assert len(evaluator["samples"]["sha256"]) == 64
 
 
 class Killed(BaseException):
@@ -136,7 +140,7 @@ def test_the_masks_of_a_target_change_the_evaluation_and_nothing_else(
     data, finished, tmp_path, monkeypatch
 ):
     out, _ = finished
-    view = experiment.prepare
+    view = domains.prepare
 
     def with_empty_masks(dataset, settings, progress):
         samples = view(dataset, settings, progress)
@@ -145,7 +149,7 @@ def test_the_masks_of_a_target_change_the_evaluation_and_nothing_else(
         listed = [samples[i] for i in range(len(samples))]
         return [LabelledSample(s.id, s.group, s.image, s.mask * 0) for s in listed]
 
-    monkeypatch.setattr(experiment, "prepare", with_empty_masks)
+    monkeypatch.setattr(domains, "prepare", with_empty_masks)
     run(data, tmp_path)
     one, other = digests(out / "A-to-C" / "round-1"), digests(tmp_path / "A-to-C" / "round-1")
     changed = {name for name in one if one[name] != other[name]}

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.progress import progress_bars
+from pladapt_covid_ct.options import with_settings
 
 if TYPE_CHECKING:
     from pladapt_covid_ct.experiment import Outcome
+    from pladapt_covid_ct.settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -44,50 +46,18 @@ def demo(
 
 
 @app.command()
+@with_settings()
 def run(
     *,
     data: Annotated[Path, typer.Option(help="The folder with the data sets' folders A, B, ...")],
     source: Annotated[str, typer.Option(help="The data set to train on: A, B, C, D or E.")],
     target: Annotated[list[str], typer.Option(help="A data set to adapt to; may be repeated.")],
     out: Out = Path("runs/covid-ct"),
-    size: Annotated[int, typer.Option(help="Width and height in pixels, a multiple of 32.")] = 512,
-    encoder: Annotated[str, typer.Option(help="LinkNet's encoder; timm's as tu-NAME.")] = (
-        "resnet34"
-    ),
-    encoder_weights: Annotated[str, typer.Option(help="imagenet, none, or a file.")] = "imagenet",
-    epochs: Annotated[int, typer.Option(help="At most so many, each time.", min=1)] = 100,
-    batch_size: Annotated[int, typer.Option(help="Slices in a batch.", min=1)] = 8,
-    top_fraction: Annotated[
-        float, typer.Option(help="The share of the target's slices that is kept at the most.")
-    ] = 0.25,
-    ci_limit: Annotated[
-        float | None, typer.Option(help="The lowest certainty index that is kept.")
-    ] = None,
-    slices: Annotated[str, typer.Option(help="all, or infected as in Table I.")] = "all",
-    validation: Annotated[
-        str, typer.Option(help="What stops retraining: source, or pseudo-labels.")
-    ] = "source",
-    seed: Seed = 0,
-    fold: Annotated[int, typer.Option(help="Which fold of patients.", min=0, max=4)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    settings: Settings,
 ) -> None:
     """Train on one data set, adapt to others, and print the figures before and after."""
-    from pladapt_covid_ct.experiment import Settings, run_experiment  # noqa: PLC0415 - torch is slow
+    from pladapt_covid_ct.experiment import run_experiment  # noqa: PLC0415 - torch is slow
 
-    settings = Settings(
-        size=size,
-        encoder=encoder,
-        encoder_weights=encoder_weights,
-        epochs=epochs,
-        batch_size=batch_size,
-        top_fraction=top_fraction,
-        ci_limit=ci_limit,
-        slices=slices,  # type: ignore[arg-type]  # checked by Settings
-        validation=validation,  # type: ignore[arg-type]  # checked by Settings
-        seed=seed,
-        fold=fold,
-        device=device,
-    )
     with progress_bars() as progress:
         outcome = run_experiment(
             data, source, target, settings=settings, out=out, progress=progress

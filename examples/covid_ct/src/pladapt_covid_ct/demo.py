@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pladapt.runs import written_aside
-from pladapt_covid_ct.experiment import Settings, run_experiment
+from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
+from pladapt_covid_ct.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image
 
 from pladapt.errors import InputError
+from pladapt.runs import fingerprint
 from pladapt.types import LabelledSample, Sample
 from pladapt_covid_ct.lungs import Lungs, find_lung
 from pladapt_covid_ct.slices import Intensity
@@ -226,6 +228,15 @@ class LabelledView:
         row = self.prepared.slices.rows[index]
         image, mask = self.prepared[index]
         return LabelledSample(row.id, row.group, image, mask)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the number of samples and the SHA-256 of their ids, groups, images and masks."""
+        total = hashlib.sha256()
+        for index in range(len(self)):
+            sample = self[index]
+            parts = (sample.id, sample.group, fingerprint(sample.image), fingerprint(sample.mask))
+            total.update("\0".join(parts).encode())
+        return {"samples": len(self), "sha256": total.hexdigest()}
 
 
 class UnlabelledView:

@@ -103,7 +103,8 @@ def _selection(outcome: Outcome) -> Iterator[str]:
 
 def _data(outcome: Outcome) -> Iterator[str]:
     yield "## Data\n"
-    for letter, dataset in outcome.datasets.items():
+    for letter, domain in outcome.domains.items():
+        dataset = domain.dataset
         patients, slices, infected = dataset.counts
         yield f"- {letter}: {patients} patients, {slices} slices, {infected} infected"
         yield from (f"  - {note}" for note in dataset.notes)

@@ -114,11 +114,13 @@ class FitResult:
         history: A row per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_dsc``
             (pooled over all validation pixels, at a cut-off of 0.5) and ``seconds``.
         best_epoch: The epoch of the kept weights.
+        optimizer: The optimiser's state after the last epoch.
     """
 
     module: nn.Module
     history: list[Row]
     best_epoch: int
+    optimizer: dict[str, Any]
 
 
 def fit(
@@ -235,4 +237,5 @@ def _result(network: nn.Module, state: TrainingState) -> FitResult:
         )
     network.load_state_dict(state.best)
     network.zero_grad()
-    return FitResult(network.cpu().eval(), state.history, state.best_epoch)
+    kept = network.cpu().eval()
+    return FitResult(kept, state.history, state.best_epoch, state.optimizer or {})

@@ -1,0 +1,129 @@
+"""What the settings ask for, as parts of the library: training, selecting and retraining."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pladapt.backends.torch import FineTune, ModulePredictor, RandomAffine, TrainingOptions
+from pladapt.backends.torch.resume import TrainingState, load_state, save_state
+from pladapt.backends.torch.storage import state_sha256
+from pladapt.selectors.certainty_index import CertaintyIndexSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import pyarrow as pa
+    from torch import nn
+
+    from pladapt import PseudoLabelled, Samples, Selection
+    from pladapt.certainty import Cutoff
+    from pladapt.protocols import Predictor
+    from pladapt_covid_ct.settings import Settings
+
+
+def training_options(settings: Settings) -> TrainingOptions:
+    """Return the paper's training: Adam, the sum of Dice and BCE, zoom, shift, flip and shear."""
+    return TrainingOptions(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        optimizer=partial(torch.optim.Adam, lr=settings.learning_rate),
+        augmentation=RandomAffine(
+            zoom=settings.zoom, shift=settings.shift, shear=settings.shear, flip=settings.flip_axes
+        ),
+        patience=settings.patience,
+        seed=settings.seed,
+        device=settings.device,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantileSelector(CertaintyIndexSelector):
+    """Selects by the certainty index, with a limit that the target's own indices may set.
+
+    Args:
+        cutoff: See `CertaintyIndexSelector`, as for the others.
+        min_pixels: The same.
+        ci_limit: The same; where both limits are given, the higher one counts.
+        ci_limit_quantile: The limit as a quantile, in [0, 1], of the CIs of the samples that
+            pass ``min_pixels``; None for no such limit.
+        top_k: The same.
+        combination: The same.
+    """
+
+    ci_limit_quantile: float | None = None
+
+    def select(self, scores: pa.Table, /) -> Selection:
+        """Apply ``min_pixels``, the higher limit and ``top_k``, in this order."""
+        if self.ci_limit_quantile is None:
+            return super().select(scores)
+        score = scores["score"].to_numpy()
+        counted = score[(scores["pixels"].to_numpy() >= self.min_pixels) & ~np.isnan(score)]
+        limit = float(np.quantile(counted, self.ci_limit_quantile)) if counted.size else 0.0
+        fixed = replace(self, ci_limit=max(limit, self.ci_limit or 0.0), ci_limit_quantile=None)
+        return fixed.select(scores)
+
+
+def selector(settings: Settings, cutoff: Cutoff, slices: int) -> QuantileSelector:
+    """Return the selector of a target with so many slices."""
+    return QuantileSelector(
+        cutoff=cutoff,
+        min_pixels=settings.fewest_pixels,
+        ci_limit=settings.ci_limit,
+        ci_limit_quantile=settings.ci_limit_quantile,
+        top_k=settings.most_kept(slices),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuedAdam:
+    """Makes Adam as it was at the end of an earlier training of the same parameters.
+
+    Args:
+        path: What `save_optimizer` wrote.
+    """
+
+    path: Path
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimiser with its moments and learning rate."""
+        optimizer = torch.optim.Adam(parameters)
+        optimizer.load_state_dict(load_state(self.path, {}).optimizer or {})
+        return optimizer
+
+    def describe(self) -> dict[str, str]:
+        """Return what the optimiser's steps depend on."""
+        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return {"type": f"{type(self).__module__}.{type(self).__qualname__}", "sha256": digest}
+
+
+def save_optimizer(state: dict[str, Any], path: Path) -> None:
+    """Write an optimiser's state, for `ContinuedAdam`."""
+    save_state(TrainingState(optimizer=state), path, {})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Restart(FineTune):
+    """Fine-tunes a module of its own rather than the predictor's.
+
+    Args:
+        initial: The module to start from, of the predictor's architecture.
+    """
+
+    initial: nn.Module
+
+    def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
+        """Return a new predictor around the trained copy of ``initial``; see `FineTune`."""
+        if isinstance(predictor, ModulePredictor):
+            predictor = predictor.with_module(self.initial)
+        return super().retrain(predictor, labels)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the retrained weights depend on beside labels."""
+        return super().describe() | {"initial": state_sha256(self.initial)}
