@@ -1,7 +1,10 @@
 """Unlabelled DICOM series."""
 
+import gdcm
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import JPEGLosslessSV1
 
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt_covid_ct.datasets import load_series
@@ -67,6 +70,30 @@ def test_series_of_one_folder_are_told_apart(tmp_path, plane, write_dicom):
     dataset = load_series(tmp_path, strict=True)
     assert {id_.rpartition("/")[0] for id_ in dataset.slices.ids} == {"P001/1.5", "P001/1.6"}
     assert dataset.counts == (1, 5, None)
+
+
+def compress_losslessly(path):
+    """Store a slice's pixels as JPEG Lossless, as many scanners do."""
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change = gdcm.ImageChangeTransferSyntax()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer = gdcm.ImageWriter()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
+def test_jpeg_lossless_pixels_are_decoded_exactly(tmp_path, plane, write_dicom):
+    write_dicom(tmp_path / "a.dcm", plane)
+    compress_losslessly(tmp_path / "a.dcm")
+    assert pydicom.dcmread(tmp_path / "a.dcm").file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    dataset = load_series(tmp_path, strict=True)
+    np.testing.assert_array_equal(dataset.slices[0].image, plane)
 
 
 def test_uids_that_are_none_are_read(tmp_path, plane, write_dicom):
