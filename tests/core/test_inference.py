@@ -96,6 +96,22 @@ def test_the_next_batch_and_no_more_is_read_ahead() -> None:
     assert threading.get_ident() not in given_.threads
 
 
+def test_the_next_batch_is_read_while_the_predictor_works() -> None:
+    read = threading.Event()
+
+    def note(sample: Sample) -> Sample:
+        if sample.id == "s2":
+            read.set()
+        return sample
+
+    class Waiting:
+        def predict(self, images: Any, /) -> Any:
+            assert read.wait(timeout=30), "the second batch was not read"
+            return images
+
+    next(predictions(Waiting(), Mapped(samples(3, 3, 3, 3), note), batch_size=2))
+
+
 def test_a_sample_that_cannot_be_read_ends_in_its_own_error() -> None:
     with pytest.raises(OSError, match="no image 5"):
         list(predictions(AsGiven(), Slow(10, broken=5), batch_size=2))
