@@ -175,7 +175,9 @@ def test_a_retrained_predictor_comes_back_from_disk(
     retrainer.save(retrained, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["history.json", "model.safetensors"]
     other = FineTune(blobs(4, "v"), OPTIONS)
+    before = state_sha256(predictor.module)
     loaded = other.load(predictor, tmp_path)
+    assert state_sha256(predictor.module) == before
     images = np.stack([s.image for s in blobs(3)])
     assert torch.equal(loaded.predict(images), retrained.predict(images))
     rows = other.record(loaded)["epochs"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from pladapt.backends.torch import RandomAffine, TrainingOptions, fit
+from pladapt.backends.torch import DiceBCELoss, RandomAffine, TrainingOptions, fit
 from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, DeviceError, InputError, MissingDataError, RunChangedError
 from pladapt.types import IGNORE, LabelledSample
@@ -54,6 +54,28 @@ def test_the_history_has_a_row_per_epoch(net: Net, blobs: Blobs) -> None:
         assert row.keys() == {"epoch", "train_loss", "val_loss", "val_dsc", "seconds"}
         assert 0 <= row["val_dsc"] <= 1
         assert row["seconds"] > 0
+
+
+def test_losses_are_means_over_samples_whatever_the_batches(net: Net, blobs: Blobs) -> None:
+    still = functools.partial(torch.optim.SGD, lr=0.0)
+    entropy = DiceBCELoss(dice=0)  # a mean over pixels, all images being of one size
+    options = replace(
+        OPTIONS, epochs=1, optimizer=still, loss=entropy, augmentation=None, freeze_batch_norm=True
+    )
+    module = net()
+    module[3].p = 0.0  # no dropout, so that the training loss can be told beforehand
+    rows = [
+        fit(module, blobs(5), blobs(7, "v"), replace(options, batch_size=size)).history[0]
+        for size in (3, 7)
+    ]
+    for name, samples in (("train_loss", blobs(5)), ("val_loss", blobs(7, "v"))):
+        images, masks = (
+            torch.from_numpy(np.stack([getattr(s, part) for s in samples]))
+            for part in ("image", "mask")
+        )
+        with torch.no_grad():
+            expected = entropy(module.eval()(images), masks).item()
+        assert [row[name] for row in rows] == pytest.approx([expected] * 2, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_the_global_generators(
