@@ -9,13 +9,14 @@ each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
 
 from pladapt.arrays import native_float, to_numpy
-from pladapt.certainty import foreground
+from pladapt.certainty import foreground, within_unit_interval
 from pladapt.errors import InputError
 from pladapt.inference import predictions
 from pladapt.overlap import EMPTY_DSC, dsc
@@ -34,6 +35,7 @@ Aggregation: TypeAlias = Literal["sample", "group", "pooled"]
 
 DEFAULT_CUTOFFS: Final = tuple(float(value) for value in np.linspace(0.01, 0.99, 99).round(2))
 _BLOCK: Final = 65536
+_SPARSE: Final = 4  # with fewer than one value in so many above the first cut-off, copy those
 _MOST_BUCKETS: Final = 2**16
 
 
@@ -118,53 +120,77 @@ def count_above(
     Raises:
         InputError: Cut-offs that are not ascending within (0, 1), NaN, or values outside [0, 1].
     """
-    values = native_float(probabilities).reshape(-1)
-    edges = _edges(cutoffs, probabilities.dtype)
-    if not (values.min(initial=1) >= 0 and values.max(initial=0) <= 1):
-        raise InputError("The probabilities hold NaN or values outside [0, 1].")
-    buckets = _Buckets(edges)
-    flags = truth.reshape(-1)
-    histogram = np.zeros(2 * (len(edges) + 1), np.int64)
+    buckets = _buckets(tuple(map(float, cutoffs)), probabilities.dtype)
+    values, flags = native_float(probabilities).reshape(-1), truth.reshape(-1)
+    cells = np.zeros((buckets.cells, 2), np.int64)
     for start in range(0, values.size, _BLOCK):
-        place = buckets.place(values[start : start + _BLOCK])
-        place += flags[start : start + _BLOCK] * place.dtype.type(len(edges) + 1)
-        histogram += np.bincount(place, minlength=histogram.size)
-    return histogram.reshape(2, -1)[:, ::-1].cumsum(axis=1)[:, ::-1]
+        cells += _count(values[start : start + _BLOCK], flags[start : start + _BLOCK], buckets)
+    histogram = np.zeros((len(cutoffs) + 1, 2), np.int64)
+    np.add.at(histogram, buckets.place, cells)
+    trues = np.count_nonzero(flags)
+    histogram[0] = np.array([flags.size - trues, trues]) - histogram[1:].sum(axis=0)
+    return histogram[::-1].cumsum(axis=0)[::-1].T
 
 
-def _edges(cutoffs: Sequence[float], dtype: np.dtype[np.floating]) -> NDArray[np.floating]:
+def _count(
+    block: NDArray[np.floating], flags: NDArray[np.bool_], buckets: _Buckets
+) -> NDArray[np.int64]:
+    """Count a block's values in each cell; those not above the first edge may be missing."""
+    if block.size and not within_unit_interval(block):
+        raise InputError("The probabilities hold NaN or values outside [0, 1].")
+    above = block > buckets.edges[0]
+    if np.count_nonzero(above) < block.size // _SPARSE:
+        block, flags = block[above], flags[above]
+    return buckets.count(block, flags)
+
+
+@lru_cache(maxsize=8)
+def _buckets(cutoffs: tuple[float, ...], dtype: np.dtype[np.floating]) -> _Buckets:
     edges = native_float(np.asarray(cutoffs, dtype))
     if edges.size == 0 or not (edges[0] > 0 and edges[-1] < 1 and np.all(np.diff(edges) > 0)):
         raise InputError(f"The cut-offs must ascend between 0 and 1, both excluded; got {cutoffs}.")
-    return edges
+    return _Buckets(edges)
 
 
 class _Buckets:
-    """Finds how many edges lie below each value without a search.
+    """Finds between which edges each value lies, without a search.
 
     Multiplying and truncating is monotone, so edges in lower buckets than a value's are below it
     and those in higher ones are not. With at most one edge a bucket, one comparison settles the
-    rest exactly.
+    rest exactly: it parts the bucket into two cells.
+
+    Attributes:
+        edges: What the values are compared with, ascending.
+        cells: How many cells there are.
+        place: For each cell, how many edges are strictly below its values.
     """
 
     def __init__(self, edges: NDArray[np.floating]) -> None:
-        self._edges = edges
+        self.edges = edges
         self._scale = edges.dtype.type(_bucket_count(edges))
-        bucket = (edges * self._scale).astype(np.int32)
-        size = int(self._scale) + 2
-        self._below = np.searchsorted(bucket, np.arange(size)).astype(np.int32)
+        bucket = (edges * self._scale).astype(np.intp)
+        size = int(self._scale) + 1
         self._edge = np.full(size, np.inf, edges.dtype)
         self._edge[bucket] = edges
         self._exact = len(np.unique(bucket)) == len(edges)
+        if self._exact:
+            below = np.searchsorted(bucket, np.arange(size))
+            self.place = np.stack([below, below + (self._edge < np.inf)], axis=1).reshape(-1)
+        else:
+            self.place = np.arange(len(edges) + 1)
+        self.cells = len(self.place)
 
-    def place(self, values: NDArray[np.floating]) -> NDArray[np.integer]:
-        """Return, for each value, how many edges are strictly below it."""
-        if not self._exact:
-            return np.searchsorted(self._edges, values, side="left")
-        bucket = (values * self._scale).astype(np.int32)
-        place = self._below.take(bucket)
-        place += values > self._edge.take(bucket)
-        return place
+    def count(self, values: NDArray[np.floating], flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Count the values in each cell, by flag: ``(cells, 2)``."""
+        if self._exact:
+            code = (values * self._scale).astype(np.intp)
+            # every index is in bounds: "wrap" only spares the check
+            above = values > self._edge.take(code, mode="wrap")
+            code <<= 2
+            code += 2 * above.view(np.uint8) + flags  # in bytes, eight times less to move
+        else:
+            code = 2 * np.searchsorted(self.edges, values, side="left") + flags
+        return np.bincount(code, minlength=2 * self.cells).reshape(-1, 2)
 
 
 def _bucket_count(edges: NDArray[np.floating]) -> int:
@@ -181,16 +207,25 @@ def _class_counts(
     planes: NDArray[np.floating], truth: NDArray[np.integer], cutoffs: Sequence[float]
 ) -> NDArray[np.int64]:
     """Count for each sample and class: ``(B, F, 2, len(cutoffs) + 1)``; ignored pixels left out."""
-    counted = truth != IGNORE
     return np.array(
         [
             [
-                count_above(plane[mask], (true == class_ + 1)[mask], cutoffs)
-                for class_, plane in enumerate(sample)
+                count_above(*_counted(plane, true, class_), cutoffs)
+                for class_, plane in enumerate(sample, start=1)
             ]
-            for sample, true, mask in zip(planes, truth, counted, strict=True)
+            for sample, true in zip(planes, truth, strict=True)
         ]
     )
+
+
+def _counted(
+    plane: NDArray[np.floating], truth: NDArray[np.integer], class_: int
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Return the probabilities and the class's truth where the pixels count."""
+    counted = truth != IGNORE
+    if counted.all():  # as a rule, and a copy costs more than counting
+        return plane, truth == class_
+    return plane[counted], truth[counted] == class_
 
 
 def _curves(

@@ -29,6 +29,10 @@ Combination: TypeAlias = Literal["mean", "min", "pixels"]
 """How a sample's classes make one score: see `combine_classes`."""
 
 _BLOCK: Final = 65536  # elements: 256 KiB of float32, which the second-level cache holds
+_BITS_OF_ONE: Final[dict[np.dtype[np.floating], np.unsignedinteger]] = {
+    np.dtype(kind): np.ones(1, kind).view(bits)[0]
+    for kind, bits in ((np.float32, np.uint32), (np.float64, np.uint64))
+}
 
 
 def class_cutoffs(cutoff: Cutoff, classes: int) -> tuple[float, ...]:
@@ -163,16 +167,18 @@ def hard_labels(probabilities: Array, cutoff: Cutoff = 0.5) -> Array:
 def _certainty(planes: Array, cutoffs: tuple[float, ...]) -> tuple[Array, Array]:
     """Compute CI and N on the arrays' own device, with float64 sums where it has them."""
     xp = array_namespace(planes)
-    if not bool(xp.all((planes >= 0) & (planes <= 1))):
+    if not _valid(xp, planes):
         _reject(next(i for i in range(planes.shape[0]) if not _valid(xp, planes[i, ...])))
     axes = tuple(range(1, planes.ndim - 1))
     wide = _widest_float(planes)
+    zero = xp.zeros((), dtype=planes.dtype, device=device(planes))
     indices, counts = [], []
     for index, limit in enumerate(cutoffs):
         plane = planes[:, index, ...]
         above = plane > limit
-        count = xp.sum(xp.astype(above, xp.int64), axis=axes)
-        total = xp.sum(xp.astype(xp.where(above, plane, xp.zeros_like(plane)), wide), axis=axes)
+        # the sums widen as they go: no wide copy of the whole batch is made
+        count = xp.sum(xp.astype(above, xp.int8), axis=axes, dtype=xp.int64)
+        total = xp.sum(xp.where(above, plane, zero), axis=axes, dtype=wide)
         divisor = xp.astype(xp.where(count > 0, count, xp.ones_like(count)), wide)
         indices.append(xp.where(count > 0, total / divisor, xp.full_like(total, xp.nan)))
         counts.append(count)
@@ -187,7 +193,8 @@ def _widest_float(array: Array) -> object:
 
 
 def _valid(xp: Array, array: Array) -> bool:
-    return bool(xp.all((array >= 0) & (array <= 1)))
+    """Tell whether every value is in [0, 1]; NaN is what minimum and maximum become of one."""
+    return 0 in array.shape or bool((xp.min(array) >= 0) & (xp.max(array) <= 1))
 
 
 def _reject(index: int) -> None:
@@ -205,36 +212,35 @@ def _host_sums(
     counts = np.empty(planes.shape[:2], np.int64)
     for index in np.ndindex(totals.shape):
         plane = native_float(planes[index]).reshape(-1)
-        if not _within_unit_interval(plane):
-            _reject(index[0])
         limit = planes.dtype.type(cutoffs[index[1]])  # in half precision for half precision
-        totals[index], counts[index] = _sum_above(plane, plane.dtype.type(limit))
+        totals[index], counts[index] = _sum_above(plane, plane.dtype.type(limit), index[0])
     return totals, counts
 
 
-def _within_unit_interval(plane: NDArray[np.floating]) -> bool:
-    """Tell whether every value is in [0, 1], with one reduction where all are.
-
-    Read as unsigned integers, floats in [0, 1] keep their order and lie below those above 1, the
-    negative ones and NaN; only -0.0, which is in the interval, needs the second look.
-    """
-    bits = np.uint32 if plane.dtype == np.float32 else np.uint64
-    one = np.ones(1, plane.dtype).view(bits)[0]
-    if plane.size == 0 or plane.view(bits).max() <= one:
-        return True
-    return bool(np.all((plane >= 0) & (plane <= 1)))
-
-
-def _sum_above(plane: NDArray[np.floating], cutoff: np.floating) -> tuple[float, int]:
+def _sum_above(plane: NDArray[np.floating], cutoff: np.floating, sample: int) -> tuple[float, int]:
     """Sum and count the values above the cut-off, a block that fits the cache at a time."""
     above = np.empty(min(_BLOCK, plane.size), np.bool_)
     product = np.empty(above.size, plane.dtype)
     total, count = 0.0, 0
     for start in range(0, plane.size, _BLOCK):
         block = plane[start : start + _BLOCK]
+        if not within_unit_interval(block):
+            _reject(sample)
         mask, values = above[: block.size], product[: block.size]
-        np.greater(block, cutoff, out=mask)
-        count += int(np.count_nonzero(mask))
-        np.multiply(block, mask, out=values)
-        total += float(values.sum())  # pairwise within the block, float64 across blocks
+        found = int(np.count_nonzero(np.greater(block, cutoff, out=mask)))
+        if found:  # most blocks of a lesion's map have nothing to add
+            count += found
+            total += float(np.add.reduce(np.multiply(block, mask, out=values)))  # pairwise
     return total, count
+
+
+def within_unit_interval(block: NDArray[np.floating]) -> bool:
+    """Tell whether every value is in [0, 1], with one reduction where all are.
+
+    Read as unsigned integers, floats in [0, 1] keep their order and lie below those above 1, the
+    negative ones and NaN; only -0.0, which is in the interval, needs the second look.
+    """
+    one = _BITS_OF_ONE[block.dtype]
+    return bool(np.maximum.reduce(block.view(one.dtype)) <= one) or bool(
+        np.all((block >= 0) & (block <= 1))
+    )
