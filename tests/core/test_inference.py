@@ -100,7 +100,7 @@ def test_the_next_batch_is_read_while_the_predictor_works() -> None:
     read = threading.Event()
 
     def note(sample: Sample) -> Sample:
-        if sample.id == "s2":
+        if sample.id == "s3":  # s2 shows where the first batch ends
             read.set()
         return sample
 
