@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pladapt.errors import InputError
-from pladapt.overlap import METRICS, summarise
+from pladapt.overlap import METRICS, pool, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from pladapt.adaptation import AdaptationResult
+    from pladapt.adaptation import RunRecord
     from pladapt.types import Evaluation
 
 ALL: Final = "all"
@@ -45,31 +45,66 @@ class Change:
     count: int
 
 
-def selected(result: AdaptationResult) -> set[str]:
+def selected(record: RunRecord) -> set[str]:
     """Return the ids that any round selected."""
-    return {id_ for current in result.rounds for id_ in current.selection.kept}
+    return {id_ for current in record.rounds for id_ in current.selection.kept}
 
 
-def compare(result: AdaptationResult, evaluator: str) -> list[Change]:
+def compare(record: RunRecord, evaluator: str) -> list[Change]:
     """Compare what an overlap evaluator measured before and after adaptation.
 
     Raises:
         InputError: No evaluator of that name was given to the run.
     """
-    if evaluator not in result.before:
-        raise InputError(f"There is no evaluator {evaluator!r}; the run had {list(result.before)}.")
-    before, after = result.before[evaluator], result.after[evaluator]
+    if evaluator not in record.before:
+        raise InputError(f"There is no evaluator {evaluator!r}; the run had {list(record.before)}.")
+    before, after = record.before[evaluator], record.after[evaluator]
     changes = list(_changes(ALL, before.summary, after.summary))
-    kept = pa.array(sorted(selected(result)), pa.string())
+    kept = pa.array(sorted(selected(record) & set(after.samples["id"].to_pylist())), pa.string())
     if len(kept):
         rest = [_summary_without(evaluation, kept) for evaluation in (before, after)]
         changes += _changes(NOT_RETRAINED, *rest)
     return changes
 
 
+def by_name(
+    record: RunRecord,
+    evaluator: str,
+    *,
+    by: Literal["id", "group"],
+    class_: int = 1,
+    without: Collection[str] = (),
+) -> tuple[pa.Table, pa.Table]:
+    """Return one class's metrics before and after, each with a row per sample or per group.
+
+    Args:
+        record: What the run did.
+        evaluator: One that counted pixels.
+        by: Whether a row is a sample or a group; a group's pixels are pooled.
+        class_: The class, from 1.
+        without: The ids of samples to leave out.
+
+    Returns:
+        Two tables with the same names in ``by``, in the same order: ``by``, the counts and the
+        metrics.
+    """
+    ids = pa.array(sorted(without), pa.string())
+    before, after = record.before[evaluator], record.after[evaluator]
+    return _named(before, by, class_, ids), _named(after, by, class_, ids)
+
+
+def _named(evaluation: Evaluation, by: str, class_: int, without: pa.Array) -> pa.Table:
+    samples = _without(evaluation, without)
+    samples = samples.filter(pc.equal(samples["class"], class_))
+    return pool(samples, [by], empty=float(evaluation.notes["empty_dsc"])).sort_by(by)
+
+
+def _without(evaluation: Evaluation, ids: pa.Array) -> pa.Table:
+    return evaluation.samples.filter(pc.invert(pc.is_in(evaluation.samples["id"], ids)))
+
+
 def _summary_without(evaluation: Evaluation, ids: pa.Array) -> pa.Table:
-    rest = evaluation.samples.filter(pc.invert(pc.is_in(evaluation.samples["id"], ids)))
-    return summarise(rest, empty=float(evaluation.notes["empty_dsc"]))
+    return summarise(_without(evaluation, ids), empty=float(evaluation.notes["empty_dsc"]))
 
 
 def _changes(samples: str, before: pa.Table, after: pa.Table) -> Iterator[Change]:

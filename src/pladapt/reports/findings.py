@@ -1,0 +1,228 @@
+"""What a report says of a run: sections made from what the run found."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, selected
+from pladapt.reports.document import (
+    Bullets,
+    Document,
+    Figure,
+    Gallery,
+    Listing,
+    Section,
+    Table,
+    Text,
+)
+from pladapt.reports.galleries import KEPT, gallery_section
+from pladapt.reports.illustrations import overlap_charts, score_charts, training_chart
+from pladapt.reports.pipeline import pipeline
+from pladapt.reports.tables import (
+    change_tables,
+    group_table,
+    overlap_evaluators,
+    rules_table,
+    sureness_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pladapt.adaptation import RunRecord
+    from pladapt.reports.document import Block
+    from pladapt.reports.galleries import Shown
+
+
+def describe_run(
+    record: RunRecord,
+    *,
+    title: str = "Before and after adaptation",
+    shown: Shown | None = None,
+) -> Document:
+    """Return the report of a run.
+
+    Args:
+        record: What `pladapt.adapt` returned, or what `read_run` found in a run folder.
+        title: The heading.
+        shown: What overlays are drawn from; None for none.
+    """
+    tables: list[Block] = [Text("No evaluator was given: nothing was measured.")]
+    if record.before:
+        tables = [block for name in record.before for block in change_tables(record, name)]
+    scored = len(record.rounds[0].scores)
+    kept = len(selected(record))
+    return Document(
+        title,
+        f"{kept} of {scored} target samples were retrained on in {len(record.rounds)} "
+        f"round{'s' if len(record.rounds) > 1 else ''}, with the model's own predictions.",
+        (
+            Section("Before and after", tuple(tables)),
+            reading_section(caveats([record])),
+            *run_sections(record, shown=shown),
+            pipeline_section(pipeline_words(record)),
+            manifest_section(read_manifest(record.workdir)),
+        ),
+    )
+
+
+def run_sections(record: RunRecord, *, shown: Shown | None = None) -> Iterator[Section]:
+    """Yield what there is to say of a run beside its tables of before and after.
+
+    Args:
+        record: What the run did.
+        shown: What overlays are drawn from; None for none.
+    """
+    yield selection_section(record)
+    if shown is not None:
+        yield gallery_section(record, shown, _measured(record))
+    for name in overlap_evaluators(record):
+        yield overlap_section(record, name)
+    yield from _retraining(record)
+
+
+def caveats(records: Sequence[RunRecord]) -> list[str]:
+    """Return what a reader must know to read the figures of some runs."""
+    said = [
+        (
+            f"`{ALL}` includes the samples that the model was retrained on; `{NOT_RETRAINED}` "
+            "leaves them out. The remaining samples are harder ones, so compare before with after, "
+            "not the two sets with each other."
+        ),
+        (
+            "No mask of a target took part in scoring, selecting, retraining or choosing weights; "
+            "masks made the figures and nothing else."
+        ),
+    ]
+    measured = [record.before[name] for record in records for name in overlap_evaluators(record)]
+    empty = ", ".join(sorted({evaluation.notes["empty_dsc"] for evaluation in measured}))
+    if measured:
+        said += [
+            f"Where truth and prediction are both empty, the DSC is {empty}.",
+            (
+                "SEN is undefined where the truth is empty, and left out of means; the table of "
+                "every figure says of how many values each mean is."
+            ),
+            (
+                "The interval of a mean change is a 95 % bootstrap over groups, and p is of "
+                "Wilcoxon's test on the groups' changes. With few groups both say little."
+            ),
+        ]
+    return said
+
+
+def selection_section(record: RunRecord) -> Section:
+    """Tell how many samples each rule dropped, and draw the scores."""
+    parameters = _selector_parameters(record)
+    body: list[Block] = [rules_table(record.rounds, parameters)]
+    body += [score_charts(current, parameters) for current in record.rounds]
+    if record.stopped:
+        body.insert(0, Text(f"The run stopped: {record.stopped}; no model came of that round."))
+    return Section("Selection", tuple(body))
+
+
+def _selector_parameters(record: RunRecord) -> Mapping[str, Any]:
+    """Return what the run folder's manifest says of the selector; nothing without a folder."""
+    parameters = read_manifest(record.workdir).get("asked", {}).get("selector", {})
+    return parameters if isinstance(parameters, dict) else {}
+
+
+def read_manifest(folder: Path | None) -> Mapping[str, Any]:
+    """Return the manifest of a run folder; nothing where there is none."""
+    if folder is None or not (path := folder / "run.json").exists():
+        return {}
+    manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest
+
+
+def overlap_section(record: RunRecord, evaluator: str) -> Section:
+    """Show the DSC of each sample and of each group before and after, class by class."""
+    classes = np.unique(record.before[evaluator].samples["class"].to_numpy()).tolist()
+    body: list[Block] = []
+    for class_ in classes:
+        of_class = "" if len(classes) == 1 else f" of class {class_}"
+        body += [
+            overlap_charts(record, evaluator, class_, f"DSC{of_class}"),
+            sureness_table(record, evaluator, class_, of_class),
+            group_table(record, evaluator, class_, of_class),
+        ]
+    several = "" if len(record.before) == 1 else f", {evaluator}"
+    return Section(f"Each sample and each group{several}", tuple(body))
+
+
+def _measured(record: RunRecord) -> dict[str, str]:
+    """Return each sample's DSC before and after, of the first evaluator that counted pixels."""
+    said: dict[str, list[str]] = {}
+    for name in overlap_evaluators(record)[:1]:
+        for class_ in np.unique(record.before[name].samples["class"].to_numpy()):
+            before, after = by_name(record, name, by="id", class_=class_)
+            columns = (before["id"], before["dsc"], after["dsc"])
+            for id_, old, new in zip(*(column.to_pylist() for column in columns), strict=True):
+                said.setdefault(id_, []).append(f"DSC {old:.3f} → {new:.3f}")
+    return {id_: ", ".join(parts) for id_, parts in said.items()}
+
+
+def _retraining(record: RunRecord) -> Iterator[Section]:
+    if record.workdir is None:
+        return
+    for current in record.rounds:
+        path = record.workdir / f"round-{current.number}" / "predictor" / "history.json"
+        if path.exists():
+            number = f", round {current.number}" if len(record.rounds) > 1 else ""
+            yield Section(f"Retraining{number}", (training_chart(path),))
+
+
+def pipeline_section(words: Mapping[str, str]) -> Section:
+    """Draw the pipeline with a few words to its steps; see `pladapt.reports.pipeline`."""
+    said = "; ".join(f"{step}: {text}" for step, text in words.items())
+    drawn = Figure(
+        pipeline(words),
+        f"Flow chart: a labelled source trains a predictor and chooses the cut-off; target images "
+        f"are scored, selected, labelled and retrained on; the result is evaluated. {said}",
+        "Masks of the target, where there are any, enter with the evaluation.",
+    )
+    return Section("The pipeline", (Gallery("How the figures came about", (drawn,)),))
+
+
+def pipeline_words(record: RunRecord) -> dict[str, str]:
+    """Return what a run put into the steps of the pipeline."""
+    first = record.rounds[0]
+    counts = first.selection.counts
+    dropped = ", ".join(f"{count} {rule}" for rule, count in counts.items() if rule != KEPT)
+    cutoff = _selector_parameters(record).get("cutoff")
+    words = {
+        "calibration": "" if cutoff is None else f"cut-off {cutoff}",
+        "target": f"{len(first.scores)} samples, no masks",
+        "selection": f"{counts[KEPT]} kept",
+        "dropped": dropped or "none",
+        "labels": f"{counts[KEPT]}, from the model itself",
+        "evaluation": ", ".join(record.before),
+    }
+    return {step: text for step, text in words.items() if text}
+
+
+def manifest_section(manifest: Mapping[str, Any]) -> Section:
+    """Show what was asked of a run, and the versions of what ran."""
+    body: list[Block] = [
+        Table(
+            "Versions" if number == 1 else f"Versions when the run was continued, {number}",
+            ("what ran", "version"),
+            tuple({name: environment[name] for name in ("python", "machine")}.items())
+            + tuple(environment["packages"].items()),
+            folded=True,
+        )
+        for number, environment in enumerate(manifest.get("environments", []), start=1)
+    ]
+    if "asked" in manifest:
+        asked = json.dumps(manifest["asked"], indent=1, sort_keys=True)
+        body.append(Listing("What was asked, with the SHA-256 of model and data", asked, "json"))
+    return Section("What ran", tuple(body) or (Text("The run was kept in no folder."),))
+
+
+def reading_section(points: Sequence[str]) -> Section:
+    """Return the section that says how to read the figures."""
+    return Section("How to read the figures", (Bullets(tuple(points)),))
