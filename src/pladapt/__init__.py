@@ -5,7 +5,7 @@ predictions on the unlabelled images, keeps the ones it can trust, retrains on t
 evidence whether the result is better.
 """
 
-from pladapt.adaptation import AdaptationResult, Round, adapt
+from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
 from pladapt.calibration import Calibration, calibrate_cutoff
 from pladapt.certainty import certainty_index, combine_classes, hard_labels
 from pladapt.errors import (
@@ -81,6 +81,7 @@ __all__ = [
     "Retrainer",
     "Round",
     "RunChangedError",
+    "RunRecord",
     "Sample",
     "Samples",
     "Selection",
@@ -95,6 +96,7 @@ __all__ = [
     "hookimpl",
     "predictor",
     "rank",
+    "read_run",
     "retrainer",
     "selector",
     "unlabelled",

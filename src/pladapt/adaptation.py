@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.arrays import to_numpy
-from pladapt.errors import InputError, LabelledTargetError, RunChangedError
+from pladapt.errors import (
+    InputError,
+    LabelledTargetError,
+    MissingDataError,
+    RunChangedError,
+)
 from pladapt.inference import predictions
 from pladapt.plugins import default_manager
 from pladapt.protocols import ResumableRetrainer
@@ -33,7 +39,7 @@ from pladapt.types import LabelledSample, Selection
 from pladapt.views import Subset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -176,6 +182,46 @@ class _Job:
     plugins: PluginManager
     progress: Progress
     checked: list[bool] = field(default_factory=list)
+
+
+def read_run(folder: str | Path) -> RunRecord:
+    """Read what a finished run left in its folder.
+
+    Raises:
+        MissingDataError: A stage is not there: the run has not finished, or has not begun.
+        DataError: A file is not whole.
+    """
+    folder = Path(folder)
+    manifest = folder / "run.json"
+    if not manifest.exists():
+        raise MissingDataError(f"{folder} has no run.json; give the folder of a run.")
+    asked = json.loads(manifest.read_text(encoding="utf-8"))["asked"]
+    before = _read_evaluations(folder / "round-0")
+    rounds: list[Round] = []
+    for number in range(1, asked["rounds"] + 1):
+        rounds.append(_read_round(folder / f"round-{number}", number, before.keys()))
+        if not rounds[-1].selection.kept:
+            break
+    return RunRecord(before=before, rounds=tuple(rounds), workdir=folder)
+
+
+def _read_round(folder: Path, number: int, evaluators: Collection[str]) -> Round:
+    for name in ("scores.parquet", "selection.parquet"):
+        if not (folder / name).exists():
+            raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
+    selection = Selection(read_table(folder / "selection.parquet"))
+    evaluations = _read_evaluations(folder)
+    if selection.kept and evaluations.keys() != set(evaluators):
+        raise MissingDataError(
+            f"{folder} has evaluations by {sorted(evaluations)} and not by {sorted(evaluators)}; "
+            "continue the run to its end."
+        )
+    return Round(number, read_table(folder / "scores.parquet"), selection, evaluations)
+
+
+def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
+    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is written aside has a dot
+    return {path.name: read_evaluation(path) for path in folders}
 
 
 def _silent(_stage: str, _done: int, _total: int, /) -> None:

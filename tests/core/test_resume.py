@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import DataError, InputError, LabelledTargetError, PluginManager, RunChangedError
+from pladapt import (
+    DataError,
+    InputError,
+    LabelledTargetError,
+    MissingDataError,
+    PluginManager,
+    RunChangedError,
+)
 from pladapt.evaluators.overlap import OverlapEvaluator
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
 
@@ -202,6 +209,39 @@ def test_a_finished_run_is_only_read(
         assert one.selection.table.equals(other.selection.table)
         assert one.evaluations["overlap"].summary.equals(other.evaluations["overlap"].summary)
         assert one.evaluations["overlap"].notes == other.evaluations["overlap"].notes
+
+
+def test_a_finished_run_is_read_back_without_its_parts(runner: Runner, tmp_path: Path) -> None:
+    result = runner.run(tmp_path)
+    record = pladapt.read_run(tmp_path)
+    assert record.workdir == tmp_path
+    assert record.stopped is None
+    assert record.before["overlap"].samples.equals(result.before["overlap"].samples)
+    assert record.after["overlap"].summary.equals(result.after["overlap"].summary)
+    for one, other in zip(record.rounds, result.rounds, strict=True):
+        assert one.scores.equals(other.scores)
+        assert one.selection.kept == other.selection.kept
+
+
+def test_a_run_that_selected_nothing_is_read_back_with_the_reason(
+    runner: Runner, tmp_path: Path
+) -> None:
+    result = runner.run(tmp_path, selector=CertaintyIndexSelector(min_pixels=10_000))
+    record = pladapt.read_run(tmp_path)
+    assert record.stopped == result.stopped
+    assert "selected none" in str(record.stopped)
+    assert len(record.rounds) == 1
+
+
+@pytest.mark.parametrize(
+    "lost",
+    ["run.json", "round-1/scores.parquet", "round-2/selection.parquet", "round-2/evaluations"],
+)
+def test_an_unfinished_run_is_not_read(runner: Runner, tmp_path: Path, lost: str) -> None:
+    runner.run(tmp_path)
+    (tmp_path / lost).rename(tmp_path / "lost")
+    with pytest.raises(MissingDataError, match=r"run\.json|continue the run"):
+        pladapt.read_run(tmp_path)
 
 
 def test_a_retrainer_that_cannot_be_stored_retrains_and_ends_with_the_same_bytes(
