@@ -54,5 +54,10 @@ def pladapt_predictors() -> list[Registration[Predictor]]:
             "torch",
             "pladapt.backends.torch:TorchPredictor",
             "Runs a torch module that gives logits (needs pladapt[torch]).",
-        )
+        ),
+        Registration(
+            "onnx",
+            "pladapt.backends.onnx:OnnxPredictor",
+            "Runs an ONNX file (needs pladapt[onnx-gpu] or pladapt[onnx-cpu]).",
+        ),
     ]

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import pladapt
+from pladapt.cli import onnx
+from pladapt.cli.doctor import doctor
 from pladapt.plugins import KINDS, PluginWarning, default_manager
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_options)
     app.command(name="plugins")(_plugins)
+    app.command(name="doctor")(doctor)
+    app.add_typer(onnx.app, name="onnx")
     for provider, registration in manager.registrations("command"):
         try:
             commands = manager.build("command", registration.name)

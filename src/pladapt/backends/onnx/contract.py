@@ -1,0 +1,112 @@
+"""What a model expects of its images, kept in its file's metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+import pladapt
+from pladapt.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Output: TypeAlias = Literal["probabilities", "logits"]
+"""What the network's last layer gives."""
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
+"""What the weights are stored in."""
+
+METADATA_KEY: Final = "pladapt"
+"""The key of the ONNX file's metadata under which the contract stands, as JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """What a model's images must be, and what the model returns.
+
+    Args:
+        channels: The ``C`` of images ``(B, C, *S)``; None if the file does not say.
+        multiple_of: Each spatial length must be a multiple of this.
+        normalisation: How the images' values were prepared, in words.
+        output: Whether the model gives ``probabilities`` or ``logits``.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        version: The version of pladapt that wrote the file.
+
+    Raises:
+        InputError: A value is not one of those above.
+    """
+
+    channels: int | None = None
+    multiple_of: int = 1
+    normalisation: str = ""
+    output: Output = "probabilities"
+    precision: Precision = "fp32"
+    version: str = pladapt.__version__
+
+    def __post_init__(self) -> None:
+        known = {"output": ("probabilities", "logits"), "precision": ("fp32", "fp16", "int8")}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise InputError(f"{name} is {getattr(self, name)!r}; expected one of {values}.")
+        for name, least in (("channels", self.channels), ("multiple_of", self.multiple_of)):
+            if least is not None and (not isinstance(least, int) or least < 1):
+                raise InputError(f"{name} is {least!r}; expected a whole number of at least 1.")
+
+    def to_metadata(self) -> str:
+        """Return the JSON that an ONNX file's metadata holds under ``pladapt``."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], source: object) -> Self | None:
+        """Return the contract in an ONNX file's metadata, or None in a file made elsewhere.
+
+        Raises:
+            DataError: There is a contract that cannot be read.
+        """
+        if METADATA_KEY not in metadata:
+            return None
+        try:
+            given: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+            known = {field.name for field in fields(cls)}  # a later version may say more
+            return cls(**{key: value for key, value in given.items() if key in known})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"The input contract in the metadata of {source} cannot be read ({error}). Export "
+                "the model again, or give contract=Contract(...)."
+            ) from error
+
+    def check(self, shape: Sequence[int], declared: Sequence[int | str | None]) -> None:
+        """Refuse images of a shape that the model does not take.
+
+        Args:
+            shape: The images' shape, ``(B, C, *S)``.
+            declared: The shape of the model's input; a number where the length is fixed.
+
+        Raises:
+            InputError: Another rank, number of channels or size; says what was expected.
+        """
+        told = f"Images have shape {tuple(shape)}; the model expects {self.expected(declared)}"
+        if len(shape) != len(declared):
+            raise InputError(f"{told}.")
+        channels = declared[1] if isinstance(declared[1], int) else self.channels
+        if channels is not None and shape[1] != channels:
+            raise InputError(f"{told}. Give images of {channels} channels{self._prepared()}.")
+        for length, fixed in zip(shape[2:], declared[2:], strict=True):
+            if isinstance(fixed, int) and length != fixed:
+                raise InputError(f"{told}. Resize the images, or export the model for their size.")
+        if any(length % self.multiple_of or not length for length in shape[2:]):
+            raise InputError(
+                f"{told}. Pad or resize the images to a multiple of {self.multiple_of}."
+            )
+
+    def expected(self, declared: Sequence[int | str | None]) -> str:
+        """Return the expected shape in words, such as ``(batch, 1, 32·n, 32·n)``."""
+        free = f"{self.multiple_of}·n" if self.multiple_of > 1 else "any"
+        spatial = [str(size) if isinstance(size, int) else free for size in declared[2:]]
+        channels = declared[1] if isinstance(declared[1], int) else self.channels or "channel"
+        return f"(batch, {channels}, {', '.join(spatial)})"
+
+    def _prepared(self) -> str:
+        return f", prepared so: {self.normalisation}" if self.normalisation else ""

@@ -1,0 +1,120 @@
+"""``pladapt onnx``: ONNX files from torch models."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from pladapt.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+app = typer.Typer(no_args_is_help=True, help="Make ONNX files of torch models.")
+
+
+@app.callback()
+def _group() -> None:
+    """Make ONNX files of torch models."""
+
+
+@app.command()
+def export(
+    factory: Annotated[
+        str, typer.Argument(help="What makes the torch module, as package.module:function.")
+    ],
+    path: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
+    *,
+    example: Annotated[
+        str, typer.Option(help="An image's shape, channels first, such as 1,512,512.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="The weights, as safetensors; else the function's own.")
+    ] = None,
+    argument: Annotated[
+        list[str] | None,
+        typer.Option(help="An argument of the function as NAME=VALUE; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Literal["probabilities", "logits"], typer.Option(help="What the file shall give.")
+    ] = "probabilities",
+    precision: Annotated[
+        Literal["fp32", "fp16"], typer.Option(help="Of weights and computing.")
+    ] = "fp32",
+    opset: Annotated[int, typer.Option(help="The version of ONNX's operators.")] = 20,
+    normalisation: Annotated[
+        str, typer.Option(help="How images are prepared, in words; kept in the file.")
+    ] = "",
+    multiple_of: Annotated[
+        int, typer.Option(help="Heights and widths must be multiples of this.", min=1)
+    ] = 32,
+    fixed_size: Annotated[
+        bool, typer.Option("--fixed-size", help="Take images of the example's size alone.")
+    ] = False,
+) -> None:
+    """Write a torch model to one ONNX file, and compare the two on random images."""
+    from pladapt.backends.onnx import export as write  # noqa: PLC0415 - help must not wait for it
+    from pladapt.backends.torch import load_module  # noqa: PLC0415 - help must not wait for torch
+
+    module = _build(factory, _arguments(argument or ()))
+    if weights is not None:
+        load_module(module, weights)
+    record = write(
+        module,
+        path,
+        example=(1, *_shape(example)),
+        opset=opset,
+        output=output,
+        precision=precision,
+        normalisation=normalisation,
+        multiple_of=multiple_of,
+        fixed_size=fixed_size,
+    )
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{record.path}: {record.bytes / 1e6:.1f} MB, {precision}, opset {record.opset}")
+    console.print(f"Largest difference from torch: {record.largest_difference:.3g} ({output})")
+
+
+def _build(reference: str, arguments: dict[str, Any]) -> Any:
+    from torch import nn  # noqa: PLC0415 - help must not wait for torch
+
+    sys.path.insert(0, str(Path.cwd()))  # as python -m does
+    try:
+        module = pkgutil.resolve_name(reference)(**arguments)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{reference!r} with the arguments {arguments} makes no module: {error}. Give "
+            "package.module:function, and its arguments with --argument NAME=VALUE."
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise InputError(f"{reference!r} made a {type(module).__name__}; expected a torch module.")
+    return module
+
+
+def _arguments(items: Iterable[str]) -> dict[str, Any]:
+    """Return arguments by name; a value that is JSON is read as such, another is a string."""
+    found: dict[str, Any] = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator:
+            raise InputError(f"--argument {item!r} has no '='; give NAME=VALUE.")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _shape(text: str) -> Sequence[int]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--example is {text!r}; give whole numbers, channels first, such as 1,512,512."
+        ) from error
