@@ -84,11 +84,7 @@ def load_domains(
         InputError: Lesion classes are asked for, and a data set has none or others.
     """
     datasets = {letter: load_dataset(data, letter, settings) for letter in letters}
-    classes = _common_classes(datasets, settings)
-    return {
-        letter: Domain(dataset, prepare(dataset, settings, progress), classes)
-        for letter, dataset in datasets.items()
-    }
+    return prepare_domains(datasets, settings, progress)
 
 
 def load_dataset(data: Path, letter: str, settings: Settings) -> Dataset:
@@ -103,7 +99,27 @@ def load_dataset(data: Path, letter: str, settings: Settings) -> Dataset:
     return info.load(data, **options)
 
 
-def _common_classes(datasets: Mapping[str, Dataset], settings: Settings) -> Mapping[int, str]:
+def prepare_domains(
+    datasets: Mapping[str, Dataset], settings: Settings, progress: Progress
+) -> dict[str, Domain]:
+    """Prepare data sets that were read, and keep their slices in memory.
+
+    Raises:
+        InputError: Lesion classes are asked for, and a data set has none or others.
+    """
+    classes = common_classes(datasets, settings)
+    return {
+        letter: Domain(dataset, prepare(dataset, settings, progress), classes)
+        for letter, dataset in datasets.items()
+    }
+
+
+def common_classes(datasets: Mapping[str, Dataset], settings: Settings) -> Mapping[int, str]:
+    """Return what the masks' values mean, from 1, in all of the data sets.
+
+    Raises:
+        InputError: Lesion classes are asked for, and a data set has none or others.
+    """
     if settings.lesions == "binary":
         return _BINARY
     known = {letter: dict(sorted(dataset.classes.items())) for letter, dataset in datasets.items()}
