@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +15,20 @@ from pladapt.errors import InputError
 from pladapt.types import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from pladapt.certainty import Cutoff
     from pladapt.types import Array, Prediction
 
-_RULES = ("min_pixels", "undefined", "limit", "top_k")
+_RULES: Final = ("min_pixels", "undefined", "limit", "top_k")
+_BLOCK: Final = 2**18  # rows
+_ORDER: Final = [("score", "descending"), ("id", "ascending")]
+_CANDIDATES: Final = pa.schema([("id", pa.string()), ("score", pa.float64()), ("row", pa.int64())])
+
+SELECTION: Final = pa.schema([("id", pa.string()), ("rank", pa.int64()), ("rule", pa.string())])
+"""The columns of a selection's table."""
 
 
 def rank(
@@ -48,67 +54,134 @@ def rank(
         limit_name: What the limit is called as a reason.
 
     Raises:
-        InputError: A column is missing, an id stands twice, or ``top_k`` is below 1.
+        InputError: A column is missing, a kept id stands twice, or ``top_k`` is below 1.
+    """
+    ranked = rank_blocks(
+        lambda: scores.to_batches(max_chunksize=_BLOCK),
+        min_pixels=min_pixels,
+        limit=limit,
+        top_k=top_k,
+        limit_name=limit_name,
+    )
+    return Selection(pa.Table.from_batches(ranked, SELECTION))
+
+
+def rank_blocks(
+    blocks: Callable[[], Iterable[pa.RecordBatch]],
+    *,
+    min_pixels: int | None = None,
+    limit: float | None = None,
+    top_k: int | None = None,
+    limit_name: str = "limit",
+) -> Iterator[pa.RecordBatch]:
+    """Rank scores that come in blocks, in memory for the kept ones and a block.
+
+    The blocks are read twice: to find what is kept, then to say of each row what became of it.
+
+    Args:
+        blocks: Returns the scores' blocks, the same each time; columns as for `rank`.
+        min_pixels: As for `rank`.
+        limit: As for `rank`.
+        top_k: As for `rank`; without it the scores that pass the rules are held in memory.
+        limit_name: As for `rank`.
+
+    Yields:
+        The rows of a `pladapt.Selection`'s table, for each block.
+
+    Raises:
+        InputError: As for `rank`; a kept id that stands twice is found as the last is yielded.
     """
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; it must be at least 1, or None to keep all.")
-    ids = _column(scores, "id")
-    score = _column(scores, "score").to_numpy().astype(np.float64)
-    _check_unique(ids)
-    rule = np.zeros(len(score), np.int8)  # 0: kept; else one more than the rule's place
-    if min_pixels is not None:
-        rule[_column(scores, "pixels").to_numpy() < min_pixels] = 1
-    rule[(rule == 0) & np.isnan(score)] = 2
-    if limit is not None:
-        rule[(rule == 0) & (score < limit)] = 3
-    kept = _best(np.flatnonzero(rule == 0), score, ids, top_k)
-    rule[rule == 0] = 4
-    rule[kept] = 0
-    return _selection(ids, rule, kept, limit_name)
+    rules = _Rules(min_pixels, limit)
+    kept = _best(blocks(), rules, top_k)
+    reasons = pa.array([limit_name if name == "limit" else name for name in _RULES])
+    ids = kept["id"].combine_chunks()
+    _check_unique(ids, len(ids))
+    rows = kept["row"].to_numpy()
+    order = np.argsort(rows)
+    start = 0
+    for block in blocks():
+        low, high = np.searchsorted(rows, [start, start + len(block)], sorter=order)
+        here = order[low:high]
+        _check_unique(block["id"].filter(pc.is_in(block["id"], ids)), len(here))
+        yield _outcome(block["id"], rules.apply(block)[1], rows[here] - start, here + 1, reasons)
+        start += len(block)
 
 
-def _column(scores: pa.Table, name: str) -> pa.ChunkedArray:
-    if name not in scores.column_names:
-        raise InputError(f"The scores have no column {name!r}; they have {scores.column_names}.")
-    return scores[name]
+class _Rules(NamedTuple):
+    """The rules that look at one row alone."""
+
+    min_pixels: int | None
+    limit: float | None
+
+    def apply(self, block: pa.RecordBatch) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+        """Return the scores, and for each one more than the place of its rule; 0 if it passes."""
+        score = _numbers(block, "score").astype(np.float64)
+        rule = np.zeros(len(score), np.int8)
+        if self.min_pixels is not None:
+            rule[_numbers(block, "pixels") < self.min_pixels] = 1
+        rule[(rule == 0) & np.isnan(score)] = 2
+        if self.limit is not None:
+            rule[(rule == 0) & (score < self.limit)] = 3
+        return score, rule
 
 
-def _check_unique(ids: pa.ChunkedArray) -> None:
-    if pc.count_distinct(ids).as_py() < len(ids):
-        twice = next(row["values"] for row in ids.value_counts().to_pylist() if row["counts"] > 1)
+def _column(block: pa.RecordBatch, name: str) -> pa.Array:
+    if name not in block.schema.names:
+        raise InputError(f"The scores have no column {name!r}; they have {block.schema.names}.")
+    return block[name]
+
+
+def _numbers(block: pa.RecordBatch, name: str) -> NDArray[Any]:
+    values: NDArray[Any] = _column(block, name).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _best(blocks: Iterable[pa.RecordBatch], rules: _Rules, k: int | None) -> pa.Table:
+    """Return the ``k`` rows of the highest scores that pass the rules, best first, ties by id."""
+    held = _CANDIDATES.empty_table()
+    start, worst = 0, -np.inf
+    for block in blocks:
+        score, rule = rules.apply(block)
+        rows = np.flatnonzero((rule == 0) & (score >= worst))
+        ids = _column(block, "id").take(pa.array(rows)).cast(pa.string())
+        new = pa.table([ids, score[rows], rows + start], schema=_CANDIDATES)
+        held = pa.concat_tables([held, new])
+        if k is not None and len(held) > k + _BLOCK:
+            held = _select(held, k)
+            worst = held["score"][k - 1].as_py()
+        start += len(block)
+    return held.sort_by(_ORDER) if k is None else _select(held, k)
+
+
+def _select(candidates: pa.Table, k: int) -> pa.Table:
+    return candidates.take(pc.select_k_unstable(candidates, min(k, len(candidates)), _ORDER))
+
+
+def _check_unique(ids: pa.Array, expected: int) -> None:
+    """Refuse the ids of kept rows that are more rows, or fewer ids, than were kept."""
+    if len(ids) != expected or pc.count_distinct(ids).as_py() != expected:
+        counted = ids.value_counts().to_pylist()
+        twice = max(counted, key=lambda row: row["counts"])["values"]
         raise InputError(f"The id {twice!r} stands twice; ids must be unique.")
 
 
-def _best(
-    candidates: NDArray[np.intp], score: NDArray[np.float64], ids: pa.ChunkedArray, k: int | None
-) -> NDArray[np.intp]:
-    """Return the ``k`` candidates of the highest scores, best first, ties by id."""
-    if k is not None and k < len(candidates):
-        # a partition finds the k-th score; only what reaches it needs sorting
-        threshold = np.partition(score[candidates], len(candidates) - k)[len(candidates) - k]
-        candidates = candidates[score[candidates] >= threshold]
-    names = ids.take(pa.array(candidates)).to_numpy().astype(str)
-    return candidates[np.lexsort((names, -score[candidates]))][:k]
-
-
-def _selection(
-    ids: pa.ChunkedArray, rule: NDArray[np.int8], kept: NDArray[np.intp], limit_name: str
-) -> Selection:
-    names = pa.array([limit_name if name == "limit" else name for name in _RULES])
-    reasons = pa.DictionaryArray.from_arrays(
-        pa.array(rule - 1, mask=rule == 0, type=pa.int8()), names
-    )
+def _outcome(
+    ids: pa.Array,
+    rule: NDArray[np.int8],
+    kept: NDArray[np.int64],
+    places: NDArray[np.int64],
+    reasons: pa.Array,
+) -> pa.RecordBatch:
+    """Return a block's rows: the kept ones with their places, the others with their reasons."""
+    rule[rule == 0] = len(reasons)
+    rule[kept] = 0
     ranks = np.zeros(len(rule), np.int64)
-    ranks[kept] = np.arange(1, len(kept) + 1)
-    return Selection(
-        pa.table(
-            {
-                "id": ids,
-                "rank": pa.array(ranks, mask=ranks == 0),
-                "rule": reasons.cast(pa.string()),
-            }
-        )
-    )
+    ranks[kept] = places
+    dropped = pa.DictionaryArray.from_arrays(pa.array(rule - 1, mask=rule == 0), reasons)
+    columns = [ids.cast(pa.string()), pa.array(ranks, mask=ranks == 0), dropped.cast(pa.string())]
+    return pa.record_batch(columns, schema=SELECTION)
 
 
 @dataclass(frozen=True, kw_only=True)
