@@ -31,9 +31,15 @@ def to_markdown(document: Document) -> str:
 
 def _section(section: Section, level: int) -> Iterator[str]:
     shown = list(_blocks(section.body, level))
-    if shown:
+    if shown and not _is_for_the_eye(section):
         yield f"{'#' * level} {_plain(section.title)}"
         yield from shown
+
+
+def _is_for_the_eye(section: Section) -> bool:
+    """Tell whether a section has but figures, and words about them."""
+    kinds = {block.kind for block in section.body}
+    return kinds <= {"text", "figure", "gallery"} and kinds != {"text"}
 
 
 def _blocks(body: Iterable[Block], level: int) -> Iterator[str]:

@@ -13,8 +13,12 @@ from pladapt.cli.progress import progress_bars
 from pladapt_covid_ct.options import with_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pladapt_covid_ct.experiment import Outcome
     from pladapt_covid_ct.settings import Settings
+
+_REPORTS = ("html", "md")
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -38,11 +42,11 @@ def demo(
     Writes small phantom data sets in the official layouts, reads them back as the real ones are
     read, trains, calibrates, selects, retrains, evaluates, and prints the table.
     """
-    from pladapt_covid_ct.demo import run_demo  # noqa: PLC0415 - help must not wait for torch
+    from pladapt_covid_ct.demo import NOTE, run_demo  # noqa: PLC0415 - help must not wait for torch
 
     with progress_bars() as progress:
         outcome = run_demo(out, seed=seed, progress=progress)
-    _show(outcome, out)
+    _show(outcome, out, notes=[NOTE])
 
 
 @app.command()
@@ -65,14 +69,15 @@ def run(
     _show(outcome, out)
 
 
-def _show(outcome: Outcome, out: Path) -> None:
-    from pladapt_covid_ct.tables import HEADER, table, write_report  # noqa: PLC0415 - torch is slow
+def _show(outcome: Outcome, out: Path, *, notes: Sequence[str] = ()) -> None:
+    from pladapt_covid_ct.report import write_report  # noqa: PLC0415 - torch is slow
+    from pladapt_covid_ct.tables import HEADER, table  # noqa: PLC0415 - the same
 
-    write_report(outcome, out / "report.md")
+    write_report(outcome, out, notes=notes)
     console = Console()
     shown = Table(*HEADER, title="Before → after adaptation (pooled over all pixels)")
     for row in table(outcome):
         shown.add_row(*row)
     console.print(shown)
-    console.print(f"Run folder: {out}", highlight=False, soft_wrap=True)
-    console.print(f"Report: {out / 'report.md'}", highlight=False, soft_wrap=True)
+    for name, path in (("Run folder", out), *(("Report", out / f"report.{e}") for e in _REPORTS)):
+        console.print(f"{name}: {path}", highlight=False, soft_wrap=True)

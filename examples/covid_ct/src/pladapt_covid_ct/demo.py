@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 SETTINGS: Final = Settings(size=64, encoder_weights="none", epochs=30)
 """Small enough for a few minutes on two cores; everything else as in the paper."""
 
+NOTE: Final = (
+    "The data are phantoms, drawn by a program. They show that everything works, not how well it "
+    "would on patients."
+)
+"""What the report of a demo must say."""
+
 
 def run_demo(out: Path, *, seed: int, progress: Progress) -> Outcome:
     """Write phantoms to ``out/data`` and run A to B and C on them.
