@@ -20,7 +20,7 @@ from pladapt.errors import (
     MissingDataError,
     RunChangedError,
 )
-from pladapt.inference import predictions
+from pladapt.inference import predictions, score
 from pladapt.plugins import default_manager
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs import (
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from pladapt.plugins import PluginManager
     from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
-    from pladapt.types import Evaluation, Prediction, Progress, Sample, Samples
+    from pladapt.types import Evaluation, Progress, Sample, Samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -317,39 +317,11 @@ def _score(job: _Job, predictor: Predictor) -> pa.Table:
             if sample.id in seen:
                 raise InputError(f"The target id {sample.id!r} stands twice; ids must be unique.")
             seen.add(sample.id)
-        blocks.append(_score_batch(job.selector, batch, prediction))
+        scored = score(job.selector, batch, prediction)
+        digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
+        blocks.append(scored.add_column(2, "sha256", digests))
         job.progress("score", len(seen), len(job.target))
     return pa.concat_tables(blocks)
-
-
-def _score_batch(selector: Selector, batch: tuple[Sample, ...], prediction: Prediction) -> pa.Table:
-    try:
-        scored = selector.score(prediction)
-    except InputError as error:
-        error.add_note(f"The batch holds {', '.join(prediction.ids)}.")
-        raise
-    columns = {name: to_numpy(column) for name, column in scored.items()}
-    _check_columns(selector, columns, len(batch))
-    keys: dict[str, Any] = {
-        "id": pa.array([sample.id for sample in batch], pa.string()),
-        "group": pa.array([sample.group for sample in batch], pa.string()),
-        "sha256": pa.array([fingerprint(sample.image) for sample in batch], pa.string()),
-    }
-    return pa.table(keys | columns)
-
-
-def _check_columns(selector: Selector, columns: Mapping[str, NDArray[Any]], size: int) -> None:
-    returned = f"{type(selector).__name__}.score returned"
-    for name, column in columns.items():
-        if column.shape != (size,):
-            raise InputError(
-                f"{returned} {name!r} of shape {column.shape} for {size} samples; expected "
-                f"({size},)."
-            )
-    if "score" not in columns or columns.keys() & {"id", "group", "sha256"}:
-        raise InputError(
-            f"{returned} {list(columns)}; expected 'score', and not 'id', 'group' or 'sha256'."
-        )
 
 
 def _check_unchanged(job: _Job, scores: pa.Table) -> None:

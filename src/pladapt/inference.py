@@ -1,21 +1,24 @@
-"""From samples to predictions, a batch at a time, reading ahead while the network computes."""
+"""From samples to predictions and scores, a batch at a time, reading while the network computes."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow as pa
 from array_api_compat import array_namespace
 
-from pladapt.arrays import stack
+from pladapt.arrays import stack, to_numpy
 from pladapt.errors import InputError
 from pladapt.protocols import MemberPredictor
 from pladapt.types import LabelledSample, Prediction, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pladapt.protocols import Predictor
+    from numpy.typing import NDArray
+
+    from pladapt.protocols import Predictor, Selector
     from pladapt.types import Array, Samples
 
 S = TypeVar("S", Sample, LabelledSample)
@@ -34,14 +37,33 @@ def predictions(
         InputError: ``batch_size`` below 1, an image of the wrong rank, or a predictor that
             returns another shape than ``(B, K, *S)``.
     """
+    each = (samples[index] for index in range(len(samples)))
+    for batch, images in batches(each, batch_size=batch_size):
+        yield batch, predict(predictor, batch, images)
+
+
+def batches(samples: Iterable[S], *, batch_size: int) -> Iterator[tuple[tuple[S, ...], Array]]:
+    """Yield consecutive samples of one shape with their stacked images ``(B, C, *S)``.
+
+    The next batch is read and stacked in a thread while the caller works on this one.
+
+    Raises:
+        InputError: ``batch_size`` below 1, or an image of the wrong rank.
+    """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
-    for batch in _read_ahead(_batches(samples, batch_size)):
-        images = stack([sample.image for sample in batch])
-        yield batch, _predict(predictor, tuple(sample.id for sample in batch), images)
+    parts = _batches(samples, batch_size)
+    yield from _read_ahead((batch, stack([sample.image for sample in batch])) for batch in parts)
 
 
-def _predict(predictor: Predictor, ids: tuple[str, ...], images: Array) -> Prediction:
+def predict(
+    predictor: Predictor, batch: Sequence[Sample | LabelledSample], images: Array
+) -> Prediction:
+    """Predict the stacked images of a batch.
+
+    Raises:
+        InputError: The predictor returned another shape than ``(B, K, *S)``.
+    """
     members = None
     if isinstance(predictor, MemberPredictor):
         members = predictor.predict_members(images)
@@ -54,14 +76,48 @@ def _predict(predictor: Predictor, ids: tuple[str, ...], images: Array) -> Predi
             f"{type(predictor).__name__}.predict returned shape {given} for images of shape "
             f"{expected}; expected ({expected[0]}, channel, {', '.join(map(str, expected[2:]))})."
         )
-    return Prediction(ids, probabilities, members)
+    return Prediction(tuple(sample.id for sample in batch), probabilities, members)
 
 
-def _batches(samples: Samples[S], batch_size: int) -> Iterator[tuple[S, ...]]:
+def score(selector: Selector, batch: Sequence[Sample], prediction: Prediction) -> pa.Table:
+    """Score a batch's prediction: ``id``, ``group`` and the selector's columns.
+
+    Raises:
+        InputError: The probabilities are none, or the selector returned other columns than
+            `pladapt.Selector` asks for.
+    """
+    try:
+        scored = selector.score(prediction)
+    except InputError as error:
+        error.add_note(f"The batch holds {', '.join(prediction.ids)}.")
+        raise
+    columns = {name: to_numpy(column) for name, column in scored.items()}
+    _check_columns(selector, columns, len(batch))
+    keys: dict[str, Any] = {
+        "id": pa.array([sample.id for sample in batch], pa.string()),
+        "group": pa.array([sample.group for sample in batch], pa.string()),
+    }
+    return pa.table(keys | columns)
+
+
+def _check_columns(selector: Selector, columns: Mapping[str, NDArray[Any]], size: int) -> None:
+    returned = f"{type(selector).__name__}.score returned"
+    for name, column in columns.items():
+        if column.shape != (size,):
+            raise InputError(
+                f"{returned} {name!r} of shape {column.shape} for {size} samples; expected "
+                f"({size},)."
+            )
+    if "score" not in columns or columns.keys() & {"id", "group", "sha256"}:
+        raise InputError(
+            f"{returned} {list(columns)}; expected 'score', and not 'id', 'group' or 'sha256'."
+        )
+
+
+def _batches(samples: Iterable[S], batch_size: int) -> Iterator[tuple[S, ...]]:
     """Yield consecutive samples whose images have one shape."""
     batch: list[S] = []
-    for index in range(len(samples)):
-        sample = samples[index]
+    for sample in samples:
         if sample.image.ndim not in (3, 4):
             raise InputError(
                 f"Sample {sample.id!r} has an image of shape {tuple(sample.image.shape)}; expected "
