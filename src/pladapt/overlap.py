@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.errors import InputError
-from pladapt.types import IGNORE
+from pladapt.types import IGNORE, Evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
+
+    from pladapt.types import LabelledSample, Sample
 
 EMPTY_DSC: Final = 1.0
 """The DSC where truth and prediction are both empty, an empty mask rightly predicted."""
@@ -63,6 +65,41 @@ def _confusion(
     positive, actual = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     tp = int(np.count_nonzero(np.logical_and(predicted, true, out=predicted)))
     return tp, positive - tp, actual - tp, size - positive - actual + tp
+
+
+def count_rows(
+    samples: Sequence[Sample | LabelledSample],
+    prediction: NDArray[np.integer],
+    truth: NDArray[np.integer],
+    classes: int,
+) -> Iterator[dict[str, object]]:
+    """Yield a row for each class and sample: ``id``, ``group``, ``class`` and the four counts.
+
+    Args:
+        samples: The ``B`` samples that the masks belong to.
+        prediction: As for `confusion`.
+        truth: As for `confusion`.
+        classes: How many foreground classes there are, from 1.
+    """
+    for class_ in range(1, classes + 1):
+        counts = confusion(prediction, truth, class_)
+        for sample, values in zip(samples, counts.tolist(), strict=True):
+            keys = {"id": sample.id, "group": sample.group, "class": class_}
+            yield keys | dict(zip(COUNTS, values, strict=True))
+
+
+def evaluation(
+    rows: Iterable[Mapping[str, object]], *, empty: float = EMPTY_DSC, **notes: str
+) -> Evaluation:
+    """Make an evaluation of the rows of `count_rows`.
+
+    Args:
+        rows: At least one.
+        empty: The DSC where truth and prediction are both empty.
+        **notes: What else a reader must know.
+    """
+    samples = add_metrics(pa.Table.from_pylist(list(rows)), empty=empty)
+    return Evaluation(samples, summarise(samples, empty=empty), {"empty_dsc": f"{empty:g}"} | notes)
 
 
 def dsc(

@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from pladapt.arrays import to_numpy
 from pladapt.certainty import hard_labels
 from pladapt.errors import InputError
 from pladapt.inference import predictions
-from pladapt.overlap import COUNTS, EMPTY_DSC, add_metrics, confusion, summarise
-from pladapt.types import Evaluation
+from pladapt.overlap import EMPTY_DSC, count_rows, evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pladapt.certainty import Cutoff
     from pladapt.protocols import Predictor
-    from pladapt.types import LabelledSample, Prediction, Samples
+    from pladapt.types import Evaluation, LabelledSample, Prediction, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +50,11 @@ class OverlapEvaluator:
         rows: list[dict[str, object]] = []
         for batch, prediction in predictions(predictor, self.samples, batch_size=self.batch_size):
             rows += self._rows(batch, prediction)
-        samples = add_metrics(pa.Table.from_pylist(rows), empty=self.empty)
-        return Evaluation(
-            samples,
-            summarise(samples, empty=self.empty),
-            {"empty_dsc": f"{self.empty:g}", "cutoff": str(self.cutoff)},
-        )
+        return evaluation(rows, empty=self.empty, cutoff=str(self.cutoff))
 
     def _rows(
         self, batch: tuple[LabelledSample, ...], prediction: Prediction
     ) -> Iterator[dict[str, object]]:
         predicted = to_numpy(hard_labels(prediction.probabilities, self.cutoff))
         truth = np.stack([to_numpy(sample.mask) for sample in batch])
-        for class_ in range(1, max(2, prediction.probabilities.shape[1])):
-            counts = confusion(predicted, truth, class_)
-            for sample, values in zip(batch, counts.tolist(), strict=True):
-                keys = {"id": sample.id, "group": sample.group, "class": class_}
-                yield keys | dict(zip(COUNTS, values, strict=True))
+        return count_rows(batch, predicted, truth, max(1, prediction.probabilities.shape[1] - 1))
