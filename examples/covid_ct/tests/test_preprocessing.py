@@ -1,16 +1,18 @@
 """From slices to samples: lungs, size, order, normalisation."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pladapt.errors import DataError, InputError
+from pladapt.errors import DataError, InputError, MissingDependencyError
 from pladapt.types import LabelledSample, Sample
 from pladapt_covid_ct import chest
 from pladapt_covid_ct.datasets import DATASETS, load_series
-from pladapt_covid_ct.lungs import find_lung, origin, threshold_lungs
+from pladapt_covid_ct.lungs import find_lung, origin, threshold_lungs, with_lungs
 from pladapt_covid_ct.phantoms import SCANNERS
 from pladapt_covid_ct.preprocessing import PreparedSlices, Preprocessing, keep_slices
 from pladapt_covid_ct.slices import Intensity, Slice
@@ -134,7 +136,7 @@ class TestSize:
         ("order", "mask"),
         ("statistics", "volume"),
         ("lesions", "two"),
-        ("lungs", "lungmask"),
+        ("lungs", "guess"),
         ("interpolation", "cubic"),
     ],
 )
@@ -215,6 +217,33 @@ class TestLungs:
             find_lung(without, "files")
         with pytest.raises(InputError, match="lungs is 'guess'"):
             find_lung(without, "guess")
+
+    @pytest.mark.parametrize(
+        ("letter", "lungs", "note"),
+        [
+            ("A", "files", "files (12 slices)"),
+            ("A", "files-or-threshold", "files (12 slices)"),
+            ("A", "threshold", "threshold (12 slices)"),
+            ("A", "none", "none"),
+            ("C", "files-or-threshold", "files (12 slices)"),
+        ],
+    )
+    def test_a_data_set_notes_whence_its_masks_come(self, phantoms, letter, lungs, note):
+        before = DATASETS[letter].load(phantoms)
+        after = with_lungs(before, lungs)
+        assert after.slices is before.slices
+        assert after.notes == (*before.notes, f"Lung masks: {note}.")
+
+    def test_without_masks_of_its_own_it_is_thresholded(self, phantoms):
+        dataset = with_lungs(DATASETS["B"].load(phantoms), "files-or-threshold")
+        assert dataset.notes[-1] == f"Lung masks: threshold ({len(dataset.slices)} slices)."
+
+    def test_lungmask_that_is_not_installed_is_named_with_the_command(self, phantoms, monkeypatch):
+        monkeypatch.setitem(sys.modules, "lungmask", None)
+        monkeypatch.delitem(sys.modules, "lungmask.mask", raising=False)
+        dataset = DATASETS["A"].load(phantoms)
+        with pytest.raises(MissingDependencyError, match=r"pip install 'pladapt-covid-ct\[lungm"):
+            with_lungs(dataset, "lungmask")
 
     def test_only_hounsfield_units_can_be_thresholded(self, image):
         with pytest.raises(DataError, match=r"8-bit intensities.*Hounsfield units only"):

@@ -48,6 +48,7 @@ class Slice:
             the data have no masks.
         lung: ``(H, W)`` bool, or None where the data have no lung masks.
         intensity: What the image's numbers are.
+        lung_origin: Where the lung mask comes from: ``files``, or what made it.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Slice:
     lesion: NDArray[np.uint8] | None
     lung: NDArray[np.bool_] | None
     intensity: Intensity
+    lung_origin: str = "files"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +71,7 @@ class Volume:
         lesion: ``(Z, H, W)`` uint8, or None.
         lung: ``(Z, H, W)`` bool, or None.
         intensity: What the image's numbers are.
+        lung_origin: Where the lung mask comes from: ``files``, or what made it.
     """
 
     ids: tuple[str, ...]
@@ -77,6 +80,7 @@ class Volume:
     lesion: NDArray[np.uint8] | None
     lung: NDArray[np.bool_] | None
     intensity: Intensity
+    lung_origin: str = "files"
 
     @property
     def nbytes(self) -> int:
@@ -92,6 +96,7 @@ class Volume:
             None if self.lesion is None else self.lesion[z],
             None if self.lung is None else self.lung[z],
             self.intensity,
+            self.lung_origin,
         )
 
 
