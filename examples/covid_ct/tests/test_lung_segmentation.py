@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -12,9 +13,11 @@ import torch
 
 from pladapt.errors import DataError, MissingDataError
 from pladapt_covid_ct.datasets import DATASETS
+from pladapt_covid_ct.domains import load_domains
 from pladapt_covid_ct.lung_segmentation import LungMask
 from pladapt_covid_ct.lungs import find_lung, origin, with_lungs
 from pladapt_covid_ct.preprocessing import PreparedSlices, Preprocessing
+from pladapt_covid_ct.settings import Settings
 from pladapt_covid_ct.slices import Intensity, Volume
 
 pytestmark = pytest.mark.skipif(
@@ -229,6 +232,23 @@ def test_every_slice_gets_its_mask_and_every_volume_is_segmented_once(
     assert len(segmented) == volumes
     assert after.notes[:-1] == before.notes
     assert "R231CovidWeb, unknown weights" in after.notes[-1]
+
+
+def test_an_experiment_takes_them_and_tells_whence_they_come(
+    phantoms, unknown, tmp_path, segmented, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settings = Settings(
+        size=32, lungs="lungmask", lungs_weights=str(unknown), unknown_weights=True, device="cpu"
+    )
+    told = set()
+    domain = load_domains(phantoms, ["C"], settings, lambda stage, *_: told.add(stage))["C"]
+    assert domain.describe()["notes"][-1].startswith("Lung masks: by lungmask 0.")
+    assert told == {"lungs", "prepare C"}
+    assert len(list((tmp_path / "pladapt-covid-ct/lungs").iterdir())) == 2
+    assert len(domain.samples) == 12
+    with pytest.raises(DataError, match="accept unknown"):
+        load_domains(phantoms, ["C"], replace(settings, unknown_weights=False), print)
 
 
 def test_masks_that_lungmask_did_not_make_are_not_taken_for_its_own(phantoms):

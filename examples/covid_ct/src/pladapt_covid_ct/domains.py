@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pladapt.errors import InputError
 from pladapt_covid_ct.datasets import DATASETS
+from pladapt_covid_ct.lungs import with_lungs
 from pladapt_covid_ct.preprocessing import PreparedSlices, keep_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from pladapt import LabelledSample, Samples
     from pladapt.types import Progress
@@ -83,20 +84,29 @@ def load_domains(
         DataError: A data set has no usable slice.
         InputError: Lesion classes are asked for, and a data set has none or others.
     """
-    datasets = {letter: load_dataset(data, letter, settings) for letter in letters}
+    datasets = {letter: load_dataset(data, letter, settings, progress) for letter in letters}
     return prepare_domains(datasets, settings, progress)
 
 
-def load_dataset(data: Path, letter: str, settings: Settings) -> Dataset:
-    """Read a data set with the options that the settings give.
+def load_dataset(
+    data: Path, letter: str, settings: Settings, progress: Progress | None = None
+) -> Dataset:
+    """Read a data set with the options that the settings give, and find its lungs.
 
     Raises:
-        MissingDataError: It is not there.
-        DataError: It has no usable slice.
+        MissingDataError: It is not there, or lungmask's weights are not.
+        DataError: It has no usable slice, or lungmask cannot be used for it.
     """
     info = DATASETS[letter]
     options = {"effusion": settings.effusion} if _EFFUSION in info.classes.values() else {}
-    return info.load(data, **options)
+    return with_lungs(
+        info.load(data, **options),
+        settings.preprocessing.lungs,
+        weights=None if settings.lungs_weights == "release" else Path(settings.lungs_weights),
+        accept_unknown=settings.unknown_weights,
+        device=settings.device,
+        progress=progress,
+    )
 
 
 def prepare_domains(

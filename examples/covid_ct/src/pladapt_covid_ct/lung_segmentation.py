@@ -58,7 +58,7 @@ class LungMask:
             takes it from torch.hub's folder, where it is downloaded to if it is not there.
         accept_unknown: Take a file whose SHA-256 is not that of the release.
         cache: The folder that keeps the masks; None for one in the user's cache folder.
-        device: ``auto`` (a GPU if there is one) or ``cpu``.
+        device: ``cpu``; anything else takes a GPU if there is one.
 
     Raises:
         MissingDependencyError: lungmask is not installed.

@@ -103,7 +103,7 @@ def with_lungs(
         weights: See `LungMask`, as the rest.
         accept_unknown: Take weights that are not of lungmask's release.
         cache: The folder that keeps the masks.
-        device: ``auto`` or ``cpu``.
+        device: ``cpu``; anything else takes a GPU if there is one.
         progress: Told of every volume, under the name ``lungs``.
 
     Raises:

@@ -122,7 +122,17 @@ class Settings:
     )
     lungs: str = field(
         default="files-or-threshold",
-        metadata={"help": "Where lung masks come from: see pladapt_covid_ct.lungs."},
+        metadata={
+            "help": "Where lung masks come from: files, threshold, files-or-threshold, none, "
+            "lungmask (R231) or lungmask-covidweb (R231CovidWeb)."
+        },
+    )
+    lungs_weights: str = field(
+        default="release",
+        metadata={"help": "lungmask's: release, downloaded if it is not there, or a file."},
+    )
+    unknown_weights: bool = field(
+        default=False, metadata={"help": "Take a file of lungs_weights that is not the release's."}
     )
     window: str = field(
         default="-1024:600",
