@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,6 +19,8 @@ from pladapt.plugins import KINDS, PluginWarning, default_manager
 if TYPE_CHECKING:
     from pladapt.plugins import PluginManager
 
+Folder = Annotated[Path, typer.Argument(help="A finished run's folder: adapt's workdir.")]
+
 _HELP = "Pseudo-label domain adaptation for segmentation models, without target labels."
 
 
@@ -27,6 +30,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_options)
     app.command(name="plugins")(_plugins)
+    app.command(name="report")(_report)
     app.command(name="doctor")(doctor)
     app.add_typer(onnx.app, name="onnx")
     for provider, registration in manager.registrations("command"):
@@ -71,3 +75,22 @@ def _plugins() -> None:
         for provider, registration in default_manager().registrations(kind):
             table.add_row(kind, registration.name, provider, escape(registration.summary))
     Console().print(table)
+
+
+def _report(folder: Folder) -> None:
+    """Write a run's report.html and report.md from what its folder holds.
+
+    Images are not in the folder, so overlays are missing; the tables and charts are there.
+    """
+    from pladapt.reports.findings import describe_run  # noqa: PLC0415 - needs the extra
+    from pladapt.reports.html import write_html  # noqa: PLC0415 - the same
+    from pladapt.reports.markdown import write_markdown  # noqa: PLC0415 - the same
+    from pladapt.reports.stored import read_run  # noqa: PLC0415 - the same
+
+    document = describe_run(read_run(folder), title=f"{folder.resolve().name}: before and after")
+    for write, path in (
+        (write_html, folder / "report.html"),
+        (write_markdown, folder / "report.md"),
+    ):
+        write(document, path)
+        typer.echo(f"Report: {path}")

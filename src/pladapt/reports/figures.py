@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.floating]
 
-WIDTH: Final = 4.3  # inches: at 72 points an inch as wide as a phone's column
+WIDTH: Final = 3.9  # inches: at 72 points an inch as wide as a phone's column
 MOST_POINTS: Final = 2000
 """Beyond so many points a scatter plot shows an even share of them."""
 
@@ -192,7 +192,7 @@ def before_against_after(points: Mapping[str, tuple[Values, Values]], *, metric:
         points: The values before and after, by what the samples have in common.
         metric: What it is called.
     """
-    with drawing(3.9) as drawn:
+    with drawing(3.6) as drawn:
         axes = drawn.canvas.subplots()
         axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for (label, (before, after)), colour, marker in zip(

@@ -199,7 +199,6 @@ def pipeline_words(record: RunRecord) -> dict[str, str]:
         "target": f"{len(first.scores)} samples, no masks",
         "selection": f"{counts[KEPT]} kept",
         "dropped": dropped or "none",
-        "labels": f"{counts[KEPT]}, from the model itself",
         "evaluation": ", ".join(record.before),
     }
     return {step: text for step, text in words.items() if text}

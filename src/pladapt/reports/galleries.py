@@ -68,7 +68,7 @@ def gallery_section(record: RunRecord, shown: Shown, measured: Mapping[str, str]
     """
     pictures = _Pictures(shown, measured)
     galleries = [
-        Gallery(f"{name}: {_of(chosen, rows)}", tuple(pictures.of(chosen)), small=True)
+        Gallery(f"{_fate(name)}: {_of(chosen, rows)}", tuple(pictures.of(chosen)), small=True)
         for name, rows in _by_fate(record.rounds[0]).items()
         for chosen in [_spread(rows, shown.kept if name == KEPT else shown.dropped)]
     ]
@@ -76,12 +76,16 @@ def gallery_section(record: RunRecord, shown: Shown, measured: Mapping[str, str]
 
 
 def _legend(shown: Shown) -> str:
-    truth = " Dashed: the truth, which nothing but this page has seen." if shown.truth else ""
+    truth = " Dashed, blue: the truth, which nothing but this page has seen." if shown.truth else ""
     return (
-        "Solid: the prediction before adaptation, which is the pseudo-label of a kept sample."
-        f"{truth} Of volumes the middle slice is shown. The samples are spread evenly from the "
+        "Solid, orange: the prediction before adaptation, a kept sample's pseudo-label."
+        f"{truth} Of a volume the middle slice is shown. The samples are spread evenly from the "
         "highest score to the lowest."
     )
+
+
+def _fate(name: str) -> str:
+    return "Kept" if name == KEPT else f"Dropped by {name}"
 
 
 def _of(chosen: Sequence[object], found: Sequence[object]) -> str:
@@ -127,15 +131,14 @@ class _Pictures:
             labelled = self.shown.truth[row["position"]]
             _check(row["id"], labelled)
             outlines[TRUTH] = labelled.mask
-        fate = f"rank {row['rank']}" if row["rule"] is None else f"dropped by {row['rule']}"
         name = "CI" if hasattr(self.shown.selector, "ci_limit") else "score"
         score = f"no {name}" if math.isnan(row["score"]) else f"{name} {row['score']:.3f}"
-        said = [f"{row['id']}: {fate}", score]
+        said = [score] if row["rank"] is None else [f"rank {row['rank']}", score]
         said += [f"N {row['pixels']}"] if "pixels" in row else []
         said += [self.measured[row["id"]]] if row["id"] in self.measured else []
-        caption = ", ".join(said)
+        caption = f"{row['id']}: {', '.join(said)}"
         drawn = overlay(sample.image, outlines, channel=self.shown.channel)
-        return Figure(drawn, f"Sample {caption}", caption)
+        return Figure(drawn, f"{_fate(row['rule'] or KEPT)}: {caption}", caption)
 
 
 def _check(id_: str, sample: Sample | LabelledSample) -> None:

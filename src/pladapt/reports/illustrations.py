@@ -54,14 +54,14 @@ def _histogram(
 ) -> Figure:
     marks = _marks(current, parameters)
     counted = [f"{len(places)} {fate}" for fate, places in fates.items()]
-    defined = int(np.isfinite(score).sum())
+    without = int(np.isnan(score).sum())
+    missing = f"; {without} more have none" if without else ""
     return Figure(
         figures.score_histogram(
             {fate: score[places] for fate, places in fates.items()}, marks, name=name
         ),
         f"Histogram of the {name}: {', '.join(counted)}; marked are {', '.join(marks)}.",
-        f"The {name} of {defined} samples, by what became of them; {len(score) - defined} have "
-        "none.",
+        f"The {name} of {len(score) - without} samples, by what became of them{missing}.",
     )
 
 

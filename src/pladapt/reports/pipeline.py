@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _WIDTH: Final = 160
-_HEIGHT: Final = 62
+_HEIGHT: Final = 74
 _COLUMNS: Final = (6, 194)
-_PITCH: Final = 88
-_LETTERS: Final = 29  # that a line has room for
-_LINES: Final = 2
+_PITCH: Final = 98
+_LETTERS: Final = 27  # that a line has room for
+_LINES: Final = 3
 
 
 class _Box(NamedTuple):

@@ -131,15 +131,18 @@ def _calibration(trained: Trained) -> Figure:
     classes, cutoffs, values = columns
     best = trained.calibration.cutoff
     chosen = best if isinstance(best, tuple) else (best,)
-    of_class = {f"class {class_}": classes == class_ for class_ in sorted(set(classes.tolist()))}
-    said = f"the DSC of {len(cutoffs) // len(chosen)} cut-offs on the source's test patients"
+    found = sorted(set(classes.tolist()))
+    of_class = {
+        "DSC" if len(found) == 1 else f"class {class_}": classes == class_ for class_ in found
+    }
+    said = f"DSC of {len(cutoffs) // len(chosen)} cut-offs on the source's test patients"
     return Figure(
         figures.calibration_curve(
             {name: (cutoffs[mask], values[mask]) for name, mask in of_class.items()},
             dict(zip(of_class, chosen, strict=True)),
         ),
         f"Line chart: {said}; the best is {best}.",
-        f"{said.capitalize()}; the best, {best}, is kept for every target.",
+        f"{said}; the best, {best}, is kept for every target.",
     )
 
 
@@ -184,7 +187,7 @@ def _words(outcome: Outcome) -> dict[str, str]:
     of_target = {letter: pipeline_words(run) for letter, run in outcome.targets.items()}
     several = {
         step: "; ".join(f"{letter}: {words[step]}" for letter, words in of_target.items())
-        for step in ("target", "selection", "dropped", "labels")
+        for step in ("target", "selection", "dropped")
     }
     counts = outcome.domains[outcome.source].dataset.counts
     return {
