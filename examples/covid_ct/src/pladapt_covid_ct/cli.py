@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pladapt.cli.progress import progress_bars
 from pladapt_covid_ct.options import with_settings
+from pladapt_covid_ct.protocol_cli import reproduce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,6 +68,9 @@ def run(
             data, source, target, settings=settings, out=out, progress=progress
         )
     _show(outcome, out)
+
+
+app.command()(reproduce)
 
 
 def _show(outcome: Outcome, out: Path, *, notes: Sequence[str] = ()) -> None:

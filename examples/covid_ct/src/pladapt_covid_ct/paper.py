@@ -34,7 +34,7 @@ def _row(
     return {"dsc": Printed(*dsc), "spc": Printed(*spc), "sen": Printed(*sen)}
 
 
-TABLE_2: Final[Mapping[tuple[str, str, Stage], Mapping[str, Printed]]] = {
+TABLE_2: Final[Mapping[tuple[str, ...], Mapping[str, Printed]]] = {
     ("A", "A", "in domain"): _row((0.814, 0.05), (0.997, 0.002), (0.843, 0.05)),
     ("A", "B", "before"): _row((0.705, 0.06), (0.996, 0.001), (0.679, 0.09)),
     ("A", "B", "after"): _row((0.73, 0.02), (0.995, 0.001), (0.769, 0.03)),
