@@ -42,7 +42,7 @@ nitpick_ignore_regex = [
         r"(ArrayLike|Callable|EntryPoint|Iterable|Iterator|Mapping|NDArray|Path|Sequence).*",
     ),
     # type aliases and variables stand in signatures without their module
-    ("py:class", r"(Activation|Aggregation|Amp|Array|Combination|Cutoff|Row|T|T_co|Taught)"),
+    ("py:class", r"(Activation|Aggregation|Amp|Array|Band|Combination|Cutoff|Row|T|T_co|Taught)"),
     # what a docstring tells its own module's readers
     ("py:obj", r"(FitResult\.history|state_sha256)"),
 ]

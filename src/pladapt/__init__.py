@@ -33,11 +33,13 @@ from pladapt.protocols import (
     Evaluator,
     MemberPredictor,
     Predictor,
+    RescoringSelector,
     ResumableRetrainer,
     Retrainer,
     Selector,
 )
 from pladapt.ranking import RankingSelector, rank
+from pladapt.scoring import ClassSelector
 from pladapt.types import (
     IGNORE,
     Evaluation,
@@ -57,6 +59,7 @@ __all__ = [
     "IGNORE",
     "AdaptationResult",
     "Calibration",
+    "ClassSelector",
     "DataError",
     "DeviceError",
     "Evaluation",
@@ -77,6 +80,7 @@ __all__ = [
     "PseudoLabelled",
     "RankingSelector",
     "Registration",
+    "RescoringSelector",
     "ResumableRetrainer",
     "Retrainer",
     "Round",

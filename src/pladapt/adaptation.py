@@ -22,7 +22,7 @@ from pladapt.errors import (
 )
 from pladapt.inference import predictions, score
 from pladapt.plugins import default_manager
-from pladapt.protocols import ResumableRetrainer
+from pladapt.protocols import RescoringSelector, ResumableRetrainer
 from pladapt.runs import (
     PseudoLabels,
     describe,
@@ -321,7 +321,8 @@ def _score(job: _Job, predictor: Predictor) -> pa.Table:
         digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
         blocks.append(scored.add_column(2, "sha256", digests))
         job.progress("score", len(seen), len(job.target))
-    return pa.concat_tables(blocks)
+    scores = pa.concat_tables(blocks)
+    return job.selector.rescore(scores) if isinstance(job.selector, RescoringSelector) else scores
 
 
 def _check_unchanged(job: _Job, scores: pa.Table) -> None:

@@ -18,7 +18,32 @@ def pladapt_selectors() -> list[Registration[Selector]]:
             "certainty-index",
             "pladapt.selectors.certainty_index:CertaintyIndexSelector",
             "Keeps the predictions that are surest of their foreground (the paper's Eq. 1).",
-        )
+        ),
+        Registration(
+            "foreground-entropy",
+            "pladapt.selectors.foreground_entropy:ForegroundEntropySelector",
+            "Keeps the predictions with the least entropy in their foreground.",
+        ),
+        Registration(
+            "pairwise-dice",
+            "pladapt.selectors.pairwise_dice:PairwiseDiceSelector",
+            "Keeps the predictions whose members agree best (needs a predictor with members).",
+        ),
+        Registration(
+            "boundary-free-certainty",
+            "pladapt.selectors.boundary_free_certainty:BoundaryFreeCertaintySelector",
+            "Keeps the predictions that are surest of their foreground off its boundary.",
+        ),
+        Registration(
+            "trimmed-certainty",
+            "pladapt.selectors.trimmed_certainty:TrimmedCertaintySelector",
+            "Keeps the predictions with the highest trimmed mean or median in their foreground.",
+        ),
+        Registration(
+            "neighbour-agreement",
+            "pladapt.selectors.neighbour_agreement:NeighbourAgreementSelector",
+            "Keeps the predictions that agree with their neighbours in the group's order.",
+        ),
     ]
 
 

@@ -18,6 +18,8 @@ from pladapt.arrays import host_view, native_float
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from pladapt.types import Array
@@ -166,26 +168,63 @@ def hard_labels(probabilities: Array, cutoff: Cutoff = 0.5) -> Array:
 
 def _certainty(planes: Array, cutoffs: tuple[float, ...]) -> tuple[Array, Array]:
     """Compute CI and N on the arrays' own device, with float64 sums where it has them."""
+    require_probabilities(planes)
+    xp = array_namespace(planes)
+    return mean_where(planes, xp.stack(list(_above(planes, cutoffs)), axis=1))
+
+
+def above_cutoff(planes: Array, cutoff: Cutoff) -> Array:
+    """Tell, for each class, which pixels are above its cut-off, strictly.
+
+    Args:
+        planes: ``(B, F, *S)``, as `foreground` returns them.
+        cutoff: In (0, 1); one for every class, or one per foreground class.
+
+    Returns:
+        ``(B, F, *S)``, boolean.
+    """
+    xp = array_namespace(planes)
+    return xp.stack(list(_above(planes, class_cutoffs(cutoff, planes.shape[1]))), axis=1)
+
+
+def _above(planes: Array, cutoffs: tuple[float, ...]) -> Iterator[Array]:
+    return (planes[:, index, ...] > limit for index, limit in enumerate(cutoffs))
+
+
+def require_probabilities(planes: Array) -> None:
+    """Check the values of ``(B, F, *S)``.
+
+    Raises:
+        InputError: NaN or values outside [0, 1]; names the sample of the batch.
+    """
     xp = array_namespace(planes)
     if not _valid(xp, planes):
         _reject(next(i for i in range(planes.shape[0]) if not _valid(xp, planes[i, ...])))
-    axes = tuple(range(1, planes.ndim - 1))
-    wide = _widest_float(planes)
-    zero = xp.zeros((), dtype=planes.dtype, device=device(planes))
-    indices, counts = [], []
-    for index, limit in enumerate(cutoffs):
-        plane = planes[:, index, ...]
-        above = plane > limit
-        # the sums widen as they go: no wide copy of the whole batch is made
-        count = xp.sum(xp.astype(above, xp.int8), axis=axes, dtype=xp.int64)
-        total = xp.sum(xp.where(above, plane, zero), axis=axes, dtype=wide)
-        divisor = xp.astype(xp.where(count > 0, count, xp.ones_like(count)), wide)
-        indices.append(xp.where(count > 0, total / divisor, xp.full_like(total, xp.nan)))
-        counts.append(count)
-    return xp.stack(indices, axis=1), xp.stack(counts, axis=1)
 
 
-def _widest_float(array: Array) -> object:
+def mean_where(values: Array, where: Array) -> tuple[Array, Array]:
+    """Return the mean of each class's values at some of its pixels, and how many these are.
+
+    Args:
+        values: ``(B, F, *S)``, floating point.
+        where: ``(B, F, *S)``, boolean.
+
+    Returns:
+        The means ``(B, F)``, NaN where there is no pixel, as float64 where the device has it, and
+        the numbers of pixels ``(B, F)`` as int64.
+    """
+    xp = array_namespace(values)
+    axes = tuple(range(2, values.ndim))
+    zero = xp.zeros((), dtype=values.dtype, device=device(values))
+    wide = widest_float(values)
+    # the sums widen as they go: no wide copy of the whole batch is made
+    count = xp.sum(xp.astype(where, xp.int8), axis=axes, dtype=xp.int64)
+    total = xp.sum(xp.where(where, values, zero), axis=axes, dtype=wide)
+    divisor = xp.astype(xp.where(count > 0, count, xp.ones_like(count)), wide)
+    return xp.where(count > 0, total / divisor, xp.full_like(total, xp.nan)), count
+
+
+def widest_float(array: Array) -> object:
     """Return float64, or float32 on a device without it, such as Apple's GPU."""
     xp = array_namespace(array)
     known = xp.__array_namespace_info__().dtypes(device=device(array), kind="real floating")

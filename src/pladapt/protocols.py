@@ -1,4 +1,4 @@
-"""The four protocols of adaptation, and the two additions a part may offer.
+"""The four protocols of adaptation, and the three additions a part may offer.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
@@ -57,6 +57,18 @@ class Selector(Protocol):
 
     def label(self, prediction: Prediction, /) -> Array:
         """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored."""
+
+
+@runtime_checkable
+class RescoringSelector(Selector, Protocol):
+    """**Protocol:** a selector whose scores compare samples with each other."""
+
+    def rescore(self, scores: pa.Table, /) -> pa.Table:
+        """Return the scores of all samples with ``score`` made anew from all rows.
+
+        The rows and the other columns stay as they are, and a score that is NaN remains NaN.
+        `select` does the same before it chooses, so that doing it twice changes nothing.
+        """
 
 
 @runtime_checkable
