@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
-import onnxruntime
 from array_api_compat import array_namespace, is_cupy_array, is_torch_array
+
+from pladapt.backends.onnx.runtime import onnxruntime
 
 if TYPE_CHECKING:
     from pladapt.types import Array

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from pladapt.backends._optional import needs
+
+with needs("onnx-export", "onnx", "onnxscript", "onnxconverter_common"):
+    import onnxscript  # noqa: F401 - torch's exporter needs it and says so less clearly
+    from onnxconverter_common import float16
+
+with needs("torch", "torch"):
+    import torch
+
 from pladapt.backends.onnx.contract import Contract
 from pladapt.backends.onnx.files import write_model
 from pladapt.backends.onnx.predictor import OnnxPredictor
 from pladapt.backends.torch.predictor import ModulePredictor
 from pladapt.errors import DataError, InputError
 from pladapt.runs import written_aside
-
-with needs("onnx-export", "onnxscript", "onnxconverter_common"):
-    import onnxscript  # noqa: F401 - torch's exporter needs it and says so less clearly
-    from onnxconverter_common import float16
-
-with needs("torch", "torch"):
-    import torch
 
 if TYPE_CHECKING:
     import os

@@ -16,12 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pladapt.backends._optional import needs
+from pladapt.backends.onnx.runtime import onnxruntime
 from pladapt.backends.onnx.wheels import REINSTALL, conflict
-from pladapt.errors import InputError, MissingDependencyError
-
-with needs("onnx-gpu", "onnxruntime"):
-    import onnxruntime
+from pladapt.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,13 +39,6 @@ _BRINGS: Final = {
     "libnvinfer": "pip install 'tensorrt-cu13<11'",
     "libnvonnxparser": "pip install 'tensorrt-cu13<11'",
 }
-
-if not hasattr(onnxruntime, "InferenceSession"):
-    raise MissingDependencyError(
-        "onnxruntime has lost its parts, as happens when one of onnxruntime and onnxruntime-gpu is "
-        f"removed beside the other. Run: {REINSTALL}",
-        name="onnxruntime",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import onnxruntime
-
-from pladapt.backends.onnx.providers import CPU, preload, trouble
+from pladapt.backends.onnx.providers import CPU, built_for, preload, trouble
+from pladapt.backends.onnx.runtime import onnxruntime
 from pladapt.errors import DataError, DeviceError, InputError, MissingDataError
 
 if TYPE_CHECKING:
@@ -51,9 +50,8 @@ def open_session(
     wanted = chain[0][0] if chain else CPU
     if wanted == CPU:
         return _open_on_cpu(path, threads)
-    preload()
     try:
-        session = _open(path, chain, threads)
+        session = _open_there(path, chain, threads)
     except Exception as error:
         others = open_session(path, chain[1:], allow_cpu=True, threads=threads)
         if allow_cpu:
@@ -62,6 +60,16 @@ def open_session(
     if session.get_providers()[0] != wanted and not allow_cpu:
         raise _no_device(wanted, f"{session.get_providers()} in use.")
     return session
+
+
+def _open_there(
+    path: Path, chain: Sequence[Provider], threads: int | None
+) -> onnxruntime.InferenceSession:
+    built = built_for()
+    if chain[0][0] not in built:
+        raise DeviceError(f"it was built for {', '.join(built)}.")
+    preload()
+    return _open(path, [item for item in chain if item[0] in built], threads)
 
 
 def _open(
