@@ -1,4 +1,4 @@
-"""Where the lung is, by lungmask: a network of Hofmanninger et al. (2020), as the paper uses.
+"""Where the lung is, by lungmask: the networks of Hofmanninger et al. (2020), whom the paper cites.
 
 One volume is segmented at a time, and its mask kept on disk. lungmask comes with the extra
 ``lungmask``; its weights are a file of its release, given or else fetched from there.
