@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.progress import progress_bars
+from pladapt_covid_ct.inventory_cli import show_data
 from pladapt_covid_ct.options import with_settings
 from pladapt_covid_ct.protocol_cli import reproduce
 
@@ -37,6 +38,9 @@ def demo(
     *,
     out: Out = Path("runs/covid-ct-demo"),
     seed: Seed = 0,
+    backend: Annotated[
+        Literal["torch", "onnx"], typer.Option(help="What predicts: torch, or ONNX Runtime.")
+    ] = "torch",
 ) -> None:
     """Run the whole experiment on phantoms: A to B and C, in a few minutes on two cores.
 
@@ -46,7 +50,7 @@ def demo(
     from pladapt_covid_ct.demo import NOTE, run_demo  # noqa: PLC0415 - help must not wait for torch
 
     with progress_bars() as progress:
-        outcome = run_demo(out, seed=seed, progress=progress)
+        outcome = run_demo(out, seed=seed, progress=progress, backend=backend)
     _show(outcome, out, notes=[NOTE])
 
 
@@ -71,6 +75,7 @@ def run(
 
 
 app.command()(reproduce)
+app.command(name="data")(show_data)
 
 
 def _show(outcome: Outcome, out: Path, *, notes: Sequence[str] = ()) -> None:
