@@ -63,8 +63,19 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         DataError: The file is not a whole parquet file.
     """
-    try:
+    with parquet_errors(path):
         return pq.read_table(path, memory_map=False, partitioning=None)
+
+
+@contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Name the file that is read inside and is no whole parquet file.
+
+    Raises:
+        DataError: It is not.
+    """
+    try:
+        yield
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError) as error:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import pladapt
-from pladapt.cli import onnx
+from pladapt.cli import files, onnx
 from pladapt.cli.doctor import doctor
 from pladapt.plugins import KINDS, PluginWarning, default_manager
 
@@ -29,6 +29,9 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     manager = plugins or default_manager()
     app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_options)
+    app.command()(files.score)
+    app.command()(files.select)
+    app.command()(files.evaluate)
     app.command(name="plugins")(_plugins)
     app.command(name="report")(_report)
     app.command(name="doctor")(doctor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pkgutil
 import sys
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from pladapt.cli.options import named_values
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 app = typer.Typer(no_args_is_help=True, help="Make ONNX files of torch models.")
 
@@ -62,7 +62,7 @@ def export(
     from pladapt.backends.onnx import export as write  # noqa: PLC0415 - help must not wait for it
     from pladapt.backends.torch import load_module  # noqa: PLC0415 - help must not wait for torch
 
-    module = _build(factory, _arguments(argument or ()))
+    module = _build(factory, named_values(argument or (), "--argument"))
     if weights is not None:
         load_module(module, weights)
     record = write(
@@ -95,20 +95,6 @@ def _build(reference: str, arguments: dict[str, Any]) -> Any:
     if not isinstance(module, nn.Module):
         raise InputError(f"{reference!r} made a {type(module).__name__}; expected a torch module.")
     return module
-
-
-def _arguments(items: Iterable[str]) -> dict[str, Any]:
-    """Return arguments by name; a value that is JSON is read as such, another is a string."""
-    found: dict[str, Any] = {}
-    for item in items:
-        name, separator, value = item.partition("=")
-        if not separator:
-            raise InputError(f"--argument {item!r} has no '='; give NAME=VALUE.")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _shape(text: str) -> Sequence[int]:

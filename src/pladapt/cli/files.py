@@ -1,0 +1,281 @@
+"""``pladapt score``, ``select`` and ``evaluate``: the steps on their own, from files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pladapt.cli.options import named_values
+from pladapt.cli.progress import progress_bars
+from pladapt.errors import InputError, RunChangedError
+from pladapt.overlap import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pladapt.backends.files import Grouping, Problem
+    from pladapt.protocols import Predictor
+    from pladapt.types import Evaluation
+
+Dimensions = Annotated[
+    Literal["2", "3"], typer.Option(help="Whether a sample is a slice (2) or a volume (3).")
+]
+Axes = Annotated[
+    str | None,
+    typer.Option(help="The axes of NPY and NIfTI arrays, of Z (slices), C (channels), Y and X."),
+]
+GroupBy = Annotated[
+    str,
+    typer.Option(help="file, folder, or a regular expression whose first group is the patient."),
+]
+Groups = Annotated[
+    Path | None, typer.Option(help="A CSV with the columns name and group, for --group-by.")
+]
+Readers = Annotated[int, typer.Option(help="How many files are read at once.", min=1)]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first file that cannot be used.")
+]
+_SHOWN = 10
+
+
+def score(
+    model: Annotated[Path | None, typer.Argument(help="The model's file.")] = None,
+    images: Annotated[Path | None, typer.Argument(help="A folder of images, or one.")] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The parquet file of scores to write.")
+    ],
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(help="A folder of probability maps, in place of MODEL and IMAGES."),
+    ] = None,
+    predictor: Annotated[str, typer.Option(help="What runs the model, by name.")] = "onnx",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of the predictor as NAME=VALUE; may be repeated."),
+    ] = None,
+    selector: Annotated[str, typer.Option(help="What scores, by name.")] = "certainty-index",
+    cutoff: Annotated[
+        float, typer.Option(help="The probability above which a pixel is foreground.")
+    ] = 0.5,
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="What becomes 0 and what becomes 1, such as -1000 400 for CT."),
+    ] = None,
+    group_by: GroupBy = "file",
+    groups: Groups = None,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.", min=1)] = 8,
+    readers: Readers = 2,
+    strict: Strict = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew, whatever is there.")
+    ] = False,
+) -> None:
+    """Score a model's predictions on images, or predictions that are there: one row a sample.
+
+    An interrupted command goes on where it was when it is given again.
+    """
+    from pladapt.backends.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
+    from pladapt.plugins import selector as make_selector  # noqa: PLC0415 - the same
+
+    _make_way(output, overwrite=overwrite)
+    made, folder = _predictor(
+        predictor, named_values(option or (), "--option"), model, images, probabilities
+    )
+    layout = ImageLayout(
+        dimensions=3 if dimensions == "3" else 2,
+        axes=axes,
+        window=window,
+        probabilities=probabilities is not None,
+    )
+    with progress_bars() as progress:
+        try:
+            problems = score_files(
+                made,
+                Files.find(folder),
+                output,
+                selector=make_selector(selector, cutoff=cutoff),
+                layout=layout,
+                grouping=_grouping(group_by, groups),
+                batch_size=batch_size,
+                readers=readers,
+                strict=strict,
+                progress=progress,
+            )
+        except RunChangedError as error:
+            error.add_note("Or start anew with --overwrite.")
+            raise
+    _show_problems(problems, output)
+    _print(f"Scores: {output}")
+
+
+def select(
+    scores: Annotated[Path, typer.Argument(help="What pladapt score wrote.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The parquet file of the selection to write.")
+    ],
+    min_pixels: Annotated[
+        int, typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0)
+    ] = 50,
+    ci_limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="How many samples are kept at the most.", min=1)
+    ] = None,
+    top_fraction: Annotated[
+        float | None, typer.Option(help="The same as a share of all, in place of --top-k.")
+    ] = None,
+) -> None:
+    """Select the surest samples; say of each other one which rule dropped it."""
+    from pladapt.backends.files import select_file  # noqa: PLC0415 - help must not wait for it
+
+    counts = select_file(
+        scores,
+        output,
+        min_pixels=min_pixels,
+        ci_limit=ci_limit,
+        top_k=top_k,
+        top_fraction=top_fraction,
+    )
+    table = Table("outcome", "samples")
+    for rule, count in counts.items():
+        table.add_row(rule, f"{count:,}")
+    Console().print(table)
+    _print(f"Selection: {output}")
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Predicted masks: a folder, or a file.")],
+    truth: Annotated[Path, typer.Argument(help="True masks of the same names.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder of parquet files to write.")
+    ],
+    cutoff: Annotated[
+        float | None,
+        typer.Option(help="The predictions are probabilities; foreground is above this."),
+    ] = None,
+    label: Annotated[
+        list[int] | None,
+        typer.Option(help="The value of a class in the masks; repeat in order.  [default: 1]"),
+    ] = None,
+    truth_label: Annotated[
+        list[int] | None,
+        typer.Option(help="The same in the true masks, where it differs; repeat in order."),
+    ] = None,
+    ignore: Annotated[
+        int | None, typer.Option(help="The value of pixels of the truth to leave out.")
+    ] = None,
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    group_by: GroupBy = "file",
+    groups: Groups = None,
+    empty: Annotated[
+        float, typer.Option(help="The DSC where truth and prediction are both empty.")
+    ] = 1.0,
+    readers: Readers = 2,
+    strict: Strict = False,
+) -> None:
+    """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
+    from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+        Files,
+        MaskLayout,
+        evaluate_files,
+    )
+    from pladapt.runs import write_evaluation  # noqa: PLC0415 - the same
+
+    size: Literal[2, 3] = 3 if dimensions == "3" else 2
+    labels = tuple(label or [1])
+    with progress_bars() as progress:
+        evaluation, problems = evaluate_files(
+            Files.find(predictions),
+            Files.find(truth),
+            layout=MaskLayout(labels, None, size, axes),
+            truth_layout=MaskLayout(tuple(truth_label or labels), ignore, size, axes),
+            grouping=_grouping(group_by, groups),
+            cutoff=cutoff,
+            empty=empty,
+            readers=readers,
+            strict=strict,
+            progress=progress,
+        )
+    write_evaluation(evaluation, output)
+    _show_evaluation(evaluation)
+    _show_problems(problems, output)
+    _print(f"Evaluation: {output}")
+
+
+def _make_way(output: Path, *, overwrite: bool) -> None:
+    """Refuse to write over finished scores, which may have cost days, or remove all there is."""
+    if overwrite:
+        output.unlink(missing_ok=True)
+        shutil.rmtree(output.with_name(f"{output.name}.partial"), ignore_errors=True)
+    elif output.exists():
+        raise InputError(f"{output} is there already; give another file, or --overwrite.")
+
+
+def _predictor(
+    name: str,
+    options: Mapping[str, Any],
+    model: Path | None,
+    images: Path | None,
+    probabilities: Path | None,
+) -> tuple[Predictor, Path]:
+    """Return what predicts, and the folder of what it predicts."""
+    from pladapt.backends.files import GivenProbabilities  # noqa: PLC0415 - for help
+    from pladapt.plugins import predictor as make_predictor  # noqa: PLC0415 - the same
+
+    if probabilities is not None and model is None:
+        return GivenProbabilities(), probabilities
+    if probabilities is not None or model is None or images is None:
+        raise InputError("Give MODEL and IMAGES, or --probabilities FOLDER and neither of them.")
+    try:
+        return make_predictor(name, path=model, **options), images
+    except TypeError as error:
+        raise InputError(
+            f"The predictor {name!r} cannot be made of a file and the options {dict(options)}: "
+            f"{error}."
+        ) from error
+
+
+def _grouping(by: str, table: Path | None) -> Grouping:
+    from pladapt.backends.files import Grouping  # noqa: PLC0415 - help must not wait for it
+
+    return Grouping(by) if table is None else Grouping.from_csv(table)
+
+
+def _show_problems(problems: Sequence[Problem], output: Path) -> None:
+    from pladapt.backends.files import write_problems  # noqa: PLC0415 - help must not wait for it
+
+    path = output.with_name(f"{output.stem}.left-out.csv")
+    write_problems(problems, path)
+    for name, reason in problems[:_SHOWN]:
+        _print(f"Left out: {name}: {reason}")
+    if problems:
+        _print(f"Left out: {len(problems):,} in all, listed in {path}")
+
+
+def _show_evaluation(evaluation: Evaluation) -> None:
+    table = Table("aggregation", "class", *(metric.upper() for metric in METRICS), "of")
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in evaluation.summary.to_pylist():
+        rows.setdefault((row["aggregation"], row["class"]), {})[row["metric"]] = row
+    for (aggregation, class_), found in rows.items():
+        values = [_figure(found[metric]) for metric in METRICS]
+        table.add_row(aggregation, str(class_), *values, str(found[METRICS[0]]["count"]))
+    Console().print(table)
+
+
+def _figure(row: Mapping[str, Any]) -> str:
+    return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")
+
+
+def _print(line: str) -> None:
+    Console(soft_wrap=True).print(line, markup=False, highlight=False)
