@@ -284,8 +284,8 @@ def _reasons(selection: Selection) -> str:
 
 
 def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
-    hook = job.plugins.hook
-    hook.pladapt_round_started(number=number)
+    tell = job.plugins.tell
+    tell("pladapt_round_started", number=number)
     scores = _scores(job, predictor, number, folder / "scores.parquet")
     selection = _selection(job, scores, number, folder / "selection.parquet")
     evaluations: Mapping[str, Evaluation] = {}
@@ -293,7 +293,7 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
         labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
         predictor = _retrained(job, predictor, labels, number, folder / "predictor")
         evaluations = _evaluate(job, predictor, folder)
-    hook.pladapt_round_finished(number=number, evaluations=dict(evaluations))
+    tell("pladapt_round_finished", number=number, evaluations=dict(evaluations))
     return Round(number, scores, selection, evaluations), predictor
 
 
@@ -304,7 +304,7 @@ def _scores(job: _Job, predictor: Predictor, number: int, path: Path) -> pa.Tabl
         return scores
     scores = _score(job, predictor)
     write_table(scores, path)
-    job.plugins.hook.pladapt_scored(number=number, scores=scores)
+    job.plugins.tell("pladapt_scored", number=number, scores=scores)
     return scores
 
 
@@ -329,15 +329,18 @@ def _check_unchanged(job: _Job, scores: pa.Table) -> None:
     """Compare the target with what was scored, once in a process."""
     if job.checked:
         return
-    stored = zip(scores["id"].to_pylist(), scores["sha256"].to_pylist(), strict=True)
-    for index, (id_, digest) in enumerate(stored):
+    for index, row in enumerate(scores.select(["id", "group", "sha256"]).to_pylist()):
         sample = job.target[index]
         _reject_labelled(sample)
-        if (sample.id, fingerprint(sample.image)) != (id_, digest):
+        now = {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
+        if now != row:
+            changes = [
+                f"{key} was {row[key]!r} and is {now[key]!r}" for key in row if row[key] != now[key]
+            ]
             raise RunChangedError(
-                f"The target's sample {index} was {id_!r} when it was scored and is now "
-                f"{sample.id!r}{'' if sample.id != id_ else ' with another image'}. Give the same "
-                "target to continue the run, or another folder to start anew."
+                f"The target's sample {index}, {row['id']!r}, has changed since it was scored: "
+                f"{', '.join(changes)}. Give the same target to continue the run, or another "
+                "folder to start anew."
             )
     job.checked.append(True)
 
@@ -352,7 +355,7 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
             f"a row for each of the {len(scores)} samples, in their order."
         )
     write_table(selection.table, path)
-    job.plugins.hook.pladapt_selected(number=number, selection=selection)
+    job.plugins.tell("pladapt_selected", number=number, selection=selection)
     return selection
 
 
@@ -395,7 +398,7 @@ def _retrained(
         with written_aside(folder) as aside:
             aside.mkdir()
             retrainer.save(new, aside)
-    job.plugins.hook.pladapt_retrained(number=number, predictor=new)
+    job.plugins.tell("pladapt_retrained", number=number, predictor=new)
     return new
 
 

@@ -46,11 +46,6 @@ class PluginManager:
         for entry_point in entry_points:
             self._load(entry_point)
 
-    @property
-    def hook(self) -> pluggy.HookRelay:
-        """Calls a hook in every plugin that implements it."""
-        return self._pluggy.hook
-
     def register(self, plugin: object, name: str) -> None:
         """Add a plugin: a module or object with functions marked by `pladapt.hookimpl`.
 
@@ -105,6 +100,25 @@ class PluginManager:
             PluginWarning,
             stacklevel=4,
         )
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Call an observer hook in every plugin; one that fails is a warning that names it.
+
+        Args:
+            event: The hook's name.
+            **facts: Its arguments.
+        """
+        for implementation in getattr(self._pluggy.hook, event).get_hookimpls():
+            wanted = {name: facts[name] for name in implementation.argnames}
+            try:
+                implementation.function(**wanted)
+            except Exception as error:  # noqa: BLE001 - whatever a stranger's hook raises
+                warnings.warn(
+                    f"The plugin {implementation.plugin_name!r} failed at {event}, and the run "
+                    f"goes on: {type(error).__name__}: {error}",
+                    PluginWarning,
+                    stacklevel=3,
+                )
 
     def build(self, kind: Kind, name: str, /, **parameters: Any) -> Any:
         """Make the part of this kind and name.
