@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pladapt
-from pladapt.backends.torch import FineTune, TorchPredictor, fit, load_module, save_module
+from pladapt.backends.torch import FineTune, fit, load_module, save_module
 from pladapt.evaluators.overlap import OverlapEvaluator
 from pladapt.runs import (
     describe,
@@ -24,6 +24,7 @@ from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.retraining import (
     ContinuedAdam,
     Restart,
+    predictor,
     save_optimizer,
     selector,
     training_options,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import AdaptationResult, Calibration, Evaluation, LabelledSample, Samples
+    from pladapt.backends.torch import ModulePredictor
+    from pladapt.protocols import Predictor
     from pladapt.types import Progress
     from pladapt_covid_ct.domains import Domain
     from pladapt_covid_ct.settings import Settings
@@ -46,6 +49,7 @@ EVALUATOR: Final = "overlap"
 MODEL: Final = "model.safetensors"
 CHECKPOINT: Final = "checkpoint.safetensors"
 OPTIMIZER: Final = "optimizer.safetensors"
+EXPORTED: Final = "onnx"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -64,7 +68,7 @@ class Trained:
         folder: Where its files are.
     """
 
-    predictor: TorchPredictor
+    predictor: ModulePredictor
     channels: int
     split: Split
     train: Samples[LabelledSample]
@@ -198,14 +202,14 @@ def train_source(
         _train(module, train, validation, settings=settings, folder=folder, progress=progress)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     load_module(module, folder / MODEL)
-    predictor = TorchPredictor(module, device=settings.device)
-    calibration = _calibrate(predictor, test, settings, folder / "calibration.parquet")
+    trained = predictor(settings, module, folder / EXPORTED)
+    calibration = _calibrate(trained, test, settings, folder / "calibration.parquet")
     evaluator = _evaluator(test, calibration, settings)
     path = folder / "evaluations" / EVALUATOR
     if not path.exists():
-        write_evaluation(evaluator.evaluate(predictor), path)
+        write_evaluation(evaluator.evaluate(trained), path)
     return Trained(
-        predictor=predictor,
+        predictor=trained,
         channels=domain.channels,
         split=split,
         train=train,
@@ -243,7 +247,7 @@ def _train(
 
 
 def _calibrate(
-    predictor: TorchPredictor, test: Samples[LabelledSample], settings: Settings, path: Path
+    predictor: Predictor, test: Samples[LabelledSample], settings: Settings, path: Path
 ) -> Calibration:
     if not path.exists():
         found = pladapt.calibrate_cutoff(

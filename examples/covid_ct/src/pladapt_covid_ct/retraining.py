@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pladapt.backends.torch import FineTune, ModulePredictor, RandomAffine, TrainingOptions
+from pladapt.backends.torch import (
+    FineTune,
+    ModulePredictor,
+    RandomAffine,
+    TorchPredictor,
+    TrainingOptions,
+)
 from pladapt.backends.torch.resume import TrainingState, load_state, save_state
 from pladapt.backends.torch.storage import state_sha256
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
@@ -68,6 +74,22 @@ class QuantileSelector(CertaintyIndexSelector):
         limit = float(np.quantile(counted, self.ci_limit_quantile)) if counted.size else 0.0
         fixed = replace(self, ci_limit=max(limit, self.ci_limit or 0.0), ci_limit_quantile=None)
         return fixed.select(scores)
+
+
+def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePredictor:
+    """Return what predicts with a module.
+
+    Args:
+        settings: The choices.
+        module: The network, which gives logits.
+        exported: A folder for the ONNX files, where ONNX Runtime predicts.
+    """
+    if settings.backend == "torch":
+        return TorchPredictor(module, device=settings.device)
+    from pladapt.backends.onnx import OnnxTrainable  # noqa: PLC0415 - an extra of its own
+
+    shape = (1, 1, settings.size, settings.size)
+    return OnnxTrainable(module, shape, cache=exported, options={"device": settings.device})
 
 
 def selector(settings: Settings, cutoff: Cutoff, slices: int) -> QuantileSelector:

@@ -31,6 +31,7 @@ Optimiser: TypeAlias = Literal["new", "continued"]
 Flip: TypeAlias = Literal["left-right", "both", "none"]
 Kept: TypeAlias = Literal["all", "infected"]
 Effusion: TypeAlias = Literal["drop", "keep"]
+Backend: TypeAlias = Literal["torch", "onnx"]
 
 FOLDS: Final = 5
 """The folds of the paper's cross-validation."""
@@ -189,6 +190,10 @@ class Settings:
     validation: Validation = field(
         default="source",
         metadata={"help": f"What stops retraining and chooses its weights: {_words(Validation)}."},
+    )
+    backend: Backend = field(
+        default="torch",
+        metadata={"help": f"What predicts: {_words(Backend)} (ONNX Runtime). torch trains."},
     )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
 
