@@ -163,7 +163,8 @@ def _data(domains: Mapping[str, Domain]) -> Iterator[Block]:
         ),
     )
     notes = [f"{name}: {note}" for name, read in domains.items() for note in read.dataset.notes]
-    yield Bullets(tuple(notes))
+    if notes:
+        yield Bullets(tuple(notes))
     problems = [
         (name, problem.path, problem.reason)
         for name, domain in domains.items()
