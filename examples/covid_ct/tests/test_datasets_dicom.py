@@ -4,9 +4,11 @@ import gdcm
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.uid import JPEGLosslessSV1
 
-from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.errors import DataError, InputError, MissingDataError, PladaptError
 from pladapt_covid_ct.datasets import load_series
 from pladapt_covid_ct.lungs import threshold_lungs
 from pladapt_covid_ct.preprocessing import PreparedSlices, Preprocessing
@@ -94,6 +96,31 @@ def test_jpeg_lossless_pixels_are_decoded_exactly(tmp_path, plane, write_dicom):
     assert pydicom.dcmread(tmp_path / "a.dcm").file_meta.TransferSyntaxUID == JPEGLosslessSV1
     dataset = load_series(tmp_path, strict=True)
     np.testing.assert_array_equal(dataset.slices[0].image, plane)
+
+
+@pytest.fixture
+def compressed(tmp_path, plane, write_dicom):
+    """The bytes of a compressed slice, of the same length every time."""
+    path = tmp_path / "a.dcm"
+    write_dicom(path, plane, SOPInstanceUID="1.2.4")
+    compress_losslessly(path)
+    return path.read_bytes()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_a_mangled_jpeg_is_left_out_or_read(tmp_path, compressed, data):
+    content = bytearray(compressed)
+    places = st.integers(132, len(content) - 1)  # after the preamble
+    for at, value in data.draw(st.dictionaries(places, st.integers(0, 255), max_size=6)).items():
+        content[at] = value
+    whole = len(content)
+    (tmp_path / "a.dcm").write_bytes(content[: data.draw(st.integers(whole // 2, whole))])
+    try:
+        dataset = load_series(tmp_path)
+    except PladaptError:
+        return
+    assert dataset.slices[0].image.ndim == 2
 
 
 def test_uids_that_are_none_are_read(tmp_path, plane, write_dicom):
