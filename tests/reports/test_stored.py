@@ -5,13 +5,12 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import DataError, MissingDataError
+from pladapt import MissingDataError, read_run
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from pladapt.cli.application import application
 from pladapt.reports.findings import describe_run
-from pladapt.reports.stored import read_run
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +40,12 @@ def test_a_run_that_was_broken_off_is_not_reported(finished, tmp_path, missing):
     folder = tmp_path / "run"
     shutil.copytree(finished[0], folder)
     shutil.rmtree(folder / missing)
-    with pytest.raises(DataError, match="not finished"):
+    with pytest.raises(MissingDataError, match="continue the run"):
         read_run(folder)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(MissingDataError, match="holds no run"):
+    with pytest.raises(MissingDataError, match=r"has no run\.json"):
         read_run(tmp_path)
 
 

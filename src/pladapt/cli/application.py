@@ -88,9 +88,10 @@ def _report(folder: Folder) -> None:
     from pladapt.reports.findings import describe_run  # noqa: PLC0415 - needs the extra
     from pladapt.reports.html import write_html  # noqa: PLC0415 - the same
     from pladapt.reports.markdown import write_markdown  # noqa: PLC0415 - the same
-    from pladapt.reports.stored import read_run  # noqa: PLC0415 - the same
 
-    document = describe_run(read_run(folder), title=f"{folder.resolve().name}: before and after")
+    document = describe_run(
+        pladapt.read_run(folder), title=f"{folder.resolve().name}: before and after"
+    )
     for write, path in (
         (write_html, folder / "report.html"),
         (write_markdown, folder / "report.md"),

@@ -47,7 +47,7 @@ def describe_run(
     """Return the report of a run.
 
     Args:
-        record: What `pladapt.adapt` returned, or what `read_run` found in a run folder.
+        record: What `pladapt.adapt` returned, or what `pladapt.read_run` found in a folder.
         title: The heading.
         shown: What overlays are drawn from; None for none.
     """

@@ -79,7 +79,7 @@ def pipeline(said: Mapping[str, str]) -> str:
     """Return the pipeline as an SVG element.
 
     Args:
-        said: A few words to some of the steps, instead of those in `WORDS`.
+        said: A few words to some of the steps, instead of those in ``WORDS``.
     """
     height = _PITCH * (1 + max(box.row for box in _BOXES)) - 18
     boxes = {box.name: box for box in _BOXES}
