@@ -8,6 +8,8 @@ evidence whether the result is better.
 from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
 from pladapt.calibration import Calibration, calibrate_cutoff
 from pladapt.certainty import certainty_index, combine_classes, hard_labels
+from pladapt.choosing import Choice
+from pladapt.composition import ComposedSelector, compose
 from pladapt.errors import (
     DataError,
     DeviceError,
@@ -21,6 +23,7 @@ from pladapt.errors import (
     UnknownPluginError,
 )
 from pladapt.hookspecs import Registration, hookimpl
+from pladapt.labelling import Labelling
 from pladapt.plugins import (
     PluginManager,
     PluginWarning,
@@ -30,7 +33,9 @@ from pladapt.plugins import (
     selector,
 )
 from pladapt.protocols import (
+    Chooser,
     Evaluator,
+    Labeller,
     MemberPredictor,
     Predictor,
     RescoringSelector,
@@ -59,7 +64,10 @@ __all__ = [
     "IGNORE",
     "AdaptationResult",
     "Calibration",
+    "Choice",
+    "Chooser",
     "ClassSelector",
+    "ComposedSelector",
     "DataError",
     "DeviceError",
     "Evaluation",
@@ -67,6 +75,8 @@ __all__ = [
     "InputError",
     "LabelledSample",
     "LabelledTargetError",
+    "Labeller",
+    "Labelling",
     "MemberPredictor",
     "MissingDataError",
     "MissingDependencyError",
@@ -95,6 +105,7 @@ __all__ = [
     "calibrate_cutoff",
     "certainty_index",
     "combine_classes",
+    "compose",
     "evaluator",
     "hard_labels",
     "hookimpl",

@@ -44,6 +44,16 @@ def pladapt_selectors() -> list[Registration[Selector]]:
             "pladapt.selectors.neighbour_agreement:NeighbourAgreementSelector",
             "Keeps the predictions that agree with their neighbours in the group's order.",
         ),
+        Registration(
+            "certain-negatives",
+            "pladapt.selectors.certain_negatives:CertainNegativesSelector",
+            "Keeps what another selector keeps, and samples that surely show nothing.",
+        ),
+        Registration(
+            "random",
+            "pladapt.selectors.random_control:RandomSelector",
+            "Keeps predictions by chance: the control of every study of a score.",
+        ),
     ]
 
 

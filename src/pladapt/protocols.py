@@ -59,6 +59,20 @@ class Selector(Protocol):
         """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored."""
 
 
+class Chooser(Protocol):
+    """**Protocol:** the part of a selector that chooses."""
+
+    def select(self, scores: pa.Table, /) -> Selection:
+        """Choose from the scores of all samples, as a `Selector` does."""
+
+
+class Labeller(Protocol):
+    """**Protocol:** the part of a selector that makes pseudo-labels."""
+
+    def label(self, prediction: Prediction, /) -> Array:
+        """Return the pseudo-labels ``(B, *S)`` as uint8, as a `Selector` does."""
+
+
 @runtime_checkable
 class RescoringSelector(Selector, Protocol):
     """**Protocol:** a selector whose scores compare samples with each other."""
@@ -67,7 +81,7 @@ class RescoringSelector(Selector, Protocol):
         """Return the scores of all samples with ``score`` made anew from all rows.
 
         The rows and the other columns stay as they are, and a score that is NaN remains NaN.
-        `select` does the same before it chooses, so that doing it twice changes nothing.
+        `Selector.select` does the same before it chooses, so that doing it twice changes nothing.
         """
 
 

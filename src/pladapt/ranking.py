@@ -127,7 +127,17 @@ class _Rules(NamedTuple):
         return score, rule
 
 
-def _column(block: pa.RecordBatch, name: str) -> pa.Array:
+def values(scores: pa.Table, name: str) -> NDArray[Any]:
+    """Return a column of scores.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    found: NDArray[Any] = _column(scores, name).to_numpy()
+    return found
+
+
+def _column(block: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
     if name not in block.schema.names:
         raise InputError(f"The scores have no column {name!r}; they have {block.schema.names}.")
     return block[name]

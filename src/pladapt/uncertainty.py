@@ -1,6 +1,6 @@
 """Kin of the certainty index that ask other questions of a prediction's foreground.
 
-Functions of the array API standard, like `pladapt.certainty`: arrays stay on their device. Each
+Functions of the array API standard, like ``pladapt.certainty``: arrays stay on their device. Each
 gives one number for each foreground class, with the number of pixels that it is of.
 """
 
@@ -39,7 +39,7 @@ def foreground_entropy(probabilities: Array, cutoff: Cutoff = 0.5) -> tuple[Arra
     equally likely.
 
     Args:
-        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `certainty_index`.
+        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `pladapt.certainty_index`.
         cutoff: In (0, 1); one for every class, or one per foreground class.
 
     Returns:
@@ -47,7 +47,7 @@ def foreground_entropy(probabilities: Array, cutoff: Cutoff = 0.5) -> tuple[Arra
         of pixels ``(B, F)`` as int64.
 
     Raises:
-        InputError: As for `certainty_index`.
+        InputError: As for `pladapt.certainty_index`.
     """
     planes = foreground(probabilities)
     require_probabilities(planes)
@@ -75,7 +75,7 @@ def interior_certainty(
     well it is placed; without the band this effect of size is gone.
 
     Args:
-        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `certainty_index`.
+        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `pladapt.certainty_index`.
         cutoff: In (0, 1); one for every class, or one per foreground class.
         band: How many pixels from the boundary inwards are left out; one number, or one per
             spatial axis. The image's border is no boundary.
@@ -85,7 +85,8 @@ def interior_certainty(
         that are left ``(B, F)`` as int64.
 
     Raises:
-        InputError: As for `certainty_index`; a negative band, or one of another number of axes.
+        InputError: As for `pladapt.certainty_index`; a negative band, or one of another number of
+            axes.
     """
     planes = foreground(probabilities)
     require_probabilities(planes)
@@ -102,7 +103,7 @@ def trimmed_certainty(
     the median.
 
     Args:
-        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `certainty_index`.
+        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `pladapt.certainty_index`.
         cutoff: In (0, 1); one for every class, or one per foreground class.
         trim: The share of the pixels that is left out at either end, in [0, 0.5].
 
@@ -111,7 +112,7 @@ def trimmed_certainty(
         the number of pixels above it ``(B, F)`` as int64.
 
     Raises:
-        InputError: As for `certainty_index`; a share outside [0, 0.5].
+        InputError: As for `pladapt.certainty_index`; a share outside [0, 0.5].
     """
     check_trim(trim)
     planes = foreground(probabilities)
@@ -149,7 +150,7 @@ def _share(count: Array, trim: float) -> Array:
 def pairwise_dice(members: Array, cutoff: Cutoff = 0.5) -> Array:
     """Return how well the members of an averaged prediction agree on each class's mask.
 
-    The mean DSC over all pairs of members, each labelled as `hard_labels` does. Members are
+    The mean DSC over all pairs of members, each labelled as `pladapt.hard_labels` does. Members are
     augmentations, checkpoints, the networks of an ensemble, or passes of MC-dropout.
 
     Args:
@@ -161,7 +162,7 @@ def pairwise_dice(members: Array, cutoff: Cutoff = 0.5) -> Array:
         `pladapt.overlap.EMPTY_DSC`.
 
     Raises:
-        InputError: Fewer than two members, or as for `hard_labels`.
+        InputError: Fewer than two members, or as for `pladapt.hard_labels`.
     """
     if members.ndim not in (5, 6) or members.shape[0] < 2:  # noqa: PLR2004 - (M, B, K, H, W)
         raise InputError(

@@ -18,6 +18,7 @@ from pladapt.certainty import (
     widest_float,
 )
 from pladapt.errors import InputError
+from pladapt.ranking import values
 from pladapt.scoring import ClassSelector
 
 if TYPE_CHECKING:
@@ -80,15 +81,15 @@ class NeighbourAgreementSelector(ClassSelector):
                 f"The scores have no column {first!r}; they have {scores.column_names}. Give what "
                 "this selector scored."
             )
-        before, after = _neighbours(_column(scores, "group"), _column(scores, "id"))
+        before, after = _neighbours(values(scores, "group"), values(scores, "id"))
         agreement = [_mean_agreement(_masks(scores, s), before, after) for s in suffixes]
         score = combine_classes(
             np.stack(agreement, axis=1),
-            np.stack([_column(scores, f"pixels{s}") for s in suffixes], axis=1),
+            np.stack([values(scores, f"pixels{s}") for s in suffixes], axis=1),
             rule=self.combination,
             min_pixels=self._presence(len(suffixes)),
         )
-        score[np.isnan(_column(scores, "score").astype(np.float64))] = np.nan
+        score[np.isnan(values(scores, "score").astype(np.float64))] = np.nan
         return scores.set_column(scores.column_names.index("score"), "score", pa.array(score))
 
     def select(self, scores: pa.Table, /) -> Selection:
@@ -128,17 +129,10 @@ def _masks(scores: pa.Table, suffix: str) -> _Masks:
     names = [f"centre_{axis}{suffix}" for axis in range(3)]
     axes = [axis for axis, name in enumerate(names) if name in scores.column_names]
     centre, spread = (
-        np.stack([_column(scores, f"{name}_{axis}{suffix}") for axis in axes], axis=1)
+        np.stack([values(scores, f"{name}_{axis}{suffix}") for axis in axes], axis=1)
         for name in ("centre", "spread")
     )
-    return _Masks(_column(scores, f"pixels{suffix}").astype(np.float64), centre, spread)
-
-
-def _column(scores: pa.Table, name: str) -> NDArray[Any]:
-    if name not in scores.column_names:
-        raise InputError(f"The scores have no column {name!r}; they have {scores.column_names}.")
-    values: NDArray[Any] = scores[name].to_numpy()
-    return values
+    return _Masks(values(scores, f"pixels{suffix}").astype(np.float64), centre, spread)
 
 
 def _neighbours(

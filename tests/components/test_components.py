@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pladapt import IGNORE, InputError, Labelling, MissingDependencyError, Prediction, compose
+from pladapt.arrays import to_numpy
+from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.testing import SelectorContract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+pytest.importorskip("scipy", reason="scipy is not installed")
+from pladapt.backends.components import WithoutSmallComponents
+
+
+class TestWithoutSmallComponents(SelectorContract):
+    @pytest.fixture(params=[0, IGNORE])
+    def selector(self, request: pytest.FixtureRequest) -> Any:
+        labelling = WithoutSmallComponents(
+            labeller=Labelling(background_cutoff=0.4), min_pixels=4, becomes=request.param
+        )
+        return compose(CertaintyIndexSelector(min_pixels=5, top_k=3), label=labelling)
+
+
+class Given:
+    """Labels as it is told to."""
+
+    def __init__(self, labels: Any) -> None:
+        self.labels = labels
+
+    def label(self, _prediction: Prediction, /) -> Any:
+        """Return the labels."""
+        return self.labels
+
+
+def cleaned(labels: Any, **options: Any) -> Any:
+    probabilities = np.zeros((labels.shape[0], 1, *labels.shape[1:]))
+    prediction = Prediction(tuple(map(str, range(labels.shape[0]))), probabilities)
+    return WithoutSmallComponents(labeller=Given(labels), **options).label(prediction)
+
+
+def component(label: NDArray[Any], start: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """Collect the pixels of a class that can be walked to from a pixel, diagonally as well."""
+    found, open_ = {start}, [start]
+    while open_:
+        for place in around(open_.pop(), label.shape):
+            if place not in found and label[place] == label[start]:
+                found.add(place)
+                open_.append(place)
+    return found
+
+
+def around(place: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    for step in np.ndindex((3,) * len(shape)):
+        moved = tuple(p + s - 1 for p, s in zip(place, step, strict=True))
+        if all(0 <= m < size for m, size in zip(moved, shape, strict=True)):
+            yield moved
+
+
+@given(
+    labels=hnp.arrays(
+        np.uint8,
+        hnp.array_shapes(min_dims=3, max_dims=4, min_side=1, max_side=5),
+        elements=st.sampled_from([0, 0, 1, 2, IGNORE]),
+    ),
+    min_pixels=st.integers(1, 8),
+    becomes=st.sampled_from([0, IGNORE]),
+)
+def test_components_are_removed_by_the_pixels_one_can_walk_to(
+    xp: Any, labels: NDArray[Any], min_pixels: int, becomes: int
+) -> None:
+    found = cleaned(xp.asarray(labels), min_pixels=min_pixels, becomes=becomes)
+    assert array_namespace(found) is array_namespace(xp.asarray(labels))
+    for place in np.ndindex(labels.shape):
+        one = labels[place[0]]
+        small = len(component(one, place[1:])) < min_pixels and labels[place] not in (0, IGNORE)
+        assert to_numpy(found)[place] == (becomes if small else labels[place])
+
+
+def test_the_given_labels_are_left_as_they_are() -> None:
+    labels = np.eye(4, dtype=np.uint8)[None]
+    assert cleaned(labels, min_pixels=5).sum() == 0
+    assert cleaned(labels, min_pixels=4).sum() == labels.sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [({"min_pixels": 0}, "min_pixels is 0"), ({"becomes": 7}, "becomes is 7")],
+)
+def test_parameters_outside_their_range_are_refused(
+    parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        WithoutSmallComponents(labeller=Labelling(), **parameters)
+
+
+def test_without_scipy_the_error_ends_in_the_command_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "pladapt.backends.components")
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'pladapt\[components\]'$"):
+        importlib.import_module("pladapt.backends.components")
