@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_a_cached_file_is_used_again(
     monkeypatch.setattr(trainable_module, "export", None)
     again = trainable.with_module(trainable.module)
     np.testing.assert_array_equal(again.predict(images()), expected)
+
+
+def test_a_file_of_a_fixed_size_is_kept_beside_others(
+    trainable: OnnxTrainable, tmp_path: Path
+) -> None:
+    made = [
+        replace(trainable, cache=tmp_path, fixed_size=True, example=(1, 1, size, 8))
+        for size in (8, 12)
+    ]
+    for size, predictor in zip((8, 12), made, strict=True):
+        assert predictor.predict(np.zeros((1, 1, size, 8), np.float32)).shape == (1, 1, size, 8)
+    assert len(list(tmp_path.glob("*.onnx"))) == 2
 
 
 def test_a_temporary_file_goes_with_its_predictor(trainable: OnnxTrainable) -> None:

@@ -89,7 +89,8 @@ def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePr
     from pladapt.backends.onnx import OnnxTrainable  # noqa: PLC0415 - an extra of its own
 
     shape = (1, 1, settings.size, settings.size)
-    return OnnxTrainable(module, shape, cache=exported, options={"device": settings.device})
+    options = {"device": settings.device}
+    return OnnxTrainable(module, shape, cache=exported, fixed_size=True, options=options)
 
 
 def selector(settings: Settings, cutoff: Cutoff, slices: int) -> QuantileSelector:

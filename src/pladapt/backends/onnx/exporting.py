@@ -101,7 +101,7 @@ def export(
         DataError: The file differs from torch by more than the tolerance; nothing is written.
         MissingDependencyError: torch or the extra ``onnx-export`` is missing (on import).
     """
-    shape = _checked_shape(example, multiple_of)
+    shape = image_shape(example, multiple_of)
     if precision not in _TOLERANCE:
         raise InputError(f"precision is {precision!r}; expected one of {tuple(_TOLERANCE)}.")
     contract = Contract(
@@ -140,7 +140,12 @@ class _Network(torch.nn.Module):
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
-def _checked_shape(example: Array | Sequence[int], multiple_of: int) -> tuple[int, ...]:
+def image_shape(example: Array | Sequence[int], multiple_of: int) -> tuple[int, ...]:
+    """Return the shape of example images, given as such or as their shape.
+
+    Raises:
+        InputError: Another rank, or a spatial length that is no multiple of ``multiple_of``.
+    """
     shape = tuple(int(length) for length in getattr(example, "shape", example))
     if len(shape) not in (4, 5) or any(size < 1 or size % multiple_of for size in shape[2:]):
         raise InputError(

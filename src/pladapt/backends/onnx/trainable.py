@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pladapt.backends.onnx.exporting import export
+from pladapt.backends.onnx.exporting import export, image_shape
 from pladapt.backends.onnx.predictor import OnnxPredictor
 from pladapt.backends.torch.storage import state_sha256
 
@@ -37,6 +37,7 @@ class OnnxTrainable:
             temporary one.
         multiple_of: Spatial lengths must be multiples of this.
         precision: ``fp32`` or ``fp16``.
+        fixed_size: Whether images have the example's spatial shape, which exports sooner.
         options: The keyword arguments of `OnnxPredictor`.
     """
 
@@ -45,6 +46,7 @@ class OnnxTrainable:
     cache: Path | None = None
     multiple_of: int = 32
     precision: Literal["fp32", "fp16"] = "fp32"
+    fixed_size: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def predict(self, images: Array, /) -> Array:
@@ -66,7 +68,9 @@ class OnnxTrainable:
     @cached_property
     def predictor(self) -> OnnxPredictor:
         """The predictor of the exported file."""
-        path = self._folder / f"{self._sha256[:16]}-{self.precision}.onnx"
+        sizes = image_shape(self.example, self.multiple_of)[2:] if self.fixed_size else ("any",)
+        name = "-".join([self._sha256[:16], self.precision, *map(str, sizes)])
+        path = self._folder / f"{name}.onnx"
         if not path.exists():
             export(
                 self.module,
@@ -74,6 +78,7 @@ class OnnxTrainable:
                 example=self.example,
                 multiple_of=self.multiple_of,
                 precision=self.precision,
+                fixed_size=self.fixed_size,
             )
         return OnnxPredictor(path, **self.options)
 
