@@ -222,6 +222,12 @@ def test_a_run_that_selected_nothing_says_why(toy, tmp_path):
     assert "Retraining" not in page.headings
 
 
+def test_the_marks_are_there_without_a_folder(toy):
+    text = to_html(document(toy.run(toy.lesions())))
+    assert ">cut-off 0.5</text>" in text
+    assert ">ci_limit 0.6</text>" in text
+
+
 def test_a_run_without_evaluators_or_folder_shows_what_there_is(toy):
     made = toy.run(toy.lesions(), evaluators={})
     page = toy.Page(to_html(document(made)))

@@ -17,6 +17,7 @@ from pladapt_covid_ct.lungs import find_lung
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.report import describe, write_report
 from pladapt_covid_ct.settings import Settings
+from pladapt_covid_ct.slices import Intensity
 
 SETTINGS = Settings(
     size=32,
@@ -190,6 +191,14 @@ def test_every_target_shows_its_own_overlays(finished, html):
     assert html.count('class="overlay"') > 8
 
 
+class FewSlices(list):
+    """Slices with the rows that describe them."""
+
+    def __init__(self, slices, rows):
+        super().__init__(slices)
+        self.rows = rows
+
+
 def test_the_histograms_are_of_the_lung_in_hounsfield_units(finished):
     domains = finished[1].domains
     slices = domains["A"].dataset.slices
@@ -197,10 +206,22 @@ def test_the_histograms_are_of_the_lung_in_hounsfield_units(finished):
     (charts,) = [
         block
         for block in appearance.appearance(domains)
-        if block.caption == "The intensities of the data sets"
+        if block.caption == "The intensities in the lungs of the data sets"
     ]
     assert f"A {np.median(np.concatenate(values)):.3g}" in charts.figures[0].caption
     assert len(charts.figures) == 2
+
+
+def test_data_on_another_scale_get_a_chart_of_their_own(finished):
+    domains = dict(finished[1].domains)
+    slices = domains["C"].dataset.slices
+    shifted = [replace(slices[i], intensity=Intensity.EIGHT_BIT, lung=None) for i in range(4)]
+    eight_bit = FewSlices(shifted, slices.rows[:4])
+    domains["C"] = replace(domains["C"], dataset=replace(domains["C"].dataset, slices=eight_bit))
+    *_, charts = appearance.appearance(domains)
+    stored, other, _ = (figure.caption for figure in charts.figures)
+    assert stored.startswith("The intensity as stored (8-bit); medians: C ")
+    assert other.startswith("The intensity as stored (HU); medians: A ")
 
 
 def test_the_same_run_gives_the_same_bytes(finished, html, tmp_path):

@@ -28,12 +28,14 @@ from pladapt.reports.tables import (
     rules_table,
     sureness_table,
 )
+from pladapt.runs import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pladapt.adaptation import RunRecord
+    from pladapt.protocols import Selector
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
 
@@ -77,7 +79,7 @@ def run_sections(record: RunRecord, *, shown: Shown | None = None) -> Iterator[S
         record: What the run did.
         shown: What overlays are drawn from; None for none.
     """
-    yield selection_section(record)
+    yield selection_section(record, None if shown is None else shown.selector)
     if shown is not None:
         yield gallery_section(record, shown, _measured(record))
     for name in overlap_evaluators(record):
@@ -115,9 +117,14 @@ def caveats(records: Sequence[RunRecord]) -> list[str]:
     return said
 
 
-def selection_section(record: RunRecord) -> Section:
-    """Tell how many samples each rule dropped, and draw the scores."""
-    parameters = _selector_parameters(record)
+def selection_section(record: RunRecord, selector: Selector | None = None) -> Section:
+    """Tell how many samples each rule dropped, and draw the scores with the rules' values.
+
+    Args:
+        record: What the run did.
+        selector: The run's; where there is none, its folder's manifest tells of it.
+    """
+    parameters = _parameters(record) if selector is None else describe(selector)
     body: list[Block] = [rules_table(record.rounds, parameters)]
     body += [score_charts(current, parameters) for current in record.rounds]
     if record.stopped:
@@ -125,7 +132,7 @@ def selection_section(record: RunRecord) -> Section:
     return Section("Selection", tuple(body))
 
 
-def _selector_parameters(record: RunRecord) -> Mapping[str, Any]:
+def _parameters(record: RunRecord) -> Mapping[str, Any]:
     """Return what the run folder's manifest says of the selector; nothing without a folder."""
     parameters = read_manifest(record.workdir).get("asked", {}).get("selector", {})
     return parameters if isinstance(parameters, dict) else {}
@@ -193,7 +200,7 @@ def pipeline_words(record: RunRecord) -> dict[str, str]:
     first = record.rounds[0]
     counts = first.selection.counts
     dropped = ", ".join(f"{count} {rule}" for rule, count in counts.items() if rule != KEPT)
-    cutoff = _selector_parameters(record).get("cutoff")
+    cutoff = _parameters(record).get("cutoff")
     words = {
         "calibration": "" if cutoff is None else f"cut-off {cutoff}",
         "target": f"{len(first.scores)} samples, no masks",

@@ -34,14 +34,21 @@ def appearance(domains: Mapping[str, Domain]) -> Iterator[Block]:
         domains: The data sets, by letter.
     """
     shown = tuple(_example(letter, domain.dataset.slices) for letter, domain in domains.items())
-    yield Gallery("A slice of each data set; dashed: its lesions", shown, small=True)
-    stored = {letter: _lung_hu(domain.dataset.slices) for letter, domain in domains.items()}
+    yield Gallery("A slice of each data set; dashed: its lesions", shown)
+    stored = {letter: _stored(domain.dataset.slices) for letter, domain in domains.items()}
     prepared = {letter: _prepared(domain.samples) for letter, domain in domains.items()}
+    kinds = sorted({kind for values in stored.values() for kind in values})
     charts = [
-        _histograms(stored, "Hounsfield units in the lung", "as stored"),
-        _histograms(prepared, "normalised intensity in the lung", "as the network sees them"),
+        *(
+            _histograms(
+                {k: v[kind] for k, v in stored.items() if kind in v},
+                f"intensity as stored ({kind})",
+            )
+            for kind in kinds
+        ),
+        _histograms(prepared, "intensity as the network sees it"),
     ]
-    yield Gallery("The intensities of the data sets", tuple(chart for chart in charts if chart))
+    yield Gallery("The intensities in the lungs of the data sets", tuple(charts))
 
 
 def _example(letter: str, slices: Slices) -> Figure:
@@ -56,28 +63,26 @@ def _example(letter: str, slices: Slices) -> Figure:
     return Figure(overlay(image[np.newaxis], outlines), f"CT slice of {caption}", caption)
 
 
-def _histograms(domains: Mapping[str, NDArray[np.floating]], name: str, when: str) -> Figure | None:
-    drawn = {letter: values for letter, values in domains.items() if values.size}
-    if not drawn:
-        return None
-    medians = ", ".join(f"{letter} {np.median(values):.3g}" for letter, values in drawn.items())
-    without = ", ".join(domains.keys() - drawn.keys())
+def _histograms(domains: Mapping[str, NDArray[np.floating]], name: str) -> Figure:
+    medians = ", ".join(f"{letter} {np.median(values):.3g}" for letter, values in domains.items())
+    said = f"the {name}; medians: {medians}."
     return Figure(
-        figures.intensity_histograms(drawn, name=name),
-        f"Histograms of the {name}, {when}; medians: {medians}.",
-        f"{name[0].upper()}{name[1:]}, {when}; medians: {medians}."
-        + (f" Not in Hounsfield units: {without}." if without else ""),
+        figures.intensity_histograms(domains, name=name), f"Histograms of {said}", f"The{said[3:]}"
     )
 
 
-def _lung_hu(slices: Slices) -> NDArray[np.floating]:
-    """Return the Hounsfield units in the lung of some slices; none on another scale."""
-    chosen = (slices[int(place)] for place in figures.thinned(len(slices), _MOST_SLICES))
-    return _joined([_in_lung(slice_) for slice_ in chosen if slice_.intensity is Intensity.HU])
+def _stored(slices: Slices) -> dict[Intensity, NDArray[np.floating]]:
+    """Return the intensities in the lung of some slices, by what their numbers are."""
+    chosen = [slices[int(place)] for place in figures.thinned(len(slices), _MOST_SLICES)]
+    return {
+        kind: _joined([_in_lung(slice_) for slice_ in chosen if slice_.intensity is kind])
+        for kind in dict.fromkeys(slice_.intensity for slice_ in chosen)
+    }
 
 
 def _in_lung(slice_: Slice) -> NDArray[np.float32]:
-    lung = find_lung(slice_, "files-or-threshold")
+    known = slice_.lung is not None or slice_.intensity is Intensity.HU
+    lung = find_lung(slice_, "files-or-threshold" if known else "none")
     return np.asarray(slice_.image if lung is None else slice_.image[lung], np.float32).reshape(-1)
 
 
