@@ -129,7 +129,7 @@ def reproduce(
         RunChangedError: ``out`` holds a protocol with other settings.
     """
     _check(sources, folds, jobs)
-    datasets, missing = _load(data, settings)
+    datasets, missing = _load(data, settings, progress)
     wanted = [Fold(source, number) for source in sources if source in datasets for number in folds]
     if len(datasets) < 2 or not wanted:  # noqa: PLR2004 - a source and a target
         reasons = " ".join(missing.values())
@@ -153,12 +153,14 @@ def _check(sources: Sequence[str], folds: Sequence[int], jobs: int) -> None:
         raise InputError(f"jobs is {jobs}; it must be at least 1.")
 
 
-def _load(data: Path, settings: Settings) -> tuple[dict[str, Dataset], dict[str, str]]:
+def _load(
+    data: Path, settings: Settings, progress: Progress
+) -> tuple[dict[str, Dataset], dict[str, str]]:
     """Return the data sets that can be read, and why each other one cannot."""
     datasets, missing = {}, {}
     for letter in LETTERS:
         try:
-            datasets[letter] = load_dataset(data, letter, settings)
+            datasets[letter] = load_dataset(data, letter, settings, progress)
         except (MissingDataError, DataError) as error:
             missing[letter] = str(error)
     return datasets, missing

@@ -74,8 +74,8 @@ def parse_folds(text: str) -> list[int]:
     folds: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            folds += range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            folds += range(int(first), int(last if dash else first) + 1)
     except ValueError:
         raise InputError(f"folds is {text!r}; give a range such as 0-4, or a list, 0,2.") from None
     return sorted(set(folds))
