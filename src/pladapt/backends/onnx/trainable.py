@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class OnnxTrainable:
     """Scores, labels and evaluates with ONNX Runtime what torch trains.
 
-    It is a `pladapt.backends.torch.ModulePredictor`, so that `FineTune` can retrain it. The module
-    is exported when the first prediction is asked for; a module that is changed in place
-    afterwards needs `with_module`.
+    It is a `pladapt.backends.torch.ModulePredictor`, so that `pladapt.backends.torch.FineTune` can
+    retrain it. The module is exported when the first prediction is asked for; a module that is
+    changed in place afterwards needs `with_module`.
 
     Args:
         module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``.
