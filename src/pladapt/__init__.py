@@ -6,6 +6,7 @@ evidence whether the result is better.
 """
 
 from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
+from pladapt.auditing import Audit, audit
 from pladapt.calibration import Calibration, calibrate_cutoff
 from pladapt.certainty import certainty_index, combine_classes, hard_labels
 from pladapt.choosing import Choice
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "IGNORE",
     "AdaptationResult",
+    "Audit",
     "Calibration",
     "Choice",
     "Chooser",
@@ -102,6 +104,7 @@ __all__ = [
     "Selector",
     "UnknownPluginError",
     "adapt",
+    "audit",
     "calibrate_cutoff",
     "certainty_index",
     "combine_classes",

@@ -113,6 +113,19 @@ calibration = pladapt.calibrate_cutoff(predictor, labelled, aggregation="group")
 assert_type(calibration, pladapt.Calibration)
 pladapt.certainty_index(np.zeros((2, 1, 4, 4)), calibration.cutoff)
 
+# Composing, and auditing scores
+
+composed = pladapt.compose(
+    selector,
+    select=pladapt.Choice(quantile=0.25, top_k=0.5, spread=["group", "size"]),
+    label=pladapt.Labelling(cutoff=0.7, background_cutoff=(0.3,), boundary=(1, 2)),
+)
+chosen: pladapt.Selector = composed
+audited = pladapt.audit(predictor, labelled, {"own": selector, "composed": composed})
+assert_type(audited, pladapt.Audit)
+assert_type(audited.reference, str)
+pladapt.compose(selector, label=composed, select=selector)
+
 # Adapting
 
 result = pladapt.adapt(
@@ -148,6 +161,7 @@ for done in result.rounds:
 
 pladapt.adapt(predictor, labelled, selector=selector, retrainer=retrainer)  # type: ignore[arg-type]  # masks
 pladapt.calibrate_cutoff(predictor, target)  # type: ignore[arg-type]  # no masks
+pladapt.audit(predictor, target, {"own": selector})  # type: ignore[arg-type]  # no masks
 pladapt.combine_classes(ci, pixels, rule="median")  # type: ignore[arg-type]  # no such rule
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 import pladapt
 from pladapt.cli import files, onnx
+from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
 from pladapt.plugins import KINDS, PluginWarning, default_manager
 
@@ -32,6 +33,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(files.score)
     app.command()(files.select)
     app.command()(files.evaluate)
+    app.command()(audit)
     app.command(name="plugins")(_plugins)
     app.command(name="report")(_report)
     app.command(name="doctor")(doctor)

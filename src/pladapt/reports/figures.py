@@ -291,6 +291,27 @@ def calibration_curve(
     return drawn.svg
 
 
+def risk_coverage_curves(curves: Mapping[str, tuple[Values, Values]], *, risk: str) -> str:
+    """Draw the mean risk of the surest samples over the share that they are.
+
+    Args:
+        curves: The coverages and the risks, by score; the best six are drawn in colours.
+        risk: What a risk is.
+    """
+    styles = [(colour, "-") for colour in SERIES]
+    styles += [(_MUTED, dashes) for dashes in ("--", ":", "-.")] * len(curves)
+    with drawing(3.1) as drawn:
+        axes = drawn.canvas.subplots()
+        for (label, (coverage, values)), (colour, dashes) in zip(
+            curves.items(), styles, strict=False
+        ):
+            axes.plot(coverage, values, color=colour, linestyle=dashes, label=label)
+        axes.set(xlabel="coverage: share of the samples, the surest first", ylabel=risk)
+        axes.set(xlim=(0, 1), ylim=(0, None))
+        _legend_above(axes)
+    return drawn.svg
+
+
 def intensity_histograms(domains: Mapping[str, Values], *, name: str) -> str:
     """Draw how the intensities of several domains are distributed.
 
