@@ -145,7 +145,7 @@ def test_kept_and_dropped_samples_are_shown_with_their_scores(made, html):
 def test_without_truth_no_truth_is_drawn_or_spoken_of(made):
     text = to_html(document(made, truth=False))
     assert 'class="outline truth' not in text
-    assert "Dashed, blue: the truth" not in text
+    assert "Dashed" not in text
 
 
 def test_so_many_samples_are_shown_as_were_asked_for(made):
@@ -189,6 +189,7 @@ def test_several_classes_are_shown_each_by_itself(toy, tmp_path):
     made = toy.run(toy.lesions(classes=2, count=10), workdir=tmp_path, ci_limit=0.5)
     text = to_html(document(made))
     page = toy.Page(text)
+    assert "Each class has its own colours." in text
     for class_ in (1, 2):
         assert f"DSC of class {class_} before and after" in text
         assert f'class="outline truth class-{class_}"' in text

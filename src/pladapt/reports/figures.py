@@ -33,6 +33,7 @@ MOST_POINTS: Final = 2000
 """Beyond so many points a scatter plot shows an even share of them."""
 
 _MOST_NAMES: Final = 45  # rows of dumbbells that can still be read
+_FEW_TICKS: Final = 6  # or their labels run into each other
 _BINS: Final = 40
 
 # matplotlib wants colours; the page wants names that its style sheet gives colours to
@@ -96,13 +97,12 @@ def _svg(canvas: Canvas) -> str:
     stream = io.StringIO()
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     canvas.savefig(stream, format="svg", transparent=True, metadata=none)
-    text = stream.getvalue()
-    box = re.search(r'viewBox="[^"]*"', text)
-    inside = text[text.index("<defs>") :] if box else ""
-    inside = re.sub(r"<style.*?</style>", "", inside, flags=re.DOTALL).replace("xlink:href", "href")
+    text = re.sub(r"<style.*?</style>", "", stream.getvalue(), flags=re.DOTALL)
     for name, colour in _COLOURS.items():
-        inside = inside.replace(colour, f"var(--{name})")
-    return f'<svg class="chart" {box[0] if box else ""}>{inside}'.strip()
+        text = text.replace(colour, f"var(--{name})")
+    opening, _, inside = text.partition("<svg ")[2].partition(">")
+    box = opening.partition('viewBox="')[2].partition('"')[0]
+    return f'<svg class="chart" viewBox="{box}">{inside.replace("xlink:href", "href").strip()}'
 
 
 def _legend_above(axes: Axes, columns: int = 2) -> None:
@@ -139,6 +139,7 @@ def score_histogram(
         for (label, place), dashes in zip(marks.items(), _dashes(), strict=False):
             axes.axvline(place, color=_INK, linestyle=dashes, linewidth=1.2, label=label)
         axes.set(xlabel=name, ylabel=unit)
+        axes.xaxis.set_major_locator(MaxNLocator(_FEW_TICKS))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _legend_above(axes)
     return drawn.svg
@@ -175,6 +176,7 @@ def score_against_pixels(
         most = max((pixels.max(initial=1) for _, pixels in points.values()), default=1)
         ticks = [0, *(10**power for power in range(2 + int(np.log10(most))))]
         axes.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_major_locator(MaxNLocator(_FEW_TICKS))
         axes.set(ylim=(0, 2 * most), xlabel=name, ylabel="N, pixels above the cut-off")
         _legend_above(axes)
     return drawn.svg
@@ -241,7 +243,7 @@ def dumbbells(names: Sequence[str], before: Values, after: Values, *, metric: st
     return drawn.svg
 
 
-def _short(name: str, most: int = 22) -> str:
+def _short(name: str, most: int = 18) -> str:
     return name if len(name) <= most else f"{name[: most // 2]}…{name[-most // 2 + 1 :]}"
 
 

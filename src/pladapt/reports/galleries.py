@@ -72,15 +72,18 @@ def gallery_section(record: RunRecord, shown: Shown, measured: Mapping[str, str]
         for name, rows in _by_fate(record.rounds[0]).items()
         for chosen in [_spread(rows, shown.kept if name == KEPT else shown.dropped)]
     ]
-    return Section("Kept and dropped samples", (Text(_legend(shown)), *galleries))
+    several = any('class-2"' in figure.svg for gallery in galleries for figure in gallery.figures)
+    legend = Text(_legend(truth=shown.truth is not None, several=several))
+    return Section("Kept and dropped samples", (legend, *galleries))
 
 
-def _legend(shown: Shown) -> str:
-    truth = " Dashed, blue: the truth, which nothing but this page has seen." if shown.truth else ""
+def _legend(*, truth: bool, several: bool) -> str:
+    orange, blue = ("", "") if several else (", orange", ", blue")
+    dashed = f" Dashed{blue}: the truth, which nothing but this page has seen." if truth else ""
     return (
-        "Solid, orange: the prediction before adaptation, a kept sample's pseudo-label."
-        f"{truth} Of a volume the middle slice is shown. The samples are spread evenly from the "
-        "highest score to the lowest."
+        f"Solid{orange}: the prediction before adaptation, a kept sample's pseudo-label.{dashed}"
+        f"{' Each class has its own colours.' if several else ''} Of a volume the middle slice is "
+        "shown. The samples are spread evenly from the highest score to the lowest."
     )
 
 
