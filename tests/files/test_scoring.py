@@ -19,6 +19,7 @@ from pladapt.backends.files import (
 )
 from pladapt.runs import read_table
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -199,3 +200,12 @@ def test_progress_counts_files(folder: Path) -> None:
     run(folder, progress=lambda *step: seen.append(step))
     assert seen[-1] == ("score", 12, 12)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+def test_a_score_that_compares_samples_is_made_of_all_of_them(folder: Path) -> None:
+    selector = NeighbourAgreementSelector(min_pixels=1)
+    scores, _ = run(folder, selector=selector, batch_size=2)
+    assert selector.rescore(scores).equals(scores)
+    alone, _ = run(folder, "ci.parquet")
+    assert scores["score"].to_pylist() != alone["score"].to_pylist()
+    assert scores.schema.metadata is not None

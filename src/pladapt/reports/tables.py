@@ -30,7 +30,10 @@ _RULES: Final = {
     "undefined": "no score: no pixel above the cut-off",
     "ci_limit": "a lower score",
     "limit": "a lower score",
+    "quantile": "a score below the quantile",
     "top_k": "beyond the number kept",
+    "spread": "its place went to another group, size or class",
+    "negatives": "surely without foreground, beyond the number kept",
 }
 
 

@@ -16,6 +16,7 @@ from pladapt.backends.files.ahead import read_ahead
 from pladapt.backends.files.folder import Problem, nothing_usable
 from pladapt.errors import DataError, InputError
 from pladapt.inference import batches, predict, score
+from pladapt.protocols import RescoringSelector
 from pladapt.runs import describe, open_run, read_table, write_table, written_aside
 from pladapt.types import Sample
 
@@ -106,7 +107,7 @@ def score_files(
     if progress is not None:
         progress("score", total, total)
     problems = parts.problems()
-    written = parts.merge(output, asked)
+    written = parts.merge(output, asked, selector)
     shutil.rmtree(folder)
     if not written:
         raise nothing_usable(problems, files.root)
@@ -226,12 +227,16 @@ class _Parts:
         found = (json.loads(pq.read_schema(path).metadata[_PROBLEMS]) for path in self._paths)
         return [Problem(*problem) for part in found for problem in part]
 
-    def merge(self, output: Path, asked: Mapping[str, Any]) -> bool:
-        """Write all rows to one file, and tell whether there were any."""
+    def merge(self, output: Path, asked: Mapping[str, Any], selector: Selector) -> bool:
+        """Write all rows to one file, rescored if need be, and tell whether there were any."""
         filled = [path for path in self._paths if pq.read_metadata(path).num_rows]
         if not filled:
             return False
         metadata = {"pladapt": json.dumps(asked, sort_keys=True)}
+        if isinstance(selector, RescoringSelector):  # compares samples: needs them all at once
+            rows = selector.rescore(pa.concat_tables([read_table(path) for path in filled]))
+            write_table(rows.replace_schema_metadata(metadata), output)
+            return True
         schema = pq.read_schema(filled[0]).with_metadata(metadata)
         with (
             written_aside(output) as aside,
