@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import InputError, LabelledSample, MissingDataError, RunChangedError
-from pladapt_covid_ct import domains, tables
+from pladapt_covid_ct import domains, report, tables
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.settings import Settings
