@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
+import pladapt
 from pladapt.backends.torch import (
     FineTune,
     ModulePredictor,
@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    import pyarrow as pa
     from torch import nn
 
-    from pladapt import PseudoLabelled, Samples, Selection
+    from pladapt import PseudoLabelled, Samples, Selector
     from pladapt.certainty import Cutoff
     from pladapt.protocols import Predictor
     from pladapt_covid_ct.settings import Settings
@@ -49,33 +48,6 @@ def training_options(settings: Settings) -> TrainingOptions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuantileSelector(CertaintyIndexSelector):
-    """Selects by the certainty index, with a limit that the target's own indices may set.
-
-    Args:
-        cutoff: See `CertaintyIndexSelector`, as for the others.
-        min_pixels: The same.
-        ci_limit: The same; where both limits are given, the higher one counts.
-        ci_limit_quantile: The limit as a quantile, in [0, 1], of the CIs of the samples that
-            pass ``min_pixels``; None for no such limit.
-        top_k: The same.
-        combination: The same.
-    """
-
-    ci_limit_quantile: float | None = None
-
-    def select(self, scores: pa.Table, /) -> Selection:
-        """Apply ``min_pixels``, the higher limit and ``top_k``, in this order."""
-        if self.ci_limit_quantile is None:
-            return super().select(scores)
-        score = scores["score"].to_numpy()
-        counted = score[(scores["pixels"].to_numpy() >= self.min_pixels) & ~np.isnan(score)]
-        limit = float(np.quantile(counted, self.ci_limit_quantile)) if counted.size else 0.0
-        fixed = replace(self, ci_limit=max(limit, self.ci_limit or 0.0), ci_limit_quantile=None)
-        return fixed.select(scores)
-
-
 def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePredictor:
     """Return what predicts with a module.
 
@@ -93,15 +65,26 @@ def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePr
     return OnnxTrainable(module, shape, cache=exported, fixed_size=True, options=options)
 
 
-def selector(settings: Settings, cutoff: Cutoff, slices: int) -> QuantileSelector:
-    """Return the selector of a target with so many slices."""
-    return QuantileSelector(
+def selector(settings: Settings, cutoff: Cutoff, slices: int) -> Selector:
+    """Return the selector of a target with so many slices.
+
+    A quantile is of the certainty indices that pass ``min_pixels`` and ``ci_limit``.
+    """
+    by_certainty = CertaintyIndexSelector(
         cutoff=cutoff,
         min_pixels=settings.fewest_pixels,
         ci_limit=settings.ci_limit,
-        ci_limit_quantile=settings.ci_limit_quantile,
         top_k=settings.most_kept(slices),
     )
+    if settings.ci_limit_quantile is None:
+        return by_certainty
+    choice = pladapt.Choice(
+        min_pixels=by_certainty.min_pixels,
+        limit=by_certainty.ci_limit,
+        quantile=settings.ci_limit_quantile,
+        top_k=by_certainty.top_k,
+    )
+    return pladapt.compose(by_certainty, select=choice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class Settings:
     )
     ci_limit_quantile: float | None = field(
         default=None,
-        metadata={"help": "The same, as a quantile of the target's certainty indices."},
+        metadata={"help": "The same, as a quantile of the target's own: 0.5 keeps the upper half."},
     )
     top_k: int | None = field(
         default=None, metadata={"help": "How many of the target's slices are kept at the most."}
@@ -205,8 +205,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InputError(f"{name} is {value}; it must lie in [{low}, {high}].")
-        if self.top_fraction == 0:
-            raise InputError("top_fraction is 0; it must be in (0, 1].")
+        if self.top_fraction == 0 or self.ci_limit_quantile == 1:
+            raise InputError(
+                f"top_fraction is {self.top_fraction} and ci_limit_quantile "
+                f"{self.ci_limit_quantile}, which keeps nothing; give more, or less than 1."
+            )
         if self.retrain_from == "encoder" and self.optimiser == "continued":
             raise InputError(
                 "retrain_from is 'encoder' and optimiser 'continued'; an optimiser goes on only "
