@@ -89,8 +89,8 @@ def _open_on_cpu(path: Path, threads: int | None) -> onnxruntime.InferenceSessio
         return _open(path, [(CPU, {})], threads)
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         raise DataError(
-            f"{path} cannot be loaded: {error}. It is truncated, no ONNX model, or uses operators "
-            f"that onnxruntime {onnxruntime.__version__} lacks; export it again."
+            f"{path} cannot be loaded: {str(error).strip()}. It is truncated, no ONNX model, or "
+            f"uses operators that onnxruntime {onnxruntime.__version__} lacks; export it again."
         ) from error
 
 
