@@ -134,12 +134,12 @@ def _peaks(source: Path, output: Path, k: int) -> Mapping[str, str]:
 
 def _peak(code: str) -> float:
     program = f"""
-import resource, sys
+import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from bench_selection import select_file, sort_file
 {code}
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
     command = [sys.executable, "-c", program]
     run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours

@@ -79,17 +79,17 @@ def rank_blocks(
     The blocks are read twice: to find what is kept, then to say of each row what became of it.
 
     Args:
-        blocks: Returns the scores' blocks, the same each time; columns as for `rank`.
-        min_pixels: As for `rank`.
-        limit: As for `rank`.
-        top_k: As for `rank`; without it the scores that pass the rules are held in memory.
-        limit_name: As for `rank`.
+        blocks: Returns the scores' blocks, the same each time; columns as for `pladapt.rank`.
+        min_pixels: As for `pladapt.rank`.
+        limit: As for `pladapt.rank`.
+        top_k: As for `pladapt.rank`; without it the scores that pass the rules are held in memory.
+        limit_name: As for `pladapt.rank`.
 
     Yields:
         The rows of a `pladapt.Selection`'s table, for each block.
 
     Raises:
-        InputError: As for `rank`; a kept id that stands twice is found as the last is yielded.
+        InputError: As for `pladapt.rank`; a kept id that stands twice is found as the last is yielded.
     """
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; it must be at least 1, or None to keep all.")
@@ -117,7 +117,7 @@ class _Rules(NamedTuple):
 
     def apply(self, block: pa.RecordBatch) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
         """Return the scores, and for each one more than the place of its rule; 0 if it passes."""
-        score = _numbers(block, "score").astype(np.float64)
+        score = _numbers(block, "score").astype(np.float64, copy=False)
         rule = np.zeros(len(score), np.int8)
         if self.min_pixels is not None:
             rule[_numbers(block, "pixels") < self.min_pixels] = 1
@@ -154,18 +154,29 @@ def _best(blocks: Iterable[pa.RecordBatch], rules: _Rules, k: int | None) -> pa.
     start, worst = 0, -np.inf
     for block in blocks:
         score, rule = rules.apply(block)
-        rows = np.flatnonzero((rule == 0) & (score >= worst))
+        rows = _highest(np.flatnonzero((rule == 0) & (score >= worst)), score, k)
         ids = _column(block, "id").take(pa.array(rows)).cast(pa.string())
         new = pa.table([ids, score[rows], rows + start], schema=_CANDIDATES)
         held = pa.concat_tables([held, new])
-        if k is not None and len(held) > k + _BLOCK:
+        if k is not None and len(held) > 2 * k:
             held = _select(held, k)
             worst = held["score"][k - 1].as_py()
         start += len(block)
     return held.sort_by(_ORDER) if k is None else _select(held, k)
 
 
+def _highest(rows: NDArray[np.intp], score: NDArray[np.float64], k: int | None) -> NDArray[np.intp]:
+    """Return the rows of the ``k`` highest scores, and all that tie with the last of them."""
+    if k is None or len(rows) <= k:
+        return rows
+    threshold = np.partition(score[rows], len(rows) - k)[len(rows) - k]
+    best: NDArray[np.intp] = rows[score[rows] >= threshold]
+    return best
+
+
 def _select(candidates: pa.Table, k: int) -> pa.Table:
+    if len(candidates) == 0:  # of which older versions of pyarrow select nothing but an error
+        return candidates
     return candidates.take(pc.select_k_unstable(candidates, min(k, len(candidates)), _ORDER))
 
 

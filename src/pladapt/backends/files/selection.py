@@ -51,7 +51,8 @@ def select_file(
     if not scores.is_file():
         raise MissingDataError(f"There is no file of scores {scores}; `pladapt score` writes one.")
     counts = Counter(kept=0)
-    with parquet_errors(scores), pq.ParquetFile(scores) as file:
+    # a pre-buffer would hold the whole file
+    with parquet_errors(scores), pq.ParquetFile(scores, pre_buffer=False) as file:
         ranked = rank_blocks(
             partial(file.iter_batches, batch_size=_BLOCK, columns=_columns(file, min_pixels)),
             min_pixels=min_pixels or None,
