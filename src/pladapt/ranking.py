@@ -82,14 +82,16 @@ def rank_blocks(
         blocks: Returns the scores' blocks, the same each time; columns as for `pladapt.rank`.
         min_pixels: As for `pladapt.rank`.
         limit: As for `pladapt.rank`.
-        top_k: As for `pladapt.rank`; without it the scores that pass the rules are held in memory.
+        top_k: As for `pladapt.rank`; without it the scores that pass the rules are held in
+            memory.
         limit_name: As for `pladapt.rank`.
 
     Yields:
         The rows of a `pladapt.Selection`'s table, for each block.
 
     Raises:
-        InputError: As for `pladapt.rank`; a kept id that stands twice is found as the last is yielded.
+        InputError: As for `pladapt.rank`; a kept id that stands twice is found as the last is
+            yielded.
     """
     if top_k is not None and top_k < 1:
         raise InputError(f"top_k is {top_k}; it must be at least 1, or None to keep all.")

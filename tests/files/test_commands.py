@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from pladapt import DataError, InputError, MissingDataError, Selection, rank
 from pladapt.backends.files import select_file
 from pladapt.cli.application import application
+from pladapt.ranking import rank_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,8 +145,8 @@ def test_an_interruption_says_how_to_go_on(maps: Path, monkeypatch: pytest.Monke
 
 def table(rows: int, **columns: Any) -> pa.Table:
     generator = np.random.default_rng(0)
-    ids = [f"{index:05}" for index in range(rows)]
-    return pa.table({"id": ids, "score": generator.random(rows).round(2), **columns})
+    ids = [f"{index:06}" for index in generator.permutation(rows)]
+    return pa.table({"id": ids, "score": generator.random(rows).round(4), **columns})
 
 
 def test_a_file_of_many_blocks_is_selected_as_a_table(
@@ -161,6 +162,26 @@ def test_a_file_of_many_blocks_is_selected_as_a_table(
     expected = rank(scores, limit=0.3, limit_name="ci_limit", **options)
     assert pq.read_table(tmp_path / "out.parquet").equals(expected.table)
     assert counts == expected.counts
+
+
+def test_selecting_holds_no_more_memory_for_more_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allocated: list[int] = []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        for block in rank_blocks(*arguments, **options):
+            allocated.append(pa.total_allocated_bytes() - before)
+            yield block
+
+    monkeypatch.setattr("pladapt.backends.files.selection.rank_blocks", watched)
+    monkeypatch.setattr("pladapt.backends.files.selection._BLOCK", 10_000)
+    path = tmp_path / "scores.parquet"
+    pq.write_table(table(400_000), path, row_group_size=10_000)
+    before = pa.total_allocated_bytes()
+    select_file(path, tmp_path / "out.parquet", min_pixels=0, top_k=100)
+    assert len(allocated) == 40
+    assert max(allocated) < path.stat().st_size / 2  # the file alone would be more
 
 
 def test_scores_without_pixels_can_be_selected_without_that_rule(tmp_path: Path) -> None:
