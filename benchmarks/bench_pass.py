@@ -28,6 +28,7 @@ batch, whose predictions stay where they are. The files are in the page cache.""
 
 _BARE, _PASS = "bare network on loaded arrays", "files to scores.parquet"
 _FORMATS = {"npy": "NPY, float32", "png": "PNG, 8 bits"}
+_LAYOUTS = {"npy": ImageLayout(), "png": ImageLayout(window=(0, 255))}
 
 
 def cases(*, quick: bool) -> Iterator[Case]:
@@ -54,12 +55,13 @@ def _case(network: Network, device: str, extension: str, count: int, batch: int)
     predictor = module("pladapt.backends.onnx").OnnxPredictor(
         network.file(), device=device, **options
     )
-    images = [_image(path) for path in Files.find(folder).paths.values()]
+    layout = _LAYOUTS[extension]
+    images = [_image(path, layout) for path in Files.find(folder).paths.values()]
     batches = [np.stack(images[start : start + batch]) for start in range(0, count, batch)]
     return Case(
         name=f"{count} files of {_FORMATS[extension]}, {network.title}, {device}",
         methods=[
-            Method(name=_PASS, run=_pass(folder, predictor, batch), role="ours"),
+            Method(name=_PASS, run=_pass(folder, layout, predictor, batch), role="ours"),
             Method(name=_BARE, run=_bare(predictor, batches, device), role="floor", agrees=_same),
         ],
         items=count,
@@ -71,9 +73,8 @@ def _case(network: Network, device: str, extension: str, count: int, batch: int)
     )
 
 
-def _image(path: Path) -> Any:
+def _image(path: Path, layout: ImageLayout) -> Any:
     """Return a file's image as the pass reads it."""
-    layout = ImageLayout()
     (item,) = layout.items(path.stem, layout.load(path))
     return item.array
 
@@ -92,7 +93,7 @@ def _write(network: Network, extension: str, count: int) -> Path:
     return folder
 
 
-def _pass(folder: Path, predictor: Any, batch: int) -> Callable[[], Any]:
+def _pass(folder: Path, layout: ImageLayout, predictor: Any, batch: int) -> Callable[[], Any]:
     numbers, results = counter(), scratch.folder()
 
     def run() -> Any:
@@ -102,7 +103,7 @@ def _pass(folder: Path, predictor: Any, batch: int) -> Callable[[], Any]:
             Files.find(folder),
             output,
             selector=CertaintyIndexSelector(),
-            layout=ImageLayout(),
+            layout=layout,
             grouping=Grouping(),
             batch_size=batch,
             readers=max(2, cores() // 2),
