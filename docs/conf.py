@@ -36,7 +36,7 @@ napoleon_use_rtype = False
 nitpicky = True
 nitpick_ignore_regex = [
     # other libraries' names: the site links to nothing that a build would have to fetch
-    ("py:.*", r"(collections|nn|np|numpy|pa|pathlib|pluggy|pyarrow|torch|typer|typing)\..*"),
+    ("py:.*", r"(collections|nn|np|numpy|os|pa|pathlib|pluggy|pyarrow|torch|typer|typing)\..*"),
     (
         "py:class",
         r"(ArrayLike|Callable|EntryPoint|Iterable|Iterator|Mapping|NDArray|Path|Sequence).*",
@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     # type aliases and variables stand in signatures without their module
     (
         "py:class",
-        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Loaded|Row|Stratum|T|T_co|Taught|Values)",
+        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Loaded|Output|Row|Stratum|T|T_co|Taught|Values)",
     ),
     # what a docstring tells its own module's readers
     ("py:obj", r"(FitResult\.history|state_sha256)"),
