@@ -14,9 +14,10 @@ from pladapt.adaptation import read_run
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.runs import open_run, read_evaluation, written_aside
 from pladapt_covid_ct.domains import common_classes, load_dataset, load_domains, prepare_domains
-from pladapt_covid_ct.experiment import EVALUATOR, run_round
+from pladapt_covid_ct.experiment import run_round
 from pladapt_covid_ct.paper import LETTERS
 from pladapt_covid_ct.settings import FOLDS
+from pladapt_covid_ct.source import EVALUATOR
 from pladapt_covid_ct.workers import in_processes
 
 if TYPE_CHECKING:

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError
@@ -16,8 +13,6 @@ from pladapt_covid_ct.options import with_settings
 from pladapt_covid_ct.settings import FOLDS
 
 if TYPE_CHECKING:
-    from pladapt.reports.document import Table as DocumentTable
-    from pladapt_covid_ct.protocol import Protocol
     from pladapt_covid_ct.settings import Settings
 
 
@@ -49,6 +44,7 @@ def reproduce(
         raise InputError(f"aggregation is {aggregation!r}; give pooled, group or sample.")
     # torch is slow, and help must not wait for it
     from pladapt_covid_ct.protocol import reproduce as run_protocol  # noqa: PLC0415 - as above
+    from pladapt_covid_ct.protocol_terminal import show  # noqa: PLC0415 - as above
 
     with progress_bars() as progress:
         protocol = run_protocol(
@@ -60,7 +56,7 @@ def reproduce(
             folds=numbers,
             jobs=jobs,
         )
-    _show(protocol, aggregation)
+    show(protocol, aggregation)
     if protocol.failures:
         raise typer.Exit(1)
 
@@ -79,33 +75,3 @@ def parse_folds(text: str) -> list[int]:
     except ValueError:
         raise InputError(f"folds is {text!r}; give a range such as 0-4, or a list, 0,2.") from None
     return sorted(set(folds))
-
-
-def _show(protocol: Protocol, aggregation: str) -> None:
-    # torch is slow, and help must not wait for it
-    from pladapt.reports.comparison import NOT_RETRAINED  # noqa: PLC0415 - as above
-    from pladapt_covid_ct import protocol_report as report  # noqa: PLC0415 - as above
-    from pladapt_covid_ct.paper import TABLE_3_NOTE  # noqa: PLC0415 - as above
-
-    console = Console()
-    if protocol.records:
-        tables = report.Tables.of(protocol.records)
-        report.write_protocol(protocol, tables, aggregation)
-        for table in (
-            *report.compact_tables(tables, aggregation, NOT_RETRAINED),
-            report.paired_table(tables, metrics=["dsc"]),
-            *report.compact_tables(tables, aggregation),
-        ):
-            _print(console, table)
-        console.print(TABLE_3_NOTE, highlight=False)
-    for reason in report.left_out(protocol):
-        console.print(reason, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    for name in ("report.html", "report.md", "table-2.csv", "table-3.csv", "paired.csv"):
-        console.print(str(protocol.out / name), highlight=False, soft_wrap=True)
-
-
-def _print(console: Console, table: DocumentTable) -> None:
-    shown = Table(*table.header, title=table.caption, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in table.rows:
-        shown.add_row(*row)
-    console.print(shown)

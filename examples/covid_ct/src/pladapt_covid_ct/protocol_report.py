@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from pyarrow import csv
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pladapt_covid_ct.datasets import Counts
     from pladapt_covid_ct.protocol import FoldRecord, Protocol
 
-    Row = Mapping[str, Any]
+    Row: TypeAlias = Mapping[str, Any]
 
 _COUNTED: Final = ("values", "slices", "patients", "selected")
 
@@ -131,39 +131,6 @@ def paper_tables(tables: Tables, aggregation: str) -> Iterator[Block]:
     yield Text(TABLE_3_NOTE)
 
 
-def compact_tables(tables: Tables, aggregation: str, samples: str = ALL) -> Iterator[Table]:
-    """Yield Tables II and III of each class as the paper lays them out, for a narrow terminal.
-
-    Below each row of ours is the paper's, where there is one, and the difference.
-
-    Args:
-        tables: The figures.
-        aggregation: ``pooled``, ``group`` or ``sample``.
-        samples: ``all``, or ``not retrained on``.
-    """
-    for class_ in tables.classes:
-        for name, table in (("II", tables.second), ("III", tables.third)):
-            rows: dict[str, dict[str, Row]] = {}
-            for row in table.to_pylist():
-                if _what(row) == (class_, row["metric"], aggregation, samples):
-                    label = f"{row['source']} to {row['test']}, " if name == "II" else ""
-                    rows.setdefault(label + row["stage"], {})[row["metric"]] = row
-            yield Table(
-                f"Table {name}, {class_}, slices: {samples}; {AGGREGATIONS[aggregation]}",
-                ("", *(metric.upper() for metric in METRICS), "folds" if name == "II" else "rows"),
-                tuple(line for label, row in rows.items() for line in _compact(label, row)),
-            )
-
-
-def _compact(label: str, row: Mapping[str, Row]) -> Iterator[tuple[str, ...]]:
-    first = row[METRICS[0]]
-    counted = str(first.get("folds", first.get("tests")))
-    lines = zip(*(_figures(row[metric]) for metric in METRICS), strict=True)
-    for name, figures in zip((label, "  paper", "  difference"), lines, strict=True):
-        if any(figures):
-            yield (name, *figures, counted if name == label else "")
-
-
 def second_tables(tables: Tables, aggregation: str, samples: str) -> Iterator[Table]:
     """Yield Table II for each class and metric.
 
@@ -175,7 +142,7 @@ def second_tables(tables: Tables, aggregation: str, samples: str) -> Iterator[Ta
     for class_ in tables.classes:
         for metric in METRICS:
             asked = (class_, metric, aggregation, samples)
-            rows = [row for row in tables.second.to_pylist() if _what(row) == asked]
+            rows = [row for row in tables.second.to_pylist() if what(row) == asked]
             yield Table(
                 f"Table II, {metric.upper()} of the {class_}; slices: {samples}; "
                 f"{AGGREGATIONS[aggregation]}",
@@ -184,13 +151,14 @@ def second_tables(tables: Tables, aggregation: str, samples: str) -> Iterator[Ta
             )
 
 
-def _what(row: Row) -> tuple[str, ...]:
+def what(row: Row) -> tuple[str, ...]:
+    """Return which figure a row is: its class, metric, aggregation and samples."""
     return tuple(row[name] for name in ("class", "metric", "aggregation", "samples"))
 
 
 def _second_row(row: Row) -> tuple[str, ...]:
     counts = (_span(row[f"{name}_min"], row[f"{name}_max"]) for name in _COUNTED)
-    return (row["source"], row["test"], row["stage"], *_figures(row), str(row["folds"]), *counts)
+    return (row["source"], row["test"], row["stage"], *figures(row), str(row["folds"]), *counts)
 
 
 def _third_table(tables: Tables, aggregation: str) -> Table:
@@ -198,7 +166,7 @@ def _third_table(tables: Tables, aggregation: str) -> Table:
         f"Table III: the means over Table II; {AGGREGATIONS[aggregation]}",
         ("set", "class", "metric", "ours", "paper", "difference", "rows"),
         tuple(
-            (row["stage"], row["class"], row["metric"].upper(), *_figures(row), str(row["tests"]))
+            (row["stage"], row["class"], row["metric"].upper(), *figures(row), str(row["tests"]))
             for row in tables.third.to_pylist()
             if (row["aggregation"], row["samples"]) == (aggregation, ALL)
         ),
@@ -228,7 +196,8 @@ def paired_table(tables: Tables, metrics: Sequence[str] = METRICS) -> Table:
     )
 
 
-def _figures(row: Row) -> tuple[str, str, str]:
+def figures(row: Row) -> tuple[str, str, str]:
+    """Return ours, the paper's and the difference, empty where there is none."""
     difference = row["difference"]
     return (
         _mean(row["mean"], row["std"]),

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pladapt.overlap import METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, compare, selected
 from pladapt.reports.statistics import paired_change
-from pladapt_covid_ct.experiment import EVALUATOR
 from pladapt_covid_ct.paper import LETTERS, STAGES, TABLE_2, TABLE_3
+from pladapt_covid_ct.source import EVALUATOR
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -24,8 +24,8 @@ from pladapt.reports.markdown import write_markdown
 from pladapt.reports.tables import AGGREGATIONS, every_figure
 from pladapt_covid_ct.appearance import appearance
 from pladapt_covid_ct.datasets import DATASETS
-from pladapt_covid_ct.experiment import EVALUATOR
 from pladapt_covid_ct.retraining import selector
+from pladapt_covid_ct.source import EVALUATOR
 from pladapt_covid_ct.tables import HEADER, table
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
     from pladapt.reports.document import Block
     from pladapt_covid_ct.domains import Domain
-    from pladapt_covid_ct.experiment import Outcome, Trained
+    from pladapt_covid_ct.experiment import Outcome
     from pladapt_covid_ct.settings import Settings
+    from pladapt_covid_ct.source import Trained
 
 _MOST_SHOWN: Final = 10  # files that were left out; more would push the rest out of sight
 

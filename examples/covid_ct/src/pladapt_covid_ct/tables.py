@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pladapt.overlap import METRICS
 from pladapt.reports.comparison import compare, rows, selected
-from pladapt_covid_ct.experiment import EVALUATOR
+from pladapt_covid_ct.source import EVALUATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
