@@ -14,7 +14,7 @@ from pladapt.protocols import MemberPredictor
 from pladapt.types import LabelledSample, Prediction, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,7 +42,7 @@ def predictions(
         yield batch, predict(predictor, batch, images)
 
 
-def batches(samples: Iterable[S], *, batch_size: int) -> Iterator[tuple[tuple[S, ...], Array]]:
+def batches(samples: Iterable[S], *, batch_size: int) -> Generator[tuple[tuple[S, ...], Array]]:
     """Yield consecutive samples of one shape with their stacked images ``(B, C, *S)``.
 
     The next batch is read and stacked in a thread while the caller works on this one.

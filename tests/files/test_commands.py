@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,13 +97,25 @@ def test_score_needs_a_model_and_images_or_probabilities(line: str, maps: Path) 
 def test_any_predictor_by_name(maps: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     message = error_of(f"score model.onnx {maps} -o s.parquet --predictor onnx --option depth=3")
-    assert "'onnx' cannot be made of a file and the options {'depth': 3}" in message
+    assert "'onnx' cannot be made with" in message
+    assert "depth" in message
+    line = f"score --probabilities {maps} -o s.parquet --selector-option depth=3"
+    assert "'certainty-index' cannot be made with {'cutoff': 0.5, 'depth': 3}" in error_of(line)
     assert "There is no predictor 'onx'. Did you mean 'onnx'" in error_of(
         f"score model.onnx {maps} -o s.parquet --predictor onx"
     )
     assert "--option 'depth' has no '='" in error_of(
         f"score model.onnx {maps} -o s.parquet --option depth"
     )
+
+
+def test_any_selector_by_name_and_with_its_options(maps: Path) -> None:
+    line = f"score --probabilities {maps} --selector trimmed-certainty --selector-option trim=0.25"
+    result = pladapt(f"{line} -o scores.parquet --cutoff 0.6")
+    assert result.exit_code == 0, result.output
+    told = json.loads(pq.read_schema("scores.parquet").metadata[b"pladapt"])["selector"]
+    assert told["type"].endswith("TrimmedCertaintySelector")
+    assert told["cutoff"] == 0.6
 
 
 def test_an_onnx_file_scores_images(maps: Path, tmp_path: Path) -> None:

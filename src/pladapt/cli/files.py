@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,11 +16,13 @@ from pladapt.errors import InputError, RunChangedError
 from pladapt.overlap import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pladapt.backends.files import Grouping, Problem
     from pladapt.protocols import Predictor
     from pladapt.types import Evaluation
+
+Part = TypeVar("Part")
 
 Dimensions = Annotated[
     Literal["2", "3"], typer.Option(help="Whether a sample is a slice (2) or a volume (3).")
@@ -60,6 +62,10 @@ def score(
         typer.Option(help="An option of the predictor as NAME=VALUE; may be repeated."),
     ] = None,
     selector: Annotated[str, typer.Option(help="What scores, by name.")] = "certainty-index",
+    selector_option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of the selector as NAME=VALUE; may be repeated."),
+    ] = None,
     cutoff: Annotated[
         float, typer.Option(help="The probability above which a pixel is foreground.")
     ] = 0.5,
@@ -86,6 +92,7 @@ def score(
     from pladapt.plugins import selector as make_selector  # noqa: PLC0415 - the same
 
     _make_way(output, overwrite=overwrite)
+    scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
     made, folder = _predictor(
         predictor, named_values(option or (), "--option"), model, images, probabilities
     )
@@ -101,7 +108,7 @@ def score(
                 made,
                 Files.find(folder),
                 output,
-                selector=make_selector(selector, cutoff=cutoff),
+                selector=_made(make_selector, selector, scoring),
                 layout=layout,
                 grouping=_grouping(group_by, groups),
                 batch_size=batch_size,
@@ -236,13 +243,14 @@ def _predictor(
         return GivenProbabilities(), probabilities
     if probabilities is not None or model is None or images is None:
         raise InputError("Give MODEL and IMAGES, or --probabilities FOLDER and neither of them.")
+    return _made(make_predictor, name, {"path": model, **options}), images
+
+
+def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -> Part:
     try:
-        return make_predictor(name, path=model, **options), images
+        return make(name, **parameters)
     except TypeError as error:
-        raise InputError(
-            f"The predictor {name!r} cannot be made of a file and the options {dict(options)}: "
-            f"{error}."
-        ) from error
+        raise InputError(f"{name!r} cannot be made with {dict(parameters)}: {error}.") from error
 
 
 def _grouping(by: str, table: Path | None) -> Grouping:

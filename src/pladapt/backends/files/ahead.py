@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from concurrent.futures import Future
 
 T = TypeVar("T")
@@ -16,8 +16,11 @@ R = TypeVar("R")
 
 def read_ahead(
     read: Callable[[T], R], items: Iterable[T], threads: int
-) -> Iterator[tuple[T, Callable[[], R]]]:
+) -> Generator[tuple[T, Callable[[], R]]]:
     """Yield each item with what returns its result, or raises what reading it raised.
+
+    To be closed by its user: a collection of garbage may run in one of its own threads, which
+    cannot wait for itself.
 
     Args:
         read: What is called with each item, in a thread.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,16 +64,16 @@ def evaluate_files(
         raise DataError(f"{problems[0].name}: {problems[0].reason}")
     reader = _Reader(layout, truth_layout, grouping, cutoff)
     rows: list[dict[str, object]] = []
-    each = read_ahead(lambda name: reader.rows(name, *pairs[name]), pairs, readers)
-    for done, (name, result) in enumerate(each, start=1):
-        try:
-            rows += result()
-        except DataError as error:
-            if strict:
-                raise DataError(f"{name}: {error}") from error
-            problems.append(Problem(name, str(error)))
-        if progress is not None:
-            progress("evaluate", done, len(pairs))
+    with closing(read_ahead(lambda name: reader.rows(name, *pairs[name]), pairs, readers)) as each:
+        for done, (name, result) in enumerate(each, start=1):
+            try:
+                rows += result()
+            except DataError as error:
+                if strict:
+                    raise DataError(f"{name}: {error}") from error
+                problems.append(Problem(name, str(error)))
+            if progress is not None:
+                progress("evaluate", done, len(pairs))
     if not rows:
         raise nothing_usable(problems, predictions.root)
     said = {} if cutoff is None else {"cutoff": str(cutoff)}

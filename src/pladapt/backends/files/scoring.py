@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,7 @@ from pladapt.runs import describe, open_run, read_table, write_table, written_as
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -62,7 +63,8 @@ def score_files(
     beside the output until they are all there, so that an interrupted call goes on where it was.
 
     Args:
-        predictor: Predicts the images; `GivenProbabilities` where the files hold predictions.
+        predictor: Predicts the images; `pladapt.backends.files.GivenProbabilities` where the
+            files hold predictions.
         files: What is scored.
         output: The parquet file to write.
         selector: Scores.
@@ -93,14 +95,18 @@ def score_files(
     job = _Job(predictor, selector, files, layout, grouping, strict, done=parts.done)
     total = len(files.paths)
     try:
-        for batch, images in batches(job.samples(readers), batch_size=batch_size):
-            for rows in job.score(batch, images):
-                parts.add(job.positions(rows), rows)
-            job.finish(batch)
-            if progress is not None:
-                progress("score", job.done, total)
-            if time.monotonic() - parts.written > _WRITE_SECONDS:
-                parts.write(job.done, job.problems)
+        with (
+            closing(job.samples(readers)) as samples,
+            closing(batches(samples, batch_size=batch_size)) as stream,
+        ):
+            for batch, images in stream:
+                for rows in job.score(batch, images):
+                    parts.add(job.positions(rows), rows)
+                job.finish(batch)
+                if progress is not None:
+                    progress("score", job.done, total)
+                if time.monotonic() - parts.written > _WRITE_SECONDS:
+                    parts.write(job.done, job.problems)
         job.done = total
     finally:
         parts.write(job.done, job.problems)
@@ -135,18 +141,19 @@ class _Job:
     problems: list[tuple[int, Problem]] = field(default_factory=list)
     schema: pa.Schema | None = None
 
-    def samples(self, readers: int) -> Iterator[Sample]:
+    def samples(self, readers: int) -> Generator[Sample]:
         """Yield the samples of the files that are not finished."""
         paths = list(self.files.paths.items())[self.done :]
         loading = read_ahead(lambda item: self.layout.load(item[1]), paths, readers)
-        for place, ((name, path), loaded) in enumerate(loading, start=self.done):
-            try:
-                group = self.grouping.group(name)
-                for id_, image in self.layout.items(name, loaded()):
-                    self.origin[id_] = place, self.files.relative(path)
-                    yield Sample(id_, group, image)
-            except DataError as error:
-                self._skip(place, name, error)
+        with closing(loading):
+            for place, ((name, path), loaded) in enumerate(loading, start=self.done):
+                try:
+                    group = self.grouping.group(name)
+                    for id_, image in self.layout.items(name, loaded()):
+                        self.origin[id_] = place, self.files.relative(path)
+                        yield Sample(id_, group, image)
+                except DataError as error:
+                    self._skip(place, name, error)
 
     def score(self, batch: Sequence[Sample], images: Array) -> Iterator[pa.Table]:
         """Yield the rows of a batch; one that fails is tried sample by sample."""
