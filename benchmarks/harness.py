@@ -29,7 +29,8 @@ class Method:
         role: ``ours``, a ``peer``, or the ``floor`` below which nobody can go.
         agrees: Compares our result with this one's, and says how; raises AssertionError.
         missing: Why it is not measured; then ``run`` is not called.
-        flops: The arithmetic of one call, where its share of the machine's rate is of interest.
+        flops: The arithmetic of one call, where its rate is of interest.
+        precision: What the arithmetic is in, to be held against the case's rate of that name.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Method:
     agrees: Agreement | None = None
     missing: str = ""
     flops: float = 0.0
+    precision: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ class Case:
         unit: What an item is.
         targets: What must be reached.
         facts: Measured after the timings, to stand below the table.
+        rates: What the machine reaches in a large matrix product, in FLOP/s by precision.
         seconds: What a round of all methods may be repeated for.
     """
 
@@ -77,6 +80,7 @@ class Case:
     unit: str = ""
     targets: Sequence[Target] = ()
     facts: Callable[[], Mapping[str, str]] | None = None
+    rates: Callable[[], Mapping[str, float]] | None = None
     seconds: float = 20.0
 
 
@@ -119,6 +123,7 @@ def measure(case: Case, *, quick: bool = False) -> dict[str, Any]:
         ],
         "targets": [_held(target, series) for target in case.targets],
         "facts": dict(case.facts()) if case.facts else {},
+        "rates": dict(case.rates()) if case.rates else {},
     }
 
 
@@ -158,6 +163,7 @@ def _told(one: _Series, ours: _Series) -> dict[str, Any]:
         "calls": len(one.times),
         "agreement": one.agreement,
         "flops": one.method.flops,
+        "precision": one.method.precision,
     }
 
 

@@ -89,8 +89,9 @@ def _case(case: Mapping[str, Any]) -> Iterator[str]:
     for method in case["methods"]:
         yield _missing(method) if "missing" in method else _timed(method, case["items"])
     yield ""
-    if notes := [*_rates(case), *(f"{name}: {value}" for name, value in case["facts"].items())]:
-        yield f"{'; '.join(notes)}.\n"
+    yield from _rates(case)
+    if case["facts"]:
+        yield f"{'; '.join(f'{name}: {value}' for name, value in case['facts'].items())}.\n"
 
 
 def _missing(method: Mapping[str, Any]) -> str:
@@ -116,11 +117,19 @@ def _time(seconds: Mapping[str, float], items: int) -> str:
 
 
 def _rates(case: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the arithmetic per second of the methods that say how much there is of it."""
-    for method in case["methods"]:
-        if method.get("flops"):
-            seconds = method["seconds"]["median"]
-            yield (
-                f"{method['name']}: {case['items'] / seconds:.3g} {case['unit']}s/s, "
-                f"{method['flops'] / seconds / 1e12:.3g} TFLOP/s"
-            )
+    """Yield the table of arithmetic per second, of the methods that say how much there is."""
+    rows = [method for method in case["methods"] if method.get("flops")]
+    if not rows:
+        return
+    yield f"| method | {case['unit']}s/s | TFLOP/s | share of a matrix product's rate |"
+    yield "|---|---:|---:|---|"
+    for method in rows:
+        seconds = method["seconds"]["median"]
+        rate, most = method["flops"] / seconds, case["rates"].get(method["precision"])
+        share = (
+            f"{rate / most:.0%} of {most / 1e12:.3g} TFLOP/s ({method['precision']})"
+            if most
+            else ""
+        )
+        yield f"| {method['name']} | {case['items'] / seconds:.3g} | {rate / 1e12:.3g} | {share} |"
+    yield ""

@@ -145,12 +145,13 @@ def test_the_page_shows_targets_ratios_and_what_is_missing(suite: Any) -> None:
         "items": 100,
         "unit": "image",
         "methods": [
-            ours | {"ratio_to_ours": timed, "flops": 1e12},
+            ours | {"ratio_to_ours": timed, "flops": 1e12, "precision": "float32"},
             peer | {"ratio_to_ours": timed | {"median": 12.0}, "flops": 0},
             {"name": "absent", "role": "peer", "missing": "not installed"},
         ],
         "targets": [target | {"met": False}],
         "facts": {"peak memory": "7 MB"},
+        "rates": {"float32": 8e12},
     }
     machine = {"processor": "chip", "cores": 2, "memory": "8 GiB", "system": "Linux", "gpu": ""}
     page = suite("report").page(
@@ -169,7 +170,8 @@ def test_the_page_shows_targets_ratios_and_what_is_missing(suite: Any) -> None:
     assert "| **ours** | 5 ms [2.5, 10] |  | 5 |  |" in page
     assert "| peer | 5 ms [2.5, 10] | 12 x | 5 | equal |" in page
     assert "| absent | | | | not measured: not installed |" in page
-    assert "ours: 200 images/s, 2 TFLOP/s; peak memory: 7 MB." in page
+    assert "| ours | 200 | 2 | 25% of 8 TFLOP/s (float32) |" in page
+    assert "peak memory: 7 MB." in page
 
 
 def test_the_page_in_the_docs_is_what_was_measured(suite: Any, tmp_path: Path) -> None:
