@@ -8,6 +8,7 @@ costs little more than reading it once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
@@ -249,23 +250,28 @@ def _host_sums(
     """Sum and count, for each plane ``(B, F)``, the values above the class's cut-off."""
     totals = np.empty(planes.shape[:2], np.float64)
     counts = np.empty(planes.shape[:2], np.int64)
+    size = min(_BLOCK, math.prod(planes.shape[2:]))
+    scratch = np.empty(size, np.bool_), np.empty(size, np.result_type(planes, np.float32))
     for index in np.ndindex(totals.shape):
         plane = native_float(planes[index]).reshape(-1)
         limit = planes.dtype.type(cutoffs[index[1]])  # in half precision for half precision
-        totals[index], counts[index] = _sum_above(plane, plane.dtype.type(limit), index[0])
+        totals[index], counts[index] = _sum_above(plane, plane.dtype.type(limit), index[0], scratch)
     return totals, counts
 
 
-def _sum_above(plane: NDArray[np.floating], cutoff: np.floating, sample: int) -> tuple[float, int]:
+def _sum_above(
+    plane: NDArray[np.floating],
+    cutoff: np.floating,
+    sample: int,
+    scratch: tuple[NDArray[np.bool_], NDArray[np.floating]],
+) -> tuple[float, int]:
     """Sum and count the values above the cut-off, a block that fits the cache at a time."""
-    above = np.empty(min(_BLOCK, plane.size), np.bool_)
-    product = np.empty(above.size, plane.dtype)
     total, count = 0.0, 0
     for start in range(0, plane.size, _BLOCK):
         block = plane[start : start + _BLOCK]
         if not within_unit_interval(block):
             _reject(sample)
-        mask, values = above[: block.size], product[: block.size]
+        mask, values = scratch[0][: block.size], scratch[1][: block.size]
         found = int(np.count_nonzero(np.greater(block, cutoff, out=mask)))
         if found:  # most blocks of a lesion's map have nothing to add
             count += found
