@@ -14,12 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.arrays import to_numpy
-from pladapt.errors import (
-    InputError,
-    LabelledTargetError,
-    MissingDataError,
-    RunChangedError,
-)
+from pladapt.errors import InputError, MissingDataError, RunChangedError
 from pladapt.inference import predictions, score
 from pladapt.plugins import default_manager
 from pladapt.protocols import RescoringSelector, ResumableRetrainer
@@ -35,8 +30,8 @@ from pladapt.runs import (
     write_table,
     written_aside,
 )
-from pladapt.types import LabelledSample, Selection
-from pladapt.views import Subset
+from pladapt.types import Selection
+from pladapt.views import Subset, check_unlabelled
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -153,7 +148,7 @@ def adapt(
             raise InputError(f"{name} is {value}; it must be at least 1.")
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")
-    _reject_labelled(target[0])
+    check_unlabelled(target[0])
     job = _Job(
         target,
         selector,
@@ -256,15 +251,6 @@ def _asked(job: _Job, predictor: Predictor, rounds: int) -> dict[str, Any]:
     }
 
 
-def _reject_labelled(sample: object) -> None:
-    if isinstance(sample, LabelledSample) or hasattr(sample, "mask"):
-        raise LabelledTargetError(
-            f"The target sample {getattr(sample, 'id', sample)!r} has a mask; adaptation accepts "
-            "only unlabelled samples. Give pladapt.unlabelled(samples), and the labelled ones to "
-            "an evaluator."
-        )
-
-
 def _run(
     job: _Job, predictor: Predictor, rounds: int, folder: Path, workdir: Path | None
 ) -> AdaptationResult:
@@ -313,7 +299,7 @@ def _score(job: _Job, predictor: Predictor) -> pa.Table:
     blocks: list[pa.Table] = []
     for batch, prediction in predictions(predictor, job.target, batch_size=job.batch_size):
         for sample in batch:
-            _reject_labelled(sample)
+            check_unlabelled(sample)
             if sample.id in seen:
                 raise InputError(f"The target id {sample.id!r} stands twice; ids must be unique.")
             seen.add(sample.id)
@@ -331,7 +317,7 @@ def _check_unchanged(job: _Job, scores: pa.Table) -> None:
         return
     for index, row in enumerate(scores.select(["id", "group", "sha256"]).to_pylist()):
         sample = job.target[index]
-        _reject_labelled(sample)
+        check_unlabelled(sample)
         now = {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
         if now != row:
             changes = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pladapt.errors import LabelledTargetError
 from pladapt.types import LabelledSample
 
 if TYPE_CHECKING:
@@ -44,6 +45,20 @@ class Subset(Generic[T]):
 
     def __getitem__(self, index: int, /) -> T:
         return self._samples[self._positions[index]]
+
+
+def check_unlabelled(sample: object) -> None:
+    """Refuse a sample with a mask where only images may be.
+
+    Raises:
+        LabelledTargetError: It has a mask.
+    """
+    if isinstance(sample, LabelledSample) or hasattr(sample, "mask"):
+        raise LabelledTargetError(
+            f"The target sample {getattr(sample, 'id', sample)!r} has a mask; adaptation accepts "
+            "only unlabelled samples. Give pladapt.unlabelled(samples), and the labelled ones to "
+            "an evaluator."
+        )
 
 
 def unlabelled(samples: Samples[LabelledSample]) -> Samples[Sample]:

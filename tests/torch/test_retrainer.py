@@ -105,6 +105,26 @@ def test_one_group_alone_is_split_by_sample_and_the_history_says_so(
     assert "by sample since there is one group alone" in said
 
 
+def test_without_validation_every_pseudo_label_teaches(
+    predictor: TorchPredictor, pseudo: Pseudo, tmp_path: Path
+) -> None:
+    options = TrainingOptions(epochs=2, device="cpu", keep="last", ema=0.9)
+    retrainer = FineTune(None, options)
+    retrained = retrainer.retrain(predictor, pseudo(1))
+    assert state_sha256(retrained.module) != state_sha256(predictor.module)
+    retrainer.save(retrained, tmp_path)
+    record = json.loads((tmp_path / "history.json").read_text())
+    assert record["validation"] == "none"
+    assert [row.keys() for row in record["epochs"]] == [{"epoch", "train_loss"}] * 2
+    assert retrainer.describe()["validation"] is None
+    assert retrainer.describe()["ema"] == 0.9
+
+
+def test_without_validation_no_epoch_can_be_the_best() -> None:
+    with pytest.raises(InputError, match="give keep='last'"):
+        FineTune(None)
+
+
 @given(
     groups=st.lists(st.sampled_from("abcdef"), min_size=2, max_size=20),
     share=st.floats(0.01, 0.99),

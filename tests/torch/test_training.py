@@ -236,6 +236,79 @@ def test_ignored_pixels_count_in_no_metric(classes: int) -> None:
     assert result.history[0]["val_dsc"] == pytest.approx(np.mean(by_class))
 
 
+@pytest.mark.parametrize("ema", [0.15, 0.4, 0.99])
+def test_the_average_is_that_of_a_loop_written_out(net: Net, blobs: Blobs, ema: float) -> None:
+    module, steps = net(), 6
+    module[3].p = 0.0  # no dropout, so that a plain loop takes the same steps
+    sgd = functools.partial(torch.optim.SGD, lr=0.5)
+    options = replace(OPTIONS, epochs=steps, optimizer=sgd, augmentation=None, ema=ema, keep="last")
+    result = fit(module, blobs(1), blobs(2, "v"), options)  # one sample: an epoch is a step
+
+    (sample,), average = blobs(1), {}
+    images, masks = torch.from_numpy(sample.image)[None], torch.from_numpy(sample.mask)[None]
+    optimizer = sgd(module.train().parameters())
+    for n in range(steps):
+        optimizer.zero_grad()
+        DiceBCELoss()(module(images), masks).backward()
+        optimizer.step()
+        decay = min(ema, (1 + n) / (10 + n)) if n else 0.0
+        for name, now in module.state_dict().items():
+            before = average.get(name, 0.0)
+            average[name] = decay * before + (1 - decay) * now.double()
+    average["1.num_batches_tracked"] = torch.tensor(steps)
+    for name, kept in result.module.state_dict().items():
+        torch.testing.assert_close(kept, average[name].to(kept.dtype), rtol=1e-5, atol=1e-7)
+    mean = module[1].running_mean
+    assert not torch.allclose(result.module[1].running_mean, mean, rtol=1e-3)
+
+
+@pytest.mark.parametrize("keep", ["val_loss", "last"])
+def test_the_average_is_what_is_validated_and_kept(net: Net, blobs: Blobs, keep: Any) -> None:
+    validation = blobs(3, "v")
+    result = fit(net(), blobs(8), validation, replace(OPTIONS, ema=0.9, keep=keep))
+    images, masks = (
+        torch.from_numpy(np.stack([getattr(s, part) for s in validation]))
+        for part in ("image", "mask")
+    )
+    with torch.no_grad():
+        loss = float(DiceBCELoss()(result.module(images), masks))
+    assert result.history[result.best_epoch - 1]["val_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_an_average_without_memory_is_the_weights(net: Net, blobs: Blobs) -> None:
+    data = blobs(8), blobs(3, "v")
+    with_average, without = (fit(net(), *data, replace(OPTIONS, ema=ema)) for ema in (0.0, None))
+    assert state_sha256(with_average.module) == state_sha256(without.module)
+    assert without_seconds(with_average) == without_seconds(without)
+
+
+def test_without_validation_every_epoch_is_done_and_the_last_is_kept(
+    net: Net, blobs: Blobs
+) -> None:
+    options = replace(OPTIONS, keep="last", patience=1)
+    result = fit(net(), blobs(8), None, options)
+    assert result.best_epoch == options.epochs
+    assert [row.keys() for row in result.history] == [{"epoch", "train_loss", "seconds"}] * 4
+    validated = fit(net(), blobs(8), blobs(3, "v"), replace(options, patience=9))
+    assert state_sha256(result.module) == state_sha256(validated.module)
+
+
+def test_without_validation_no_epoch_can_be_the_best(net: Net, blobs: Blobs) -> None:
+    with pytest.raises(InputError, match="keep is 'val_dsc' and validation is None"):
+        fit(net(), blobs(4), None, OPTIONS)
+
+
+def test_without_validation_a_training_that_never_gives_a_number_says_so(
+    net: Net, blobs: Blobs
+) -> None:
+    with pytest.raises(InputError, match="never finite"):
+        fit(net(), blobs(4), None, replace(OPTIONS, loss=_no_number, keep="last"))
+
+
+def _no_number(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    return logits.mean() * float("nan")
+
+
 class StopHereError(Exception):
     """Stands for whatever ends a training early."""
 
@@ -276,6 +349,21 @@ def test_a_training_that_was_cut_off_ends_as_an_uncut_one(
     assert without_seconds(resumed) == without_seconds(straight)
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_an_average_that_was_cut_off_ends_as_an_uncut_one(
+    net: Net, blobs: Blobs, tmp_path: Path, *, validated: bool
+) -> None:
+    options = replace(OPTIONS, ema=0.6, keep="last")
+    data, path = (blobs(9), blobs(4, "v") if validated else None), tmp_path / "state"
+    straight = fit(net(), *data, options)
+    cut = stop_at("train: epoch 3/4", 2, StopHereError())
+    with pytest.raises(StopHereError):
+        fit(net(), *data, options, checkpoint=path, progress=cut)
+    resumed = fit(net(), *data, options, checkpoint=path)
+    assert state_sha256(resumed.module) == state_sha256(straight.module)
+    assert without_seconds(resumed) == without_seconds(straight)
+
+
 def test_early_stopping_is_continued_too(net: Net, blobs: Blobs, tmp_path: Path) -> None:
     # a learning rate of 0 never lowers the loss: the third epoch is the second without progress
     still = functools.partial(torch.optim.SGD, lr=0.0)
@@ -308,6 +396,7 @@ def test_a_finished_training_is_not_repeated(net: Net, blobs: Blobs, tmp_path: P
         ({"seed": 1}, "seed was 0 and is 1"),
         ({"optimizer": functools.partial(torch.optim.Adam, lr=1e-2)}, "optimizer"),
         ({"augmentation": RandomAffine(zoom=0.3)}, "augmentation"),
+        ({"ema": 0.9}, "ema was None and is 0.9"),
     ],
 )
 def test_another_training_does_not_go_on_from_the_file(
@@ -464,7 +553,14 @@ def test_a_training_that_never_gives_a_number_says_so(net: Net, blobs: Blobs) ->
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("epochs", 0), ("batch_size", 0), ("patience", 0), ("seed", -1), ("keep", "val_iou")],
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("patience", 0),
+        ("seed", -1),
+        ("keep", "val_iou"),
+        ("ema", 1),
+    ],
 )
 def test_an_impossible_option_is_refused(option: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{option} is {value!r}"):

@@ -14,6 +14,7 @@ with needs("torch", "torch", "lightning", "safetensors"):
 from pladapt.backends.torch.augmentation import Augmentation, RandomAffine
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
+from pladapt.backends.torch.recalibration import recalibrate_batch_norm
 from pladapt.backends.torch.retrainer import FineTune
 from pladapt.backends.torch.storage import load_module, save_module
 from pladapt.backends.torch.training import FitResult, TrainingOptions, fit
@@ -29,5 +30,6 @@ __all__ = [
     "TrainingOptions",
     "fit",
     "load_module",
+    "recalibrate_batch_norm",
     "save_module",
 ]

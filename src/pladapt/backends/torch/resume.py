@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 State: TypeAlias = dict[str, torch.Tensor]
 Row: TypeAlias = dict[str, float]
-"""An epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_dsc`` and ``seconds``."""
+"""An epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_dsc`` and ``seconds``.
+
+``val_loss`` and ``val_dsc`` are missing where nothing validates.
+"""
 
 
 @dataclass
@@ -28,6 +31,7 @@ class TrainingState:
 
     Args:
         module: The weights after the last epoch.
+        average: The moving average of the weights, and of how many steps; empty without one.
         best: The weights of the best epoch so far; empty before the first.
         best_epoch: Its number, from 1; 0 before the first.
         history: A row per epoch.
@@ -38,6 +42,7 @@ class TrainingState:
     """
 
     module: State = field(default_factory=dict)
+    average: State = field(default_factory=dict)
     best: State = field(default_factory=dict)
     best_epoch: int = 0
     history: list[Row] = field(default_factory=list)
@@ -55,7 +60,8 @@ def save_state(state: TrainingState, path: Path, fingerprint: Mapping[str, Any])
         path: The file.
         fingerprint: What the training depends on; JSON-able.
     """
-    tensors = _prefixed("module", state.module) | _prefixed("best", state.best)
+    weights = {"module": state.module, "average": state.average, "best": state.best}
+    tensors = {k: v for name, part in weights.items() for k, v in _prefixed(name, part).items()}
     slots: dict[str, dict[str, Any]] = {}
     optimizer = state.optimizer or {"state": {}, "param_groups": []}
     for index, entries in optimizer["state"].items():
@@ -92,6 +98,7 @@ def load_state(path: Path, fingerprint: Mapping[str, Any]) -> TrainingState:
         slots[int(index)][key] = tensor
     return TrainingState(
         module=_stripped("module", tensors),
+        average=_stripped("average", tensors),
         best=_stripped("best", tensors),
         best_epoch=header["best_epoch"],
         history=header["history"],

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pladapt.backends.torch.data import epoch_seed, joined
-from pladapt.backends.torch.predictor import ModulePredictor
+from pladapt.backends.torch.predictor import trainable
 from pladapt.backends.torch.storage import load_module, save_module, state_sha256
-from pladapt.backends.torch.training import TrainingOptions, fit
+from pladapt.backends.torch.training import TrainingOptions, check_unvalidated, fit
 from pladapt.errors import InputError, LabelledTargetError
 from pladapt.types import PseudoLabelled
 from pladapt.views import Subset
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.backends.torch.data import Taught
+    from pladapt.backends.torch.predictor import ModulePredictor
     from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Progress, Samples
 
@@ -37,11 +38,12 @@ class FineTune:
     """Trains the predictor's module on, from its weights and with a new optimiser.
 
     Validation, which decides when to stop and which weights to keep, never sees target truth: it
-    is on labelled *source* samples, or on pseudo-labelled samples that are held out.
+    is on labelled *source* samples, on pseudo-labelled samples that are held out, or left out.
 
     Args:
         validation: Labelled source samples; or the share of the pseudo-labelled groups to hold
-            out, in (0, 1). Where there is one group alone, the share is of its samples.
+            out, in (0, 1). Where there is one group alone, the share is of its samples. None
+            trains on every sample for all epochs, and asks for ``keep="last"``.
         options: How to train.
         source: Labelled source samples to train on beside the pseudo-labelled ones, or None.
         source_ratio: Source samples per pseudo-labelled sample, as far as there are so many; they
@@ -51,10 +53,11 @@ class FineTune:
         progress: Called after each step.
 
     Raises:
-        InputError: The share is outside (0, 1), or the ratio is not positive.
+        InputError: The share is outside (0, 1), the ratio is not positive, or nothing validates
+            and ``keep`` is not ``last``.
     """
 
-    validation: Samples[LabelledSample] | float = 0.1
+    validation: Samples[LabelledSample] | float | None = 0.1
     options: TrainingOptions = field(default_factory=TrainingOptions)
     source: Samples[LabelledSample] | None = None
     source_ratio: float = 1.0
@@ -69,17 +72,19 @@ class FineTune:
             raise InputError(f"validation is {self.validation}; a share must lie between 0 and 1.")
         if not self.source_ratio > 0:
             raise InputError(f"source_ratio is {self.source_ratio}; it must be above 0.")
+        if self.validation is None:
+            check_unvalidated(self.options)
 
     def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
         """Return a new predictor; the one given, and its module, are not changed.
 
         Raises:
             LabelledTargetError: The labels are true masks.
-        InputError: There are no pseudo-labels, the predictor has no module to train, or a
+            InputError: There are no pseudo-labels, the predictor has no module to train, or a
                 labelled sample has the id or group of a pseudo-labelled one, which would let
                 target truth in.
         """
-        return self._retrain(_trainable(predictor), labels)
+        return self._retrain(trainable(predictor), labels)
 
     def record(self, predictor: Predictor, /) -> dict[str, Any]:
         """Return what is known of the training that made a predictor.
@@ -98,7 +103,7 @@ class FineTune:
 
         The seconds are left out, so that the same training ends with the same bytes.
         """
-        save_module(_trainable(predictor).module, folder / "model.safetensors")
+        save_module(trainable(predictor).module, folder / "model.safetensors")
         record = self.record(predictor)
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in record["epochs"]]
         (folder / "history.json").write_text(json.dumps({**record, "epochs": rows}, indent=1))
@@ -114,7 +119,7 @@ class FineTune:
             MissingDataError: There is no such file.
             DataError: The weights are truncated or do not fit the predictor's module.
         """
-        given = _trainable(predictor)
+        given = trainable(predictor)
         module = copy.deepcopy(given.module)
         load_module(module, folder / "model.safetensors")
         loaded = given.with_module(module.eval())
@@ -123,12 +128,10 @@ class FineTune:
 
     def describe(self) -> dict[str, Any]:
         """Return what the retrained weights depend on beside predictor and labels."""
-        share = self.validation if isinstance(self.validation, float) else len(self.validation)
-        source = None if self.source is None else len(self.source)
         return {
             "type": f"{type(self).__module__}.{type(self).__qualname__}",
-            "validation": share,
-            "source": source,
+            "validation": _size(self.validation),
+            "source": _size(self.source),
             "source_ratio": self.source_ratio,
             **self.options.describe(),
         }
@@ -160,7 +163,9 @@ class FineTune:
 
     def _split(
         self, labels: Samples[PseudoLabelled], names: Names
-    ) -> tuple[Samples[Taught], Samples[Taught], str]:
+    ) -> tuple[Samples[Taught], Samples[Taught] | None, str]:
+        if self.validation is None:
+            return labels, None, "none"
         if not isinstance(self.validation, float):
             note = f"{len(self.validation)} labelled source samples"
             return labels, self.validation, note
@@ -183,13 +188,8 @@ class FineTune:
         return self.checkpoints / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.safetensors"
 
 
-def _trainable(predictor: Predictor) -> ModulePredictor:
-    if not isinstance(predictor, ModulePredictor):
-        raise InputError(
-            f"{type(predictor).__name__} has no module to train; give a TorchPredictor, or a "
-            "predictor with 'module' and 'with_module'."
-        )
-    return predictor
+def _size(samples: Samples[LabelledSample] | float | None) -> float | None:
+    return samples if samples is None or isinstance(samples, float) else len(samples)
 
 
 def _names(samples: Samples[Taught]) -> Names:

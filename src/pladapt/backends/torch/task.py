@@ -12,20 +12,21 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from pladapt.backends.torch.data import epoch_seed
+from pladapt.backends.torch.recalibration import batch_norms
 from pladapt.overlap import confusion, dsc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from torch import nn
 
     from pladapt.backends.torch.data import Pair
     from pladapt.backends.torch.resume import Row, State, TrainingState
     from pladapt.backends.torch.training import TrainingOptions
     from pladapt.types import Progress
-
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Task(pl.LightningModule):
@@ -47,6 +48,7 @@ class Task(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.module, self.loss, self.options, self.first = module, loss, options, first
+        self.average = None if options.ema is None else _average(module, options.ema)
         self._generator = torch.Generator()
         self._losses: list[torch.Tensor] = []
         self._sizes: list[int] = []
@@ -63,9 +65,8 @@ class Task(pl.LightningModule):
         torch.manual_seed(epoch_seed(self.options.seed, epoch, "dropout"))
         self._losses, self._sizes = [], []
         if self.options.freeze_batch_norm:
-            for part in self.module.modules():
-                if isinstance(part, _BATCH_NORMS):
-                    part.eval()
+            for layer in batch_norms(self.module):
+                layer.eval()
 
     def training_step(self, batch: Pair, _: int) -> torch.Tensor:
         """Return the loss of a batch, augmented."""
@@ -77,6 +78,16 @@ class Task(pl.LightningModule):
         self._sizes.append(len(images))
         return loss
 
+    def on_train_batch_end(self, *_: object) -> None:
+        """Take the step into the average; the optimiser has made it."""
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The module that is validated and kept: the average, where there is one."""
+        return self.module if self.average is None else self.average.module
+
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
         self._counts = np.zeros((1, 4), np.int64)
@@ -84,7 +95,7 @@ class Task(pl.LightningModule):
     def validation_step(self, batch: Pair, _: int) -> None:
         """Note the loss of a batch and count its pixels."""
         images, masks = batch
-        logits = self.module(images)
+        logits = self.kept(images)
         loss = self.loss(logits, masks)
         self.log("val_loss", loss, on_epoch=True, batch_size=len(images))
         self._counts = self._counts + _counts(logits, masks)
@@ -101,6 +112,22 @@ class Task(pl.LightningModule):
         return float(dsc(tp, fp, fn).mean())
 
 
+def _average(module: nn.Module, decay: float) -> AveragedModel:
+    """Return an average that begins with the first step's weights."""
+
+    @torch.no_grad()
+    def update(averages: Sequence[torch.Tensor], now: Sequence[torch.Tensor], n: Any) -> None:
+        steps = int(n)
+        weight = 1 - min(decay, (1 + steps) / (10 + steps))
+        for average, current in zip(averages, now, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, weight)
+            else:
+                average.copy_(current)
+
+    return AveragedModel(module, multi_avg_fn=update, use_buffers=True)
+
+
 def _counts(logits: torch.Tensor, masks: torch.Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
     channels = logits.shape[1]
     predicted = logits.squeeze(1) > 0 if channels == 1 else logits.argmax(1)
@@ -114,7 +141,7 @@ class Recorder(Callback):
 
     Args:
         state: What has been done so far; it is added to.
-        stopping: The early stopping, whose state is kept too.
+        stopping: The early stopping, whose state is kept too; None where nothing validates.
         save: Called with the state after each epoch.
         progress: Called after each step.
     """
@@ -122,7 +149,7 @@ class Recorder(Callback):
     def __init__(
         self,
         state: TrainingState,
-        stopping: EarlyStopping,
+        stopping: EarlyStopping | None,
         save: Callable[[TrainingState], None],
         progress: Progress | None,
     ) -> None:
@@ -130,12 +157,13 @@ class Recorder(Callback):
         self._started = 0.0
         self._sigterm = signal.getsignal(signal.SIGTERM)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the optimiser where it was, and the handler that Lightning gave SIGTERM back.
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Put optimiser and average where they were, and SIGTERM's handler back.
 
-        Lightning would wait for the batch's end and then exit with success.
+        Lightning's would wait for the batch's end and then exit with success.
         """
-        del pl_module
+        if self.state.average:
+            pl_module.average.load_state_dict(self.state.average)
         if self.state.optimizer is not None:
             trainer.optimizers[0].load_state_dict(self.state.optimizer)
             trainer.precision_plugin.load_state_dict(self.state.scaler)
@@ -163,11 +191,14 @@ class Recorder(Callback):
         state = self.state
         state.history.append(row)
         state.module = _copied(pl_module.module)
+        if pl_module.average is not None:
+            state.average = _copied(pl_module.average)
         if self._is_best(row, pl_module.options.keep):
-            state.best, state.best_epoch = state.module, epoch
+            state.best, state.best_epoch = _copied(pl_module.kept), epoch
         state.optimizer = trainer.optimizers[0].state_dict()
         state.scaler = trainer.precision_plugin.state_dict()
-        state.stopping = _plain(self.stopping.state_dict())
+        if self.stopping is not None:
+            state.stopping = _plain(self.stopping.state_dict())
         state.finished = trainer.should_stop or epoch == epochs
         self._save(state)
 
@@ -176,16 +207,16 @@ class Recorder(Callback):
         return task.first + trainer.current_epoch + 1, task.options.epochs
 
     def _row(self, trainer: pl.Trainer, task: Task) -> Row:
-        return {
-            "epoch": self._epochs(trainer)[0],
-            "train_loss": task.train_loss,
-            "val_loss": float(trainer.callback_metrics["val_loss"]),
-            "val_dsc": task.val_dsc,
-            "seconds": time.perf_counter() - self._started,
-        }
+        row = {"epoch": self._epochs(trainer)[0], "train_loss": task.train_loss}
+        if self.stopping is not None:
+            row |= {
+                "val_loss": float(trainer.callback_metrics["val_loss"]),
+                "val_dsc": task.val_dsc,
+            }
+        return row | {"seconds": time.perf_counter() - self._started}
 
     def _is_best(self, row: Row, keep: str) -> bool:
-        if not math.isfinite(row["val_loss"]):
+        if not math.isfinite(row.get("val_loss", row["train_loss"])):
             return False
         best = self.state.best_epoch
         if keep == "last" or not best:

@@ -51,9 +51,16 @@ class TrainingOptions:
         loss: Maps logits ``(B, K, *S)`` and masks ``(B, *S)`` uint8, 255 for pixels to ignore,
             to a scalar.
         augmentation: Changes each training batch, or None.
-        patience: Training stops after so many epochs without a lower validation loss.
+        patience: Training stops after so many epochs without a lower validation loss; of no
+            account where nothing validates.
         keep: Which epoch's weights are kept: that of the highest ``val_dsc``, that of the lowest
             ``val_loss``, or the ``last``. The first of equals.
+        ema: The decay of an exponential moving average, in [0, 1), or None. After each step the
+            average of the parameters and floating-point buffers (batch normalisation's statistics
+            among them) becomes ``decay * average + (1 - decay) * current``; other buffers are
+            copied. The average is what is validated, kept and returned (Tarvainen and Valpola
+            2017). It begins with the first step's weights, and at step n + 1 the decay is at most
+            (1 + n) / (10 + n), so that a short training leaves its beginning behind.
         seed: Of the order of the samples, the augmentation and dropout.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         workers: Processes that load samples; 0 loads them in this one.
@@ -82,6 +89,7 @@ class TrainingOptions:
     amp: Amp = "off"
     gradient_clip: float | None = None
     freeze_batch_norm: bool = False
+    ema: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -95,6 +103,8 @@ class TrainingOptions:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
         if self.keep not in ("val_dsc", "val_loss", "last"):
             raise InputError(f"keep is {self.keep!r}; give 'val_dsc', 'val_loss' or 'last'.")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise InputError(f"ema is {self.ema!r}; give a decay from 0 and below 1, or None.")
 
     def describe(self) -> dict[str, Any]:
         """Return what the trained weights depend on, for a manifest."""
@@ -112,7 +122,8 @@ class FitResult:
     Args:
         module: The module with the kept weights, on the CPU, in evaluation mode.
         history: A row per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_dsc``
-            (pooled over all validation pixels, at a cut-off of 0.5) and ``seconds``.
+            (pooled over all validation pixels, at a cut-off of 0.5) and ``seconds``. Without
+            validation ``val_loss`` and ``val_dsc`` are missing.
         best_epoch: The epoch of the kept weights.
         optimizer: The optimiser's state after the last epoch.
     """
@@ -126,7 +137,7 @@ class FitResult:
 def fit(
     module: nn.Module,
     train: Samples[Taught],
-    validation: Samples[Taught],
+    validation: Samples[Taught] | None,
     options: TrainingOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -140,19 +151,22 @@ def fit(
     Args:
         module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``; it is not changed.
         train: Labelled or pseudo-labelled samples, all of one shape.
-        validation: Samples that decide when to stop and which weights to keep.
+        validation: Samples that decide when to stop and which weights to keep; None to train
+            for all epochs and keep the last one's weights, which asks for ``keep="last"``.
         options: How to train.
         progress: Called after each step, the epoch being the stage.
         checkpoint: A file that is written after each epoch. If it is there, training goes on from
             it and ends with the weights that an uninterrupted training would have.
 
     Raises:
-        InputError: ``train`` or ``validation`` is empty, a sample does not fit the module, or
-            the validation loss was never finite.
+        InputError: ``train`` or ``validation`` is empty, a sample does not fit the module,
+            nothing validates and ``keep`` is not ``last``, or the loss was never finite.
         DeviceError: The device is not there, or does not compute in the precision asked for.
         RunChangedError: The checkpoint is of another training.
     """
     options = options or TrainingOptions()
+    if validation is None:
+        check_unvalidated(options)
     channels = _channels(module, train, validation)
     fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
     state = TrainingState()
@@ -167,15 +181,29 @@ def fit(
             save_state(state, checkpoint, fingerprint)
 
     if not state.finished:
-        stopping = early_stopping(options.patience, state.stopping)
-        data = Pairs(train, channels), Pairs(validation, channels)
-        _run(network, data, options, Recorder(state, stopping, save, progress))
+        held = None if validation is None else Pairs(validation, channels)
+        stopping = None if held is None else early_stopping(options.patience, state.stopping)
+        recorder = Recorder(state, stopping, save, progress)
+        _run(network, (Pairs(train, channels), held), options, recorder)
     return _result(network, state)
 
 
-def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught]) -> int:
+def check_unvalidated(options: TrainingOptions) -> None:
+    """Refuse options that ask for a validation where there is none.
+
+    Raises:
+        InputError: ``keep`` is not ``last``.
+    """
+    if options.keep != "last":
+        raise InputError(
+            f"keep is {options.keep!r} and validation is None, so that no epoch is known to be "
+            "better than another; give keep='last', or samples to validate on."
+        )
+
+
+def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught] | None) -> int:
     for name, samples in (("train", train), ("validation", validation)):
-        if len(samples) == 0:
+        if samples is not None and len(samples) == 0:
             raise InputError(f"There is no sample in {name!r}; training needs at least one.")
     parameter = next(module.parameters(), torch.empty(0))
     image = as_tensor(train[0].image).float()[None].to(parameter.device)
@@ -188,16 +216,16 @@ def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Tau
 def _fingerprint(
     module: nn.Module,
     train: Samples[Taught],
-    validation: Samples[Taught],
+    validation: Samples[Taught] | None,
     options: TrainingOptions,
 ) -> dict[str, Any]:
-    sizes = {"train": len(train), "validation": len(validation)}
+    sizes = {"train": len(train), "validation": None if validation is None else len(validation)}
     return {"module": state_sha256(module), **sizes, **options.describe()}
 
 
 def _run(
     network: nn.Module,
-    data: tuple[Pairs, Pairs],
+    data: tuple[Pairs, Pairs | None],
     options: TrainingOptions,
     recorder: Recorder,
 ) -> None:
@@ -205,9 +233,11 @@ def _run(
     task = Task(network, copy.deepcopy(options.loss), options, first).train()
     size, workers = options.batch_size, options.workers
     train = training_batches(data[0], size, seed=options.seed, first=first, workers=workers)
+    held = None if data[1] is None else validation_batches(data[1], size, workers=workers)
+    parts = (recorder.stopping, recorder)
+    callbacks: list[pl.Callback] = [part for part in parts if part is not None]
     with isolated():
-        trainer = _trainer(options, first, [recorder.stopping, recorder])
-        trainer.fit(task, train, validation_batches(data[1], size, workers=workers))
+        _trainer(options, first, callbacks).fit(task, train, held)
 
 
 def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -230,9 +260,9 @@ def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback])
 
 def _result(network: nn.Module, state: TrainingState) -> FitResult:
     if not state.best:
-        losses = [row["val_loss"] for row in state.history]
+        losses = [row.get("val_loss", row["train_loss"]) for row in state.history]
         raise InputError(
-            f"The validation loss was never finite: {losses}. Look for NaN in the images, or give "
+            f"The loss was never finite: {losses}. Look for NaN in the images, or give "
             "an optimizer with a lower learning rate."
         )
     network.load_state_dict(state.best)

@@ -1,0 +1,184 @@
+"""Batch normalisation's statistics, measured anew on the target."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pladapt.backends.torch.devices import as_tensor, resolve_device
+from pladapt.backends.torch.predictor import ModulePredictor, trainable
+from pladapt.errors import InputError
+from pladapt.inference import batches
+from pladapt.views import check_unlabelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from pladapt.types import Progress, Sample, Samples
+
+P = TypeVar("P", bound=ModulePredictor)
+
+
+def recalibrate_batch_norm(
+    predictor: P,
+    samples: Samples[Sample],
+    *,
+    share: float = 1.0,
+    batch_size: int = 32,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> P:
+    """Return a predictor whose batch normalisation has the target's statistics.
+
+    The images go through the module in batches, each normalised by its own statistics (Li et al.
+    2016, AdaBN; Nado et al. 2020). What each layer of batch normalisation is given is pooled over
+    all pixels of all images: the mean, and the unbiased variance, which by the law of total
+    variance is that within the batches and that between them. Nothing is learnt, and no other
+    parameter or buffer changes. A pixel of a layer that is used twice counts twice.
+
+    The batches are drawn by the SHA-256 of the ids, among images of one shape, so that the order
+    of the samples changes nothing and a batch mixes the patients.
+
+    Args:
+        predictor: A predictor with a module; neither is changed.
+        samples: Unlabelled samples of the target with unique ids; each is read twice.
+        share: The target's weight in [0, 1]: the new statistics are ``(1 - share) * source +
+            share * target`` (Schneider et al. 2020).
+        batch_size: At most so many images are normalised together, at least 1; the batches are
+            of nearly one size. It is a choice about the statistics, not about speed: what a layer
+            is given depends on the batch statistics of the layers before it. With all images in
+            one batch they are the target's own; larger is better as far as memory allows.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        progress: Called after each batch.
+
+    Raises:
+        LabelledTargetError: A sample has a mask.
+        InputError: There is no sample, the predictor has no module or the module no batch
+            normalisation with statistics, an option is out of range, or a layer is given a single
+            value per channel, which has no variance.
+        DeviceError: The device is not there.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(f"share is {share}; the target's weight must lie between 0 and 1.")
+    on = resolve_device(device)
+    module = copy.deepcopy(trainable(predictor).module).eval().to(on)
+    layers = batch_norms(module)
+    if not layers:
+        raise InputError(
+            f"{type(module).__name__} has no batch normalisation that keeps statistics, so there "
+            "is nothing to recalibrate; give a module with batch normalisation, or leave this out."
+        )
+    with torch.no_grad(), _watched(layers) as moments:
+        for images in _images(samples, batch_size, progress):
+            module(images.to(on, torch.float32))
+        for layer, seen in zip(layers, moments, strict=True):
+            seen.mix_into(layer, share)
+    return predictor.with_module(module.cpu())
+
+
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Return the layers of batch normalisation that keep statistics, each once."""
+    layers = (part for part in module.modules() if isinstance(part, _BatchNorm))
+    return [layer for layer in layers if layer.running_mean is not None]
+
+
+@dataclass
+class _Moments:
+    """The pooled moments of what a layer is given, by channel, in float64.
+
+    Batches are joined as by Chan, Golub and LeVeque (1983), so that nothing cancels.
+
+    Args:
+        count: How many values per channel.
+        mean: ``(C,)``, their mean.
+        squares: ``(C,)``, the sum of their squared deviations from it.
+    """
+
+    count: int = 0
+    mean: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    squares: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+
+    def add(self, values: torch.Tensor) -> None:
+        """Add a batch ``(B, C, *S)``."""
+        axes = [axis for axis in range(values.ndim) if axis != 1]
+        added = values.numel() // values.shape[1]
+        if added == 1:
+            raise InputError(
+                f"A layer of batch normalisation is given {tuple(values.shape)}: one value per "
+                "channel has no variance. Give more samples, or a batch_size of at least 2 that "
+                "leaves no batch of one image."
+            )
+        variance, mean = torch.var_mean(values.double(), axes, correction=0)
+        total = self.count + added
+        change = mean - self.mean
+        self.squares = self.squares + added * variance + change**2 * (self.count * added / total)
+        self.mean = self.mean + change * (added / total)
+        self.count = total
+
+    def mix_into(self, layer: _BatchNorm, share: float) -> None:
+        """Take the share of these moments into a layer; one that was never used stays."""
+        if self.count:
+            variance = self.squares / (self.count - 1)
+            for name, seen in (("running_mean", self.mean), ("running_var", variance)):
+                kept = layer.get_buffer(name)
+                kept.copy_((1 - share) * kept.double() + share * seen)
+
+
+@contextmanager
+def _watched(layers: list[_BatchNorm]) -> Iterator[list[_Moments]]:
+    """Have the layers use their batch's statistics and note them; their own stay as they are."""
+    moments = [_Moments() for _ in layers]
+    with ExitStack() as stack:
+        for layer, seen in zip(layers, moments, strict=True):
+            stack.enter_context(_by_batch(layer))
+            handle = layer.register_forward_pre_hook(_noting(seen))
+            stack.callback(handle.remove)
+        yield moments
+
+
+@contextmanager
+def _by_batch(layer: _BatchNorm) -> Iterator[None]:
+    layer.training, layer.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        layer.training, layer.track_running_stats = False, True
+
+
+def _noting(moments: _Moments) -> Any:
+    return lambda _, inputs: moments.add(inputs[0])
+
+
+def _images(
+    samples: Samples[Sample], batch_size: int, progress: Progress | None
+) -> Iterator[torch.Tensor]:
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+    done, order = 0, _canonical(samples)
+    size = math.ceil(len(order) / math.ceil(len(order) / batch_size))  # no small batch at the end
+    for batch, images in batches((samples[i] for i in order), batch_size=size):
+        yield as_tensor(images)
+        done += len(batch)
+        if progress is not None:
+            progress("recalibrate", done, len(order))
+
+
+def _canonical(samples: Samples[Sample]) -> list[int]:
+    keys: list[tuple[tuple[int, ...], str]] = []
+    for index in range(len(samples)):
+        sample = samples[index]
+        check_unlabelled(sample)
+        digest = hashlib.sha256(sample.id.encode()).hexdigest()
+        keys.append((tuple(sample.image.shape), digest))
+    if not keys:
+        raise InputError("There is no sample to recalibrate on; give at least one of the target.")
+    return sorted(range(len(keys)), key=keys.__getitem__)
