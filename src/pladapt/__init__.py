@@ -23,6 +23,7 @@ from pladapt.errors import (
     RunChangedError,
     UnknownPluginError,
 )
+from pladapt.gates import DoNoHarm
 from pladapt.hookspecs import Registration, hookimpl
 from pladapt.labelling import Labelling
 from pladapt.plugins import (
@@ -36,6 +37,7 @@ from pladapt.plugins import (
 from pladapt.protocols import (
     Chooser,
     Evaluator,
+    Gate,
     Labeller,
     MemberPredictor,
     Predictor,
@@ -49,6 +51,7 @@ from pladapt.scoring import ClassSelector
 from pladapt.types import (
     IGNORE,
     Evaluation,
+    Judgement,
     LabelledSample,
     Prediction,
     Progress,
@@ -72,9 +75,12 @@ __all__ = [
     "ComposedSelector",
     "DataError",
     "DeviceError",
+    "DoNoHarm",
     "Evaluation",
     "Evaluator",
+    "Gate",
     "InputError",
+    "Judgement",
     "LabelledSample",
     "LabelledTargetError",
     "Labeller",

@@ -6,7 +6,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,10 @@ from pladapt.runs import (
     fingerprint,
     open_run,
     read_evaluation,
+    read_judgement,
     read_table,
     write_evaluation,
+    write_judgement,
     write_labels,
     write_table,
     written_aside,
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.plugins import PluginManager
-    from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
-    from pladapt.types import Evaluation, Progress, Sample, Samples
+    from pladapt.protocols import Evaluator, Gate, Predictor, Retrainer, Selector
+    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,13 +55,22 @@ class Round:
             selector's columns.
         selection: The kept samples, and the rule that dropped each other one.
         evaluations: What each evaluator measured after the round, by its name; empty where
-            nothing was selected.
+            nothing was selected, and where the round was refused.
+        judgement: What the gates said of the predictor that the round made, or None where there
+            was no gate or no such predictor.
     """
 
     number: int
     scores: pa.Table
     selection: Selection
     evaluations: Mapping[str, Evaluation]
+    judgement: Judgement | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the round made a predictor, and no gate refused it."""
+        accepted = self.judgement is None or self.judgement.accepted
+        return bool(self.selection.kept) and accepted
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -78,15 +89,17 @@ class RunRecord:
 
     @property
     def after(self) -> Mapping[str, Evaluation]:
-        """What each evaluator measured after the last round that retrained."""
+        """What each evaluator measured after the last round that stands."""
         return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), self.before)
 
     @property
     def stopped(self) -> str | None:
-        """Why the run ended with a round that did not retrain, or None."""
+        """Why the run ended with a round that does not stand, or None."""
         last = self.rounds[-1]
-        if last.selection.kept:
+        if last.stands:
             return None
+        if last.judgement is not None:
+            return f"round {last.number} refused: {'; '.join(last.judgement.reasons)}"
         return (
             f"round {last.number} selected none of {len(last.scores)} samples: "
             f"{_reasons(last.selection)}"
@@ -98,7 +111,7 @@ class AdaptationResult(RunRecord):
     """What adaptation returned, and the evidence of what it did.
 
     Args:
-        predictor: The adapted predictor; the one given where nothing was selected.
+        predictor: That of the last round that stands; the one given where none does.
     """
 
     predictor: Predictor
@@ -111,6 +124,7 @@ def adapt(
     selector: Selector,
     retrainer: Retrainer,
     evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
+    gates: Sequence[Gate] = (),
     rounds: int = 1,
     workdir: str | Path | None = None,
     batch_size: int = 8,
@@ -131,6 +145,8 @@ def adapt(
         retrainer: Makes the next predictor.
         evaluators: Measure the predictor before the first round and after each one; by name, or
             in a sequence to be named after their classes.
+        gates: Each judges what a round made, without labels of the target. Where any refuses it,
+            the run ends with the predictor before it.
         rounds: How many rounds, at least 1.
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. Without one nothing is kept on disk.
@@ -154,6 +170,7 @@ def adapt(
         selector,
         retrainer,
         _named(evaluators),
+        gates,
         batch_size,
         plugins or default_manager(),
         progress or _silent,
@@ -173,6 +190,7 @@ class _Job:
     selector: Selector
     retrainer: Retrainer
     evaluators: Mapping[str, Evaluator]
+    gates: Sequence[Gate]
     batch_size: int
     plugins: PluginManager
     progress: Progress
@@ -194,24 +212,35 @@ def read_run(folder: str | Path) -> RunRecord:
     before = _read_evaluations(folder / "round-0")
     rounds: list[Round] = []
     for number in range(1, asked["rounds"] + 1):
-        rounds.append(_read_round(folder / f"round-{number}", number, before.keys()))
-        if not rounds[-1].selection.kept:
+        here = folder / f"round-{number}"
+        rounds.append(_read_round(here, number, before.keys(), gated="gates" in asked))
+        if not rounds[-1].stands:
             break
     return RunRecord(before=before, rounds=tuple(rounds), workdir=folder)
 
 
-def _read_round(folder: Path, number: int, evaluators: Collection[str]) -> Round:
+def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
     for name in ("scores.parquet", "selection.parquet"):
         if not (folder / name).exists():
             raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
     selection = Selection(read_table(folder / "selection.parquet"))
     evaluations = _read_evaluations(folder)
-    if selection.kept and evaluations.keys() != set(evaluators):
+    judgement = _stored_judgement(folder)
+    scores = read_table(folder / "scores.parquet")
+    current = Round(number, scores, selection, evaluations, judgement)
+    if selection.kept and gated and judgement is None:
+        raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
+    if current.stands and evaluations.keys() != set(evaluators):
         raise MissingDataError(
             f"{folder} has evaluations by {sorted(evaluations)} and not by {sorted(evaluators)}; "
             "continue the run to its end."
         )
-    return Round(number, read_table(folder / "scores.parquet"), selection, evaluations)
+    return current
+
+
+def _stored_judgement(folder: Path) -> Judgement | None:
+    path = folder / "judgement"
+    return read_judgement(path) if path.exists() else None
 
 
 def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
@@ -240,7 +269,8 @@ def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping
 
 
 def _asked(job: _Job, predictor: Predictor, rounds: int) -> dict[str, Any]:
-    return {
+    gates = {"gates": describe(job.gates)} if job.gates else {}
+    return gates | {
         "predictor": describe(predictor),
         "target": {"samples": len(job.target)},
         "selector": describe(job.selector),
@@ -259,7 +289,7 @@ def _run(
     for number in range(1, rounds + 1):
         current, predictor = _round(job, predictor, number, folder / f"round-{number}")
         done.append(current)
-        if not current.selection.kept:
+        if not current.stands:
             break
     return AdaptationResult(before=before, rounds=tuple(done), workdir=workdir, predictor=predictor)
 
@@ -274,13 +304,16 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
     tell("pladapt_round_started", number=number)
     scores = _scores(job, predictor, number, folder / "scores.parquet")
     selection = _selection(job, scores, number, folder / "selection.parquet")
-    evaluations: Mapping[str, Evaluation] = {}
-    if selection.kept:
+    current = Round(number, scores, selection, {}, _stored_judgement(folder))
+    if current.stands:
         labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
-        predictor = _retrained(job, predictor, labels, number, folder / "predictor")
-        evaluations = _evaluate(job, predictor, folder)
-    tell("pladapt_round_finished", number=number, evaluations=dict(evaluations))
-    return Round(number, scores, selection, evaluations), predictor
+        new = _retrained(job, predictor, labels, number, folder / "predictor")
+        current = replace(current, judgement=_judgement(job, predictor, new, folder))
+    if current.stands:
+        predictor = new
+        current = replace(current, evaluations=_evaluate(job, predictor, folder))
+    tell("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
+    return current, predictor
 
 
 def _scores(job: _Job, predictor: Predictor, number: int, path: Path) -> pa.Table:
@@ -386,6 +419,17 @@ def _retrained(
             retrainer.save(new, aside)
     job.plugins.tell("pladapt_retrained", number=number, predictor=new)
     return new
+
+
+def _judgement(job: _Job, before: Predictor, after: Predictor, folder: Path) -> Judgement | None:
+    """Ask every gate, so that the evidence is whole, unless they have been asked."""
+    if job.gates and _stored_judgement(folder) is None:
+        judgements = []
+        for done, gate in enumerate(job.gates, start=1):
+            judgements.append(gate.judge(before, after, job.target))
+            job.progress("judge", done, len(job.gates))
+        write_judgement(judgements, folder / "judgement")
+    return _stored_judgement(folder)
 
 
 def _evaluate(job: _Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:

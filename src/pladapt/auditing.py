@@ -9,11 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pladapt.arrays import to_numpy
-from pladapt.certainty import hard_labels
 from pladapt.errors import InputError
-from pladapt.inference import predictions, score
-from pladapt.overlap import count_rows, evaluation
+from pladapt.inference import predictions, score, truth_rows
+from pladapt.overlap import evaluation
 from pladapt.protocols import RescoringSelector
 from pladapt.ranking import values
 from pladapt.risk import aurc, risk_coverage, spearman
@@ -85,9 +83,7 @@ def audit(
     for batch, prediction in predictions(predictor, samples, batch_size=batch_size):
         for name, selector in selectors.items():
             blocks[name].append(score(selector, [s.unlabelled() for s in batch], prediction))
-        truth = np.stack([to_numpy(sample.mask) for sample in batch])
-        predicted = to_numpy(hard_labels(prediction.probabilities, cutoff))
-        rows += count_rows(batch, predicted, truth, max(1, prediction.probabilities.shape[1] - 1))
+        rows += truth_rows(batch, prediction, cutoff)
     scores = {name: _final(selectors[name], pa.concat_tables(b)) for name, b in blocks.items()}
     return audit_tables(scores, evaluation(rows).samples, seed=seed)
 

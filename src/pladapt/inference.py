@@ -5,11 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 from array_api_compat import array_namespace
 
 from pladapt.arrays import stack, to_numpy
+from pladapt.certainty import hard_labels
 from pladapt.errors import InputError
+from pladapt.overlap import count_rows
 from pladapt.protocols import MemberPredictor
 from pladapt.types import LabelledSample, Prediction, Sample
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pladapt.certainty import Cutoff
     from pladapt.protocols import Predictor, Selector
     from pladapt.types import Array, Samples
 
@@ -77,6 +81,24 @@ def predict(
             f"{expected}; expected ({expected[0]}, channel, {', '.join(map(str, expected[2:]))})."
         )
     return Prediction(tuple(sample.id for sample in batch), probabilities, members)
+
+
+def truth_rows(
+    batch: Sequence[LabelledSample], prediction: Prediction, cutoff: Cutoff
+) -> Iterator[dict[str, object]]:
+    """Compare a batch's predicted masks with the true ones.
+
+    Args:
+        batch: The samples.
+        prediction: Theirs.
+        cutoff: The probability above which a pixel is foreground, as for `pladapt.hard_labels`.
+
+    Returns:
+        The rows of `pladapt.overlap.count_rows`.
+    """
+    predicted = to_numpy(hard_labels(prediction.probabilities, cutoff))
+    truth = np.stack([to_numpy(sample.mask) for sample in batch])
+    return count_rows(batch, predicted, truth, max(1, prediction.probabilities.shape[1] - 1))
 
 
 def score(selector: Selector, batch: Sequence[Sample], prediction: Prediction) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The four protocols of adaptation, and the three additions a part may offer.
+"""The five protocols of adaptation, and the three additions a part may offer.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.types import Array, Evaluation, Prediction, PseudoLabelled, Samples, Selection
+    from pladapt.types import (
+        Array,
+        Evaluation,
+        Judgement,
+        Prediction,
+        PseudoLabelled,
+        Sample,
+        Samples,
+        Selection,
+    )
 
 
 @runtime_checkable
@@ -110,3 +119,14 @@ class Evaluator(Protocol):
 
     def evaluate(self, predictor: Predictor, /) -> Evaluation:
         """Measure the predictor. Nothing that is returned reaches what adapts."""
+
+
+@runtime_checkable
+class Gate(Protocol):
+    """**Protocol:** decides, without labels of the target, whether a round did harm."""
+
+    def judge(self, before: Predictor, after: Predictor, target: Samples[Sample], /) -> Judgement:
+        """Compare the predictor before the round with the one that it made.
+
+        A round that changed nothing is accepted, and the order of the samples does not matter.
+        """

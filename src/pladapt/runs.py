@@ -23,7 +23,7 @@ from array_api_compat import is_array_api_obj
 
 from pladapt.arrays import to_numpy
 from pladapt.errors import DataError, InputError, RunChangedError
-from pladapt.types import Evaluation, PseudoLabelled, Samples
+from pladapt.types import EVIDENCE, Evaluation, Judgement, PseudoLabelled, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -100,6 +100,27 @@ def read_evaluation(folder: Path) -> Evaluation:
         read_table(folder / "summary.parquet"),
         json.loads((folder / "notes.json").read_text(encoding="utf-8")),
     )
+
+
+def write_judgement(judgements: Sequence[Judgement], folder: Path) -> None:
+    """Write what several gates said of a round as one judgement: all must accept it.
+
+    It becomes ``evidence.parquet`` and ``judgement.json``.
+    """
+    reasons = [reason for judgement in judgements for reason in judgement.reasons]
+    with written_aside(folder) as aside:
+        aside.mkdir()
+        evidence = pa.concat_tables([each.evidence.cast(EVIDENCE) for each in judgements])
+        write_table(evidence, aside / "evidence.parquet")
+        said = {"accepted": not reasons, "reasons": reasons}
+        (aside / "judgement.json").write_text(_json(said), encoding="utf-8")
+
+
+def read_judgement(folder: Path) -> Judgement:
+    """Read a judgement that `write_judgement` wrote."""
+    said = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
+    evidence = read_table(folder / "evidence.parquet")
+    return Judgement(said["accepted"], tuple(said["reasons"]), evidence)
 
 
 def write_labels(labels: Iterable[tuple[str, NDArray[np.uint8]]], path: Path) -> None:

@@ -9,18 +9,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
+import pyarrow as pa
+
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import pyarrow as pa
 
 Array: TypeAlias = Any
 """An array of any library that follows the array API standard: numpy, torch, CuPy, JAX."""
 
 IGNORE: Final = 255
 """The value of a pseudo-label's pixel that retraining must ignore."""
+
+EVIDENCE: Final = pa.schema(
+    [
+        ("measure", pa.string()),
+        ("class", pa.int64()),
+        ("reference", pa.float64()),
+        ("before", pa.float64()),
+        ("after", pa.float64()),
+        ("limit", pa.string()),
+        ("passed", pa.bool_()),
+    ]
+)
+"""The columns of a `Judgement`'s evidence."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -209,3 +222,36 @@ class Evaluation:
             f"There is no {metric!r} of class {class_} aggregated by {aggregation!r}; the "
             f"evaluation has {known}."
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """Whether a round may stand, and by what evidence.
+
+    Args:
+        accepted: Whether it may.
+        reasons: Why it may not; none where it may.
+        evidence: A row per measure (and class): ``measure``, ``class`` (null for all together),
+            ``reference`` (the source's value; null where it is not known), ``before`` and
+            ``after`` (null where undefined), ``limit`` (what is allowed, in words and numbers)
+            and ``passed``.
+
+    Raises:
+        InputError: A refusal without a reason, an acceptance with one, or other columns.
+    """
+
+    accepted: bool
+    reasons: tuple[str, ...]
+    evidence: pa.Table
+
+    def __post_init__(self) -> None:
+        if self.accepted == bool(self.reasons):
+            raise InputError(
+                f"A judgement says accepted={self.accepted} with the reasons {self.reasons}; give "
+                "reasons for a refusal, and for nothing else."
+            )
+        if self.evidence.column_names != EVIDENCE.names:
+            raise InputError(
+                f"A judgement's evidence has the columns {self.evidence.column_names}; expected "
+                f"{EVIDENCE.names}."
+            )

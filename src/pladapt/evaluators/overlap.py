@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from pladapt.arrays import to_numpy
-from pladapt.certainty import hard_labels
 from pladapt.errors import InputError
-from pladapt.inference import predictions
-from pladapt.overlap import EMPTY_DSC, count_rows, evaluation
+from pladapt.inference import predictions, truth_rows
+from pladapt.overlap import EMPTY_DSC, evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pladapt.certainty import Cutoff
     from pladapt.protocols import Predictor
-    from pladapt.types import Evaluation, LabelledSample, Prediction, Samples
+    from pladapt.types import Evaluation, LabelledSample, Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +43,5 @@ class OverlapEvaluator:
         """Return a row per sample and class: the counts of pixels, and the three metrics."""
         rows: list[dict[str, object]] = []
         for batch, prediction in predictions(predictor, self.samples, batch_size=self.batch_size):
-            rows += self._rows(batch, prediction)
+            rows += truth_rows(batch, prediction, self.cutoff)
         return evaluation(rows, empty=self.empty, cutoff=str(self.cutoff))
-
-    def _rows(
-        self, batch: tuple[LabelledSample, ...], prediction: Prediction
-    ) -> Iterator[dict[str, object]]:
-        predicted = to_numpy(hard_labels(prediction.probabilities, self.cutoff))
-        truth = np.stack([to_numpy(sample.mask) for sample in batch])
-        return count_rows(batch, predicted, truth, max(1, prediction.probabilities.shape[1] - 1))

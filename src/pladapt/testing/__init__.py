@@ -15,8 +15,15 @@ of another size, say. Nothing else of pladapt imports pytest.
 """
 
 from pladapt.testing.evaluators import EvaluatorContract
+from pladapt.testing.gates import GateContract
 from pladapt.testing.predictors import PredictorContract
 from pladapt.testing.retrainers import RetrainerContract
 from pladapt.testing.selectors import SelectorContract
 
-__all__ = ["EvaluatorContract", "PredictorContract", "RetrainerContract", "SelectorContract"]
+__all__ = [
+    "EvaluatorContract",
+    "GateContract",
+    "PredictorContract",
+    "RetrainerContract",
+    "SelectorContract",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,18 @@ def check_description(part: object) -> None:
 def some_images(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Make images of normally distributed values, the same each time."""
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """A predictor that takes an image's first channel for logits, raised by a bias."""
+
+    bias: float = 0.0
+
+    def predict(self, images: Array, /) -> NDArray[np.float32]:
+        """Return one channel."""
+        logits = to_numpy(images)[:, :1] + np.float32(self.bias)
+        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def some_prediction(shape: tuple[int, ...]) -> Prediction:

@@ -16,19 +16,18 @@ from pladapt.backends.torch.predictor import trainable
 from pladapt.backends.torch.storage import load_module, save_module, state_sha256
 from pladapt.backends.torch.training import TrainingOptions, check_unvalidated, fit
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.separation import keep_apart, names_of
 from pladapt.types import PseudoLabelled
 from pladapt.views import Subset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from pladapt.backends.torch.data import Taught
     from pladapt.backends.torch.predictor import ModulePredictor
     from pladapt.protocols import Predictor
+    from pladapt.separation import Names
     from pladapt.types import LabelledSample, Progress, Samples
-
-    Names = Sequence[tuple[str, str]]  # each sample's id and group
 
 P = TypeVar("P", bound="ModulePredictor")
 
@@ -140,7 +139,7 @@ class FineTune:
         names = _target_names(labels)
         for role, labelled in (("validation", self.validation), ("source", self.source)):
             if labelled is not None and not isinstance(labelled, float):
-                _keep_apart(names, _names(labelled), role)
+                keep_apart(names, names_of(labelled), role)
         train, validation, note = self._split(labels, names)
         checkpoint = self._checkpoint(predictor, names)
         result = fit(
@@ -192,28 +191,13 @@ def _size(samples: Samples[LabelledSample] | float | None) -> float | None:
     return samples if samples is None or isinstance(samples, float) else len(samples)
 
 
-def _names(samples: Samples[Taught]) -> Names:
-    return [(sample.id, sample.group) for sample in (samples[i] for i in range(len(samples)))]
-
-
 def _target_names(labels: Samples[PseudoLabelled]) -> Names:
     if len(labels) and not isinstance(labels[0], PseudoLabelled):
         raise LabelledTargetError(
             f"Sample {labels[0].id!r} is a {type(labels[0]).__name__}; retraining is on the "
             "pseudo-labels that a selector made. Labelled source samples are for 'source'."
         )
-    return _names(labels)
-
-
-def _keep_apart(target: Names, labelled: Names, role: str) -> None:
-    for kind, place in (("id", 0), ("group", 1)):
-        shared = {name[place] for name in target} & {name[place] for name in labelled}
-        if shared:
-            raise InputError(
-                f"{len(shared)} pseudo-labelled samples' {kind}s are also in {role!r}, first "
-                f"{min(shared)!r}. Labelled samples of the target must not teach or choose; give "
-                f"source samples, and name the {kind}s of source and target apart."
-            )
+    return names_of(labels)
 
 
 def _held_out(names: Names, share: float, seed: int) -> tuple[set[int], str]:
