@@ -7,6 +7,7 @@ evidence whether the result is better.
 
 from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
 from pladapt.auditing import Audit, audit
+from pladapt.averaging import EnsemblePredictor, FlipPredictor
 from pladapt.calibration import Calibration, calibrate_cutoff
 from pladapt.certainty import certainty_index, combine_classes, hard_labels
 from pladapt.choosing import Choice
@@ -45,9 +46,15 @@ from pladapt.protocols import (
     ResumableRetrainer,
     Retrainer,
     Selector,
+    WrappingPredictor,
 )
 from pladapt.ranking import RankingSelector, rank
 from pladapt.scoring import ClassSelector
+from pladapt.temperature import (
+    TemperatureCalibration,
+    TemperaturePredictor,
+    calibrate_temperature,
+)
 from pladapt.types import (
     IGNORE,
     Evaluation,
@@ -76,8 +83,10 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DoNoHarm",
+    "EnsemblePredictor",
     "Evaluation",
     "Evaluator",
+    "FlipPredictor",
     "Gate",
     "InputError",
     "Judgement",
@@ -108,10 +117,14 @@ __all__ = [
     "Samples",
     "Selection",
     "Selector",
+    "TemperatureCalibration",
+    "TemperaturePredictor",
     "UnknownPluginError",
+    "WrappingPredictor",
     "adapt",
     "audit",
     "calibrate_cutoff",
+    "calibrate_temperature",
     "certainty_index",
     "combine_classes",
     "compose",

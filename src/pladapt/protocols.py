@@ -1,4 +1,4 @@
-"""The five protocols of adaptation, and the three additions a part may offer.
+"""The five protocols of adaptation, and the four additions a part may offer.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
@@ -6,7 +6,7 @@ A class that has these methods is a part: nothing has to be inherited or registe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +44,21 @@ class MemberPredictor(Predictor, Protocol):
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
+
+
+@runtime_checkable
+class WrappingPredictor(Predictor, Protocol):
+    """**Protocol:** a predictor that predicts with another one: of mirror images, say.
+
+    What trains the innermost predictor puts the trained one in its place.
+    """
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor inside."""
+
+    def with_predictor(self, predictor: Predictor, /) -> Self:
+        """Return the same around another predictor."""
 
 
 @runtime_checkable

@@ -12,24 +12,30 @@ with needs("torch", "torch", "lightning", "safetensors"):
     import torch  # noqa: F401 - the same
 
 from pladapt.backends.torch.augmentation import Augmentation, RandomAffine
+from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.backends.torch.recalibration import recalibrate_batch_norm
 from pladapt.backends.torch.retrainer import FineTune
 from pladapt.backends.torch.storage import load_module, save_module
 from pladapt.backends.torch.training import FitResult, TrainingOptions, fit
+from pladapt.backends.torch.wrapping import module_of, with_module
 
 __all__ = [
     "Augmentation",
     "DiceBCELoss",
+    "DropoutPredictor",
     "FineTune",
     "FitResult",
     "ModulePredictor",
     "RandomAffine",
+    "ScalePredictor",
     "TorchPredictor",
     "TrainingOptions",
     "fit",
     "load_module",
+    "module_of",
     "recalibrate_batch_norm",
     "save_module",
+    "with_module",
 ]

@@ -134,20 +134,6 @@ class TorchPredictor:
         return logits.sigmoid() if channels == 1 else logits.softmax(1)
 
 
-def trainable(predictor: Predictor) -> ModulePredictor:
-    """Return the predictor, if it has a module.
-
-    Raises:
-        InputError: It has none.
-    """
-    if not isinstance(predictor, ModulePredictor):
-        raise InputError(
-            f"{type(predictor).__name__} has no module to train; give a TorchPredictor, or a "
-            "predictor with 'module' and 'with_module'."
-        )
-    return predictor
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode; each submodule gets its former mode back afterwards."""

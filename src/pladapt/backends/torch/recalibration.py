@@ -13,7 +13,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pladapt.backends.torch.devices import as_tensor, resolve_device
-from pladapt.backends.torch.predictor import ModulePredictor, trainable
+from pladapt.backends.torch.wrapping import module_of, with_module
 from pladapt.errors import InputError
 from pladapt.inference import batches
 from pladapt.views import check_unlabelled
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from pladapt.protocols import Predictor
     from pladapt.types import Progress, Sample, Samples
 
-P = TypeVar("P", bound=ModulePredictor)
+P = TypeVar("P", bound="Predictor")
 
 
 def recalibrate_batch_norm(
@@ -70,7 +71,7 @@ def recalibrate_batch_norm(
     if not 0 <= share <= 1:
         raise InputError(f"share is {share}; the target's weight must lie between 0 and 1.")
     on = resolve_device(device)
-    module = copy.deepcopy(trainable(predictor).module).eval().to(on)
+    module = copy.deepcopy(module_of(predictor)).eval().to(on)
     layers = batch_norms(module)
     if not layers:
         raise InputError(
@@ -82,7 +83,7 @@ def recalibrate_batch_norm(
             module(images.to(on, torch.float32))
         for layer, seen in zip(layers, moments, strict=True):
             seen.mix_into(layer, share)
-    return predictor.with_module(module.cpu())
+    return with_module(predictor, module.cpu())
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:

@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pladapt.backends.torch.data import epoch_seed, joined
-from pladapt.backends.torch.predictor import trainable
 from pladapt.backends.torch.storage import load_module, save_module, state_sha256
 from pladapt.backends.torch.training import TrainingOptions, check_unvalidated, fit
+from pladapt.backends.torch.wrapping import module_of, with_module
 from pladapt.errors import InputError, LabelledTargetError
 from pladapt.separation import keep_apart, names_of
 from pladapt.types import PseudoLabelled
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.backends.torch.data import Taught
-    from pladapt.backends.torch.predictor import ModulePredictor
     from pladapt.protocols import Predictor
     from pladapt.separation import Names
     from pladapt.types import LabelledSample, Progress, Samples
 
-P = TypeVar("P", bound="ModulePredictor")
+P = TypeVar("P", bound="Predictor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,7 @@ class FineTune:
                 labelled sample has the id or group of a pseudo-labelled one, which would let
                 target truth in.
         """
-        return self._retrain(trainable(predictor), labels)
+        return self._retrain(predictor, labels)
 
     def record(self, predictor: Predictor, /) -> dict[str, Any]:
         """Return what is known of the training that made a predictor.
@@ -102,7 +101,7 @@ class FineTune:
 
         The seconds are left out, so that the same training ends with the same bytes.
         """
-        save_module(trainable(predictor).module, folder / "model.safetensors")
+        save_module(module_of(predictor), folder / "model.safetensors")
         record = self.record(predictor)
         rows = [{k: v for k, v in row.items() if k != "seconds"} for row in record["epochs"]]
         (folder / "history.json").write_text(json.dumps({**record, "epochs": rows}, indent=1))
@@ -118,10 +117,9 @@ class FineTune:
             MissingDataError: There is no such file.
             DataError: The weights are truncated or do not fit the predictor's module.
         """
-        given = trainable(predictor)
-        module = copy.deepcopy(given.module)
+        module = copy.deepcopy(module_of(predictor))
         load_module(module, folder / "model.safetensors")
-        loaded = given.with_module(module.eval())
+        loaded = with_module(predictor, module.eval())
         self._records[loaded] = json.loads((folder / "history.json").read_text())
         return loaded
 
@@ -143,14 +141,14 @@ class FineTune:
         train, validation, note = self._split(labels, names)
         checkpoint = self._checkpoint(predictor, names)
         result = fit(
-            predictor.module,
+            module_of(predictor),
             self._with_source(train),
             validation,
             self.options,
             progress=self.progress,
             checkpoint=checkpoint,
         )
-        retrained = predictor.with_module(result.module)
+        retrained = with_module(predictor, result.module)
         self._records[retrained] = {
             "validation": note,
             "best_epoch": result.best_epoch,
@@ -180,10 +178,10 @@ class FineTune:
         drawn = sorted(rng.choice(len(self.source), wanted, replace=False).tolist())
         return joined(train, Subset(self.source, drawn))
 
-    def _checkpoint(self, predictor: ModulePredictor, names: Names) -> Path | None:
+    def _checkpoint(self, predictor: Predictor, names: Names) -> Path | None:
         if self.checkpoints is None:
             return None
-        inputs = json.dumps([state_sha256(predictor.module), names, self.describe()])
+        inputs = json.dumps([state_sha256(module_of(predictor)), names, self.describe()])
         return self.checkpoints / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.safetensors"
 
 

@@ -1,0 +1,239 @@
+"""Temperature scaling: probabilities that are as sure as they are right.
+
+Source: C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On Calibration of Modern Neural Networks",
+ICML 2017. Dividing logits by a temperature above 1 makes a prediction less sure, below 1 surer.
+Given probabilities, their logarithms are such logits: a softmax p becomes p^(1/T), normalised, and
+a single channel the sigmoid of logit(p)/T.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+from array_api_compat import array_namespace
+
+from pladapt.arrays import to_numpy
+from pladapt.averaging import ViewPredictor, members_of
+from pladapt.certainty import require_probabilities
+from pladapt.errors import InputError
+from pladapt.inference import predictions
+from pladapt.types import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.protocols import Predictor
+    from pladapt.types import Array, LabelledSample, Prediction, Samples
+
+DEFAULT_TEMPERATURES: Final = tuple(2 ** (step / 8) for step in range(-8, 25))
+"""From 1/2 to 8, each 9 % above the one before; 1 among them."""
+
+_LEAST: Final = 2.0**-126  # the smallest normal number of float32
+_LEAST_COMPLEMENT: Final = 2.0**-24  # a float32 sigmoid of 1 has saturated: it can be softened too
+_BINS: Final = 15  # as in the paper
+
+
+@dataclass(frozen=True, eq=False)
+class TemperaturePredictor(ViewPredictor):
+    """Divides another predictor's logits by a temperature.
+
+    The members of a predictor that averages are scaled one by one, and their mean is predicted; so
+    it is this mean that `pladapt.calibrate_temperature` calibrates. One prediction keeps its order:
+    of its classes, and of its pixels where there is one channel. A cut-off found before the scaling
+    is to be found anew.
+
+    Args:
+        predictor: Gives the probabilities.
+        temperature: Above 0; 1 changes nothing.
+
+    Raises:
+        InputError: The temperature is not positive and finite; or, when it predicts, what should
+            be probabilities are none.
+    """
+
+    temperature: float
+
+    def __post_init__(self) -> None:
+        _check(self.temperature)
+
+    def predict_members(self, images: Array, /) -> Array:
+        """Map images ``(B, C, *S)`` to the scaled probabilities ``(M, B, K, *S)``."""
+        members = members_of(self.predictor, images)
+        xp = array_namespace(members)
+        each = (members[index, ...] for index in range(members.shape[0]))
+        return xp.stack([scale_temperature(member, self.temperature) for member in each])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TemperatureCalibration:
+    """The best temperature, and what it was chosen from.
+
+    Args:
+        temperature: The one with the least negative log-likelihood.
+        curve: ``temperature``, ``nll`` (the mean over pixels of -ln of the true class's
+            probability) and ``ece`` (the expected calibration error in [0, 1]: the mean distance of
+            confidence and accuracy over 15 bins of confidence), a row for each temperature tried.
+        pixels: How many pixels it was measured on.
+    """
+
+    temperature: float
+    curve: pa.Table
+    pixels: int
+
+    @property
+    def nll_before(self) -> float:
+        """The negative log-likelihood at temperature 1, in nats a pixel."""
+        return self._value("nll", 1.0)
+
+    @property
+    def nll_after(self) -> float:
+        """The negative log-likelihood at the best temperature, in nats a pixel."""
+        return self._value("nll", self.temperature)
+
+    @property
+    def ece_before(self) -> float:
+        """The expected calibration error at temperature 1, in [0, 1]."""
+        return self._value("ece", 1.0)
+
+    @property
+    def ece_after(self) -> float:
+        """The expected calibration error at the best temperature, in [0, 1]."""
+        return self._value("ece", self.temperature)
+
+    def _value(self, measure: str, temperature: float) -> float:
+        row = self.curve["temperature"].to_pylist().index(temperature)
+        return float(self.curve[measure][row].as_py())
+
+
+def calibrate_temperature(
+    predictor: Predictor,
+    samples: Samples[LabelledSample],
+    *,
+    temperatures: Sequence[float] = DEFAULT_TEMPERATURES,
+    batch_size: int = 8,
+) -> TemperatureCalibration:
+    """Find the temperature with the least negative log-likelihood on labelled in-domain data.
+
+    Every sample is predicted once, and only sums for each temperature are kept. The best one at
+    either end of what was tried says to try further ones.
+
+    Args:
+        predictor: The predictor trained on the source.
+        samples: Labelled samples of the source that it was not trained on; ignored pixels do not
+            count.
+        temperatures: What is tried, above 0; 1 is always tried as well.
+        batch_size: How many samples are predicted at once.
+
+    Raises:
+        InputError: No samples, no pixel that counts, a temperature that is not positive and finite,
+            or a mask with a class that the predictor does not have.
+    """
+    if len(samples) == 0:
+        raise InputError("There are no samples to calibrate on; give labelled in-domain samples.")
+    tried = sorted({1.0, *map(float, temperatures)})
+    for temperature in tried:
+        _check(temperature)
+    sums, pixels = np.zeros((len(tried), 1 + _BINS)), 0
+    for batch, prediction in predictions(predictor, samples, batch_size=batch_size):
+        truth = np.stack([to_numpy(sample.mask) for sample in batch])
+        pixels += int(np.count_nonzero(truth != IGNORE))
+        sums += _sums(prediction, truth, tried)
+    if pixels == 0:
+        raise InputError("Every pixel of the samples' masks is to be ignored; give labelled ones.")
+    return _calibration(tried, sums / pixels, pixels)
+
+
+def scale_temperature(probabilities: Array, temperature: float) -> Array:
+    """Divide the logits of probabilities by a temperature.
+
+    Args:
+        probabilities: ``(B, K, *S)``, floating point in [0, 1]; one channel or a softmax.
+            The complement of a single channel counts as at least 2^-24, single precision's
+            resolution, so that what has saturated at 1 is scaled as well.
+        temperature: Above 0.
+
+    Returns:
+        ``(B, K, *S)``, at least in single precision; for a temperature of 1 what was given.
+
+    Raises:
+        InputError: NaN or values outside [0, 1].
+    """
+    require_probabilities(probabilities)
+    if temperature == 1:
+        return probabilities
+    return _softmax(_logits(probabilities) / temperature)[:, -probabilities.shape[1] :, ...]
+
+
+def _logits(probabilities: Array) -> Array:
+    """Return logits of at least two classes, the likeliest's 0."""
+    xp = array_namespace(probabilities)
+    p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
+    if p.shape[1] == 1:
+        p = xp.concat([xp.clip(1 - p, _LEAST_COMPLEMENT, 1.0), p], axis=1)
+    logits = xp.log(xp.clip(p, _LEAST, 1.0))
+    return logits - xp.max(logits, axis=1, keepdims=True)
+
+
+def _softmax(logits: Array) -> Array:
+    xp = array_namespace(logits)
+    weights = xp.exp(logits)
+    return weights / xp.sum(weights, axis=1, keepdims=True)
+
+
+def _check(temperature: float) -> None:
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise InputError(f"The temperature is {temperature}; it must be positive and finite.")
+
+
+def _sums(
+    prediction: Prediction, truth: NDArray[np.integer], temperatures: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return for each temperature the sum of the NLL, and of each bin's gaps."""
+    given = prediction.probabilities[None] if prediction.members is None else prediction.members
+    members = to_numpy(given)
+    for member in members:
+        require_probabilities(member)
+    logits = [_logits(member) for member in members]
+    _check_classes(prediction, truth, logits[0].shape[1])
+    counted = truth != IGNORE
+    rows = []
+    for temperature in temperatures:
+        mean = sum(_softmax(each / temperature) for each in logits) / len(logits)
+        rows.append(_measured(np.moveaxis(mean, 1, -1)[counted], truth[counted]))
+    return np.stack(rows)
+
+
+def _measured(
+    probabilities: NDArray[np.floating], truth: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Sum the NLL, and each bin's confidence minus accuracy, over pixels ``(N, K)``."""
+    right = np.take_along_axis(probabilities, truth[:, None].astype(np.intp), axis=1)
+    nll = -np.log(np.maximum(right, np.finfo(right.dtype).tiny)).sum(dtype=np.float64)
+    confidence = probabilities.max(axis=1)
+    gap = confidence - (probabilities.argmax(axis=1) == truth)
+    place = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
+    return np.concatenate([[nll], np.bincount(place, weights=gap, minlength=_BINS)])
+
+
+def _check_classes(prediction: Prediction, truth: NDArray[np.integer], classes: int) -> None:
+    for id_, mask in zip(prediction.ids, truth, strict=True):
+        wrong = np.unique(mask[(mask != IGNORE) & ((mask < 0) | (mask >= classes))])
+        if wrong.size:
+            raise InputError(
+                f"The mask of sample {id_!r} has the classes {wrong.tolist()}; the predictor has "
+                f"0 to {classes - 1}. Give masks of its classes, {IGNORE} where to ignore."
+            )
+
+
+def _calibration(
+    temperatures: Sequence[float], means: NDArray[np.float64], pixels: int
+) -> TemperatureCalibration:
+    nll, ece = means[:, 0], np.abs(means[:, 1:]).sum(axis=1)
+    curve = pa.table({"temperature": np.asarray(temperatures), "nll": nll, "ece": ece})
+    return TemperatureCalibration(temperatures[int(np.argmin(nll))], curve, pixels)
