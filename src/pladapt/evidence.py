@@ -179,8 +179,8 @@ def judge_fall(
     refusal = None
     if sure > slack:
         refusal = (
-            f"{measure} of class {class_} fell from {means[0]:.3g} to {means[1]:.3g} in the mean "
-            f"of {old.size} groups, surely by {sure:.3g}, more than {slack:g}"
+            f"{measure} of class {class_} fell from {means[0]:.3g} to {means[1]:.3g} in {old.size} "
+            f"group{'s' if old.size > 1 else ''}, surely by {sure:.3g}, above {slack:g}"
         )
     return Finding(measure, class_, *means, limit, refusal)
 

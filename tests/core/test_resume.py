@@ -187,6 +187,23 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(
     assert contents(folder) == undisturbed
 
 
+def test_a_refused_run_killed_at_any_step_ends_with_the_same_bytes(
+    runner: Runner, tmp_path: Path
+) -> None:
+    collapse = {"retrainer": runner.toy.Retrainer(rate=-5), "gates": [pladapt.DoNoHarm()]}
+    result = runner.run(tmp_path / "undisturbed", rounds=1, **collapse)
+    undisturbed, steps = contents(tmp_path / "undisturbed"), runner.clock.step
+    assert "round 1 refused" in str(result.stopped)
+    assert "round-1/judgement/evidence.parquet" in undisturbed
+    for at in range(1, steps + 1):
+        with pytest.raises(Killed):
+            runner.run(tmp_path / str(at), at, rounds=1, **collapse)
+        again = runner.run(tmp_path / str(at), rounds=1, **collapse)
+        assert again.predictor == runner.toy.Predictor(), at
+        assert again.stopped == result.stopped, at
+        assert contents(tmp_path / str(at)) == undisturbed, at
+
+
 def test_a_finished_run_is_only_read(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
