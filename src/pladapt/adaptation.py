@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from pladapt.arrays import to_numpy
 from pladapt.errors import InputError, MissingDataError, RunChangedError
 from pladapt.inference import predictions, score
+from pladapt.labelling import pseudo_labels
 from pladapt.plugins import default_manager
 from pladapt.protocols import RescoringSelector, ResumableRetrainer
 from pladapt.runs import (
@@ -36,7 +35,7 @@ from pladapt.types import Selection
 from pladapt.views import Subset, check_unlabelled
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
@@ -121,7 +120,7 @@ def adapt(
     predictor: Predictor,
     target: Samples[Sample],
     *,
-    selector: Selector,
+    selector: Selector | Sequence[Selector],
     retrainer: Retrainer,
     evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
     gates: Sequence[Gate] = (),
@@ -141,7 +140,8 @@ def adapt(
         predictor: The source's predictor; it is not changed.
         target: Unlabelled samples with unique ids; any object with ``__len__`` and
             ``__getitem__``.
-        selector: Scores, selects and labels.
+        selector: Scores, selects and labels; or one such for each round, in their order, which
+            may for instance keep a growing share.
         retrainer: Makes the next predictor.
         evaluators: Measure the predictor before the first round and after each one; by name, or
             in a sequence to be named after their classes.
@@ -156,7 +156,8 @@ def adapt(
 
     Raises:
         LabelledTargetError: A target sample has a mask.
-        InputError: The target is empty, an id stands twice, or a part returned a wrong shape.
+        InputError: The target is empty, an id stands twice, a part returned a wrong shape, or
+            there are more or fewer selectors than rounds.
         RunChangedError: ``workdir`` holds a run with other inputs or parameters.
     """
     for name, value in (("rounds", rounds), ("batch_size", batch_size)):
@@ -165,9 +166,10 @@ def adapt(
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")
     check_unlabelled(target[0])
+    selectors = _per_round(selector, rounds)
     job = _Job(
         target,
-        selector,
+        selectors[0],
         retrainer,
         _named(evaluators),
         gates,
@@ -177,14 +179,26 @@ def adapt(
     )
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
-            return _run(job, predictor, rounds, Path(folder), None)
-    open_run(Path(workdir), _asked(job, predictor, rounds))
-    return _run(job, predictor, rounds, Path(workdir), Path(workdir))
+            return _run(job, predictor, selectors, Path(folder), None)
+    asked = _asked(job, predictor, rounds) | {"selector": describe(selector)}
+    open_run(Path(workdir), asked)
+    return _run(job, predictor, selectors, Path(workdir), Path(workdir))
+
+
+def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
+    if not isinstance(selector, Sequence):
+        return [selector] * rounds
+    if len(selector) != rounds:
+        raise InputError(
+            f"There are {len(selector)} selectors and rounds is {rounds}; give one selector for "
+            "every round, or one for each."
+        )
+    return selector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """What stays the same over the rounds."""
+    """What a round works with; all but the selector stays the same over the rounds."""
 
     target: Samples[Sample]
     selector: Selector
@@ -273,7 +287,6 @@ def _asked(job: _Job, predictor: Predictor, rounds: int) -> dict[str, Any]:
     return gates | {
         "predictor": describe(predictor),
         "target": {"samples": len(job.target)},
-        "selector": describe(job.selector),
         "retrainer": describe(job.retrainer),
         "evaluators": describe(job.evaluators),
         "rounds": rounds,
@@ -282,12 +295,17 @@ def _asked(job: _Job, predictor: Predictor, rounds: int) -> dict[str, Any]:
 
 
 def _run(
-    job: _Job, predictor: Predictor, rounds: int, folder: Path, workdir: Path | None
+    job: _Job,
+    predictor: Predictor,
+    selectors: Sequence[Selector],
+    folder: Path,
+    workdir: Path | None,
 ) -> AdaptationResult:
     before = _evaluate(job, predictor, folder / "round-0")
     done: list[Round] = []
-    for number in range(1, rounds + 1):
-        current, predictor = _round(job, predictor, number, folder / f"round-{number}")
+    for number, selector in enumerate(selectors, start=1):
+        of_round = replace(job, selector=selector)
+        current, predictor = _round(of_round, predictor, number, folder / f"round-{number}")
         done.append(current)
         if not current.stands:
             break
@@ -391,17 +409,10 @@ def _labels(
 
 def _label(
     job: _Job, predictor: Predictor, kept: Samples[Sample]
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
     done = 0
     for batch, prediction in predictions(predictor, kept, batch_size=job.batch_size):
-        labels = to_numpy(job.selector.label(prediction))
-        expected = (len(batch), *batch[0].image.shape[1:])
-        if labels.shape != expected or labels.dtype != np.uint8:
-            raise InputError(
-                f"{type(job.selector).__name__}.label returned {labels.dtype} of shape "
-                f"{labels.shape}; expected uint8 of shape {expected}."
-            )
-        yield from zip(prediction.ids, labels, strict=True)
+        yield from pseudo_labels(job.selector, prediction)
         done += len(batch)
         job.progress("label", done, len(kept))
 

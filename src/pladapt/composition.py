@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pladapt.protocols import RescoringSelector
+from pladapt.protocols import RescoringSelector, SoftLabeller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ class ComposedSelector:
     Args:
         scorer: Whose ``score``, and ``rescore`` where it has that, is used.
         chooser: Whose ``select`` is used.
-        labeller: Whose ``label`` is used.
+        labeller: Whose ``label``, and ``soft_label`` where it has that, is used.
     """
 
     scorer: Selector
@@ -48,6 +48,12 @@ class ComposedSelector:
         """Label as the labeller does."""
         return self.labeller.label(prediction)
 
+    def soft_label(self, prediction: Prediction, /) -> Mapping[str, Array]:
+        """Add what the labeller does, if it does."""
+        if isinstance(self.labeller, SoftLabeller):
+            return self.labeller.soft_label(prediction)
+        return {}
+
 
 def compose(
     selector: Selector, *, select: Chooser | None = None, label: Labeller | None = None
@@ -57,6 +63,7 @@ def compose(
     Args:
         selector: Gives the scores, and whatever is not replaced.
         select: Chooses instead of it: a `pladapt.Choice`, or another selector.
-        label: Labels instead of it: a `pladapt.Labelling`, or another selector.
+        label: Labels instead of it: a `pladapt.Labelling`, a `pladapt.SoftLabelling`, or another
+            selector.
     """
     return ComposedSelector(selector, select or selector, label or selector)

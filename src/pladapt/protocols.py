@@ -1,4 +1,4 @@
-"""The five protocols of adaptation, and the four additions a part may offer.
+"""The five protocols of adaptation, and the five additions a part may offer.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
@@ -95,6 +95,19 @@ class Labeller(Protocol):
 
     def label(self, prediction: Prediction, /) -> Array:
         """Return the pseudo-labels ``(B, *S)`` as uint8, as a `Selector` does."""
+
+
+@runtime_checkable
+class SoftLabeller(Labeller, Protocol):
+    """**Protocol:** a labeller, or selector, that has more to say of a pixel than its class."""
+
+    def soft_label(self, prediction: Prediction, /) -> Mapping[str, Array]:
+        """Return what retraining is to heed beside ``label``, floating point in [0, 1].
+
+        ``probabilities`` ``(B, K, *S)`` are learnt in place of the label, ``weight`` ``(B, *S)``
+        is how much each pixel counts; either, both, or none. Pixels that the label ignores stay
+        ignored. They are stored in steps of 1/255.
+        """
 
 
 @runtime_checkable

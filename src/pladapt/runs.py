@@ -123,20 +123,32 @@ def read_judgement(folder: Path) -> Judgement:
     return Judgement(said["accepted"], tuple(said["reasons"]), evidence)
 
 
-def write_labels(labels: Iterable[tuple[str, NDArray[np.uint8]]], path: Path) -> None:
-    """Write pseudo-labels by id, each compressed on its own so that one can be read alone."""
+def write_labels(labels: Iterable[tuple[str, Mapping[str, NDArray[Any]]]], path: Path) -> None:
+    """Write pseudo-labels by id, each compressed on its own so that one can be read alone.
+
+    Args:
+        labels: For each id the ``label`` ``(*S)`` uint8; and for all or none ``probabilities``
+            ``(K, *S)``, ``weight`` ``(*S)``, or both, in [0, 1]. They are stored as uint8 in steps
+            of 1/255, so that one read back is off by 1/510 at most.
+        path: The file.
+    """
     rows = [
-        {
-            "id": id_,
-            "shape": list(label.shape),
-            "label": pa.compress(np.ascontiguousarray(label).tobytes(), "zstd", asbytes=True),
-        }
-        for id_, label in labels
+        {"id": id_, "shape": list(arrays["label"].shape)}
+        | {name: _packed(array) for name, array in arrays.items()}
+        for id_, arrays in labels
     ]
+    soft = [name for name in ("probabilities", "weight") if rows and name in rows[0]]
     schema = pa.schema(
         [("id", pa.string()), ("shape", pa.list_(pa.int64())), ("label", pa.binary())]
+        + [(name, pa.binary()) for name in soft]
     )
     write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def _packed(array: NDArray[Any]) -> bytes:
+    levels = array if array.dtype == np.uint8 else np.rint(255 * array).astype(np.uint8)
+    packed: bytes = pa.compress(np.ascontiguousarray(levels).tobytes(), "zstd", asbytes=True)
+    return packed
 
 
 class PseudoLabels(Samples[PseudoLabelled]):
@@ -161,15 +173,19 @@ class PseudoLabels(Samples[PseudoLabelled]):
     def __getitem__(self, index: int, /) -> PseudoLabelled:
         index = range(len(self))[index]
         sample = self._target[self._positions[index]]
-        return PseudoLabelled(
-            sample.id, sample.group, sample.image, self._label(index), self._scores[index]
-        )
-
-    def _label(self, index: int) -> NDArray[np.uint8]:
         shape = self._labels["shape"][index].as_py()
-        packed = self._labels["label"][index].as_py()
-        data = pa.decompress(packed, int(np.prod(shape)), "zstd", asbytes=True)
-        return np.frombuffer(data, np.uint8).reshape(shape).copy()
+        soft = {
+            name: self._read(name, index).reshape(given) / np.float32(255)
+            for name, given in (("probabilities", [-1, *shape]), ("weight", shape))
+            if name in self._labels.column_names
+        }
+        label = self._read("label", index).reshape(shape).copy()
+        score = self._scores[index]
+        return PseudoLabelled(sample.id, sample.group, sample.image, label, score, **soft)
+
+    def _read(self, name: str, index: int) -> NDArray[np.uint8]:
+        packed = pa.BufferReader(self._labels[name][index].as_buffer())
+        return np.frombuffer(pa.CompressedInputStream(packed, "zstd").read(), np.uint8)
 
 
 def fingerprint(image: Array) -> str:

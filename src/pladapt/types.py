@@ -113,6 +113,10 @@ class PseudoLabelled:
         label: ``(*S)`` uint8: 0 the background, then one value per class; `IGNORE` where the
             pixel must not teach.
         score: The selector's score of the sample; higher is surer.
+        probabilities: ``(K, *S)``, floating point in [0, 1], as in a `Prediction`: what is to be
+            learnt in place of ``label`` (a soft label), or None. Where ``label`` is `IGNORE` the
+            pixel must not teach either.
+        weight: ``(*S)``, floating point in [0, 1], how much each pixel counts; None for all alike.
     """
 
     id: str
@@ -120,6 +124,8 @@ class PseudoLabelled:
     image: Array
     label: Array
     score: float
+    probabilities: Array | None = None
+    weight: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -53,12 +53,15 @@ def foreground_entropy(probabilities: Array, cutoff: Cutoff = 0.5) -> tuple[Arra
     require_probabilities(planes)
     xp = array_namespace(planes)
     where = above_cutoff(planes, cutoff)
-    entropy = xp.expand_dims(_entropy(probabilities), axis=1)
+    entropy = xp.expand_dims(pixel_entropy(probabilities), axis=1)
     return mean_where(xp.broadcast_to(entropy, where.shape), where)
 
 
-def _entropy(probabilities: Array) -> Array:
-    """Return each pixel's entropy ``(B, *S)``, at least in single precision."""
+def pixel_entropy(probabilities: Array) -> Array:
+    """Return each pixel's entropy ``(B, *S)`` in [0, 1], at least in single precision.
+
+    It is that of `foreground_entropy`, and the probabilities are not checked.
+    """
     xp = array_namespace(probabilities)
     p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
     p = p if p.shape[1] > 1 else xp.concat([p, 1 - p], axis=1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, LabelledTargetError, PluginManager, Sample
+from pladapt import InputError, LabelledTargetError, PluginManager, RunChangedError, Sample
 from pladapt.types import Evaluation
 
 if TYPE_CHECKING:
@@ -116,6 +117,49 @@ def test_each_round_scores_with_the_last_round_s_predictor(toy: SimpleNamespace)
     for _ in range(2):
         step = pladapt.adapt(step.predictor, toy.target(), **toy.parts())
     assert step.predictor == result.predictor
+
+
+def test_soft_labels_reach_the_retrainer_and_come_back_from_the_folder(
+    toy: SimpleNamespace, tmp_path: Path
+) -> None:
+    soft = pladapt.SoftLabelling(labeller=pladapt.Labelling(boundary=1), weight=True)
+    selector = pladapt.compose(toy.parts()["selector"], label=soft)
+    for _ in range(2):  # the second time the labels are read from the folder
+        recorder = Recorder()
+        parts = toy.parts() | {"selector": selector, "retrainer": recorder}
+        pladapt.adapt(toy.Predictor(), toy.target(), **parts, workdir=tmp_path)
+        for item in recorder.seen[1]:
+            np.testing.assert_allclose(item.probabilities, item.image, atol=1 / 510 + 1e-6)
+            assert item.weight.shape == item.label.shape
+            assert set(np.unique(item.label)) == {0, 1, pladapt.IGNORE}
+
+
+def test_each_round_may_have_a_selector_of_its_own(toy: SimpleNamespace, tmp_path: Path) -> None:
+    selectors = [toy.parts(top_k=count)["selector"] for count in (1, 2, 4)]
+    options = toy.parts() | {"selector": selectors, "rounds": 3, "workdir": tmp_path}
+    result = pladapt.adapt(toy.Predictor(), toy.target(), **options)
+    assert [len(done.selection.kept) for done in result.rounds] == [1, 2, 4]
+    asked = json.loads((tmp_path / "run.json").read_text())["asked"]["selector"]
+    assert [said["top_k"] for said in asked] == [1, 2, 4]
+    with pytest.raises(RunChangedError, match="selector"):
+        pladapt.adapt(toy.Predictor(), toy.target(), **options | {"selector": selectors[::-1]})
+
+
+def test_the_same_selector_in_each_round_is_that_selector(toy: SimpleNamespace) -> None:
+    alone = toy.parts()
+    each = toy.parts() | {"selector": [toy.parts()["selector"]] * 2}
+    tables = [
+        pladapt.adapt(toy.Predictor(), toy.target(), **options, rounds=2).rounds[1].scores
+        for options in (alone, each)
+    ]
+    assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_there_are_as_many_selectors_as_rounds(toy: SimpleNamespace, count: int) -> None:
+    options = toy.parts() | {"selector": [toy.parts()["selector"]] * count, "rounds": 2}
+    with pytest.raises(InputError, match=f"There are {count} selectors and rounds is 2"):
+        pladapt.adapt(toy.Predictor(), toy.target(), **options)
 
 
 def test_without_a_folder_nothing_is_left_on_the_disk(

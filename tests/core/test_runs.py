@@ -150,18 +150,48 @@ def test_labels_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, labels: list[NDArray[np.uint8]]
 ) -> None:
     path = tmp_path_factory.mktemp("labels") / "labels.parquet"
-    write_labels(((f"s{i}", label) for i, label in enumerate(labels)), path)
+    write_labels(((f"s{i}", {"label": label}) for i, label in enumerate(labels)), path)
     target = [Sample(f"s{i}", "p", label[None] / 255) for i, label in enumerate(labels)]
     read = PseudoLabels(target, range(len(target)), [0.5] * len(target), path)
     assert len(read) == len(labels)
     for index, label in enumerate(labels):
         np.testing.assert_array_equal(read[index].label, label, strict=True)
         assert read[index].label.flags.writeable
+        assert (read[index].probabilities, read[index].weight) == (None, None)
+
+
+@settings(max_examples=30)
+@given(
+    probabilities=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=3, max_dims=4, max_side=5),
+        elements=st.floats(0, 1, width=32),
+    ),
+    names=st.sets(st.sampled_from(["probabilities", "weight"]), min_size=1),
+)
+def test_soft_labels_are_read_to_within_half_a_step(
+    tmp_path_factory: pytest.TempPathFactory, probabilities: NDArray[np.float32], names: set[str]
+) -> None:
+    path = tmp_path_factory.mktemp("labels") / "labels.parquet"
+    soft = {"probabilities": probabilities, "weight": probabilities[0]}
+    label = (probabilities[0] > 0.5).astype(np.uint8)
+    write_labels([("a", {"label": label} | {name: soft[name] for name in names})], path)
+    read = PseudoLabels([Sample("a", "p", probabilities)], [0], [0.5], path)[0]
+    np.testing.assert_array_equal(read.label, label)
+    for name, given_ in soft.items():
+        array = getattr(read, name)
+        if name in names:
+            assert array.dtype == np.float32
+            np.testing.assert_allclose(array, given_, rtol=0, atol=1 / 510 + 1e-6)
+            assert array.min() >= 0
+            assert array.max() <= 1
+        else:
+            assert array is None
 
 
 def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) -> None:
     label = np.arange(24, dtype=np.uint8).reshape(4, 6).T[::-1]
-    write_labels([("a", label)], tmp_path / "labels.parquet")
+    write_labels([("a", {"label": label})], tmp_path / "labels.parquet")
     read = PseudoLabels([Sample("a", "p", label[None])], [0], [1.0], tmp_path / "labels.parquet")
     np.testing.assert_array_equal(read[0].label, label)
 
@@ -169,7 +199,7 @@ def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) ->
 def test_labels_take_little_room(tmp_path: Path) -> None:
     label = np.zeros((512, 512), np.uint8)
     label[100:200, 50:300] = 1
-    write_labels(((f"s{i}", label) for i in range(100)), tmp_path / "labels.parquet")
+    write_labels(((f"s{i}", {"label": label}) for i in range(100)), tmp_path / "labels.parquet")
     assert (tmp_path / "labels.parquet").stat().st_size < 100 * 600
 
 

@@ -153,3 +153,17 @@ def test_an_impossible_amount_is_refused(option: str, value: Any) -> None:
 def test_an_axis_that_the_image_lacks_is_refused() -> None:
     with pytest.raises(InputError, match="flip"):
         RandomAffine(flip=(-3,))(*batch(8, 8), generator())
+
+
+@given(seed=st.integers(0, 2**16), outside=st.sampled_from(["border", "zeros"]))
+def test_a_soft_mask_moves_as_a_hard_one(seed: int, outside: Any) -> None:
+    images, masks = batch(8, 6, count=3)
+    affine = RandomAffine(zoom=0.3, shift=0.3, rotation=40, outside=outside)
+    hard = affine(images, masks, generator(seed))
+    soft = torch.stack([masks.float() * 0.7, torch.ones(masks.shape)], 1)
+    changed = affine(images, soft, generator(seed))
+    assert torch.equal(changed[0], hard[0])
+    assert changed[1].shape == soft.shape
+    assert torch.equal(changed[1][:, 0] > 0.5, hard[1] == 1)
+    if outside == "border":
+        assert torch.all(changed[1][:, 1] == 1)

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pytest
 
 from pladapt.arrays import to_numpy
-from pladapt.protocols import Selector
+from pladapt.labelling import pseudo_labels
+from pladapt.protocols import Selector, SoftLabeller
 from pladapt.testing.checks import check_description, part, require, same, some_prediction
 from pladapt.types import IGNORE, Selection
 
@@ -158,6 +159,19 @@ class SelectorContract:
         classes = max(2, shape[1])
         strange = sorted(set(np.unique(labels).tolist()) - {*range(classes), IGNORE})
         require(not strange, f"label returned {strange}; expected 0 to {classes - 1}, or {IGNORE}")
+
+    def test_a_soft_label_fits_the_prediction_and_does_not_depend_on_the_batch(
+        self, selector: Selector, prediction: Prediction
+    ) -> None:
+        """A `pladapt.SoftLabeller` returns what can be stored, the same alone and in company."""
+        if not isinstance(selector, SoftLabeller):
+            pytest.skip("the selector's labels are hard alone")
+        together = dict(pseudo_labels(selector, prediction))
+        for index, id_ in enumerate(prediction.ids):
+            alone = dict(pseudo_labels(selector, part(prediction, index)))[id_]
+            for name, array in alone.items():
+                what = f"{name!r} of sample {index} depends on the other samples of its batch"
+                same(array, together[id_][name], what, self.tolerance)
 
     def test_a_label_does_not_depend_on_the_batch(
         self, selector: Selector, prediction: Prediction

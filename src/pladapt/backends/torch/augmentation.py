@@ -25,7 +25,8 @@ class Augmentation(Protocol):
 
         Args:
             images: ``(B, C, *S)`` float32, on the training's device.
-            masks: ``(B, *S)`` uint8, on the same device; 255 for pixels to ignore.
+            masks: On the same device, ``(B, *S)`` uint8, 255 for pixels to ignore; or where a
+                label is soft, ``(B, K + 1, *S)`` float32: probabilities, then pixel weights.
             generator: On the CPU, so that the draws are the same whatever the device.
         """
 
@@ -45,7 +46,8 @@ class RandomAffine:
         rotation: Uniform in [-rotation, rotation], in degrees, in the plane of the last two axes.
         flip: The axes that are each mirrored in half of the samples, counted from the end: -1 is
             left to right of an image as it is shown.
-        outside: ``border``, or ``zeros`` for 0 in the image and in the mask.
+        outside: ``border``, or ``zeros`` for 0 in the image and in the mask; where a label is soft
+            its weight is 0 there, too.
 
     Raises:
         InputError: A magnitude is negative or not below 1 (``rotation``: above 180), or an axis
@@ -72,12 +74,13 @@ class RandomAffine:
     def __call__(
         self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator, /
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return changed images ``(B, C, *S)`` and masks ``(B, *S)``, of the types given."""
+        """Return changed images and masks, of the shapes and types given."""
         theta = self._matrices(images.shape, generator).to(images.device)
         grid = F.affine_grid(theta, list(images.shape), align_corners=False)
         changed = _sample(images, grid, "bilinear", self.outside)
-        labels = _sample(masks.unsqueeze(1).to(images.dtype), grid, "nearest", self.outside)
-        return changed, labels.squeeze(1).to(masks.dtype)
+        planes = masks if masks.ndim == images.ndim else masks.unsqueeze(1)
+        labels = _sample(planes.to(images.dtype), grid, "nearest", self.outside)
+        return changed, labels.reshape(masks.shape).to(masks.dtype)
 
     def _matrices(self, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
         """Return ``(B, d, d + 1)``, from the output's pixels to the input's, as affine_grid asks.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from pladapt.backends.torch.devices import as_tensor
@@ -21,7 +22,11 @@ Taught: TypeAlias = LabelledSample | PseudoLabelled
 """A sample that can teach: with a true mask or with a pseudo-label."""
 
 Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]
-"""An image ``(C, *S)`` float32 and its mask ``(*S)`` uint8, or a batch of them."""
+"""An image ``(C, *S)`` float32 and its mask ``(*S)`` uint8, or a batch of them.
+
+In place of a mask there may be a soft one, ``(K + 1, *S)`` float32: the probability of each of the
+K channels, then the pixel's weight in [0, 1]. A batch with one of them has no other.
+"""
 
 
 T = TypeVar("T")
@@ -39,10 +44,11 @@ class Pairs(Dataset[Pair]):
     Args:
         samples: Labelled or pseudo-labelled samples.
         channels: The channels of the module's logits, which bound the masks' classes.
+        soft: Whether to heed the probabilities and weights of pseudo-labels.
     """
 
-    def __init__(self, samples: Samples[Taught], channels: int) -> None:
-        self._samples = samples
+    def __init__(self, samples: Samples[Taught], channels: int, *, soft: bool = False) -> None:
+        self._samples, self._channels, self._soft = samples, channels, soft
         self._highest = max(1, channels - 1)
 
     def __len__(self) -> int:
@@ -50,7 +56,23 @@ class Pairs(Dataset[Pair]):
 
     def __getitem__(self, index: int) -> Pair:
         sample = self._samples[index]
-        return as_tensor(sample.image).float(), self._mask(sample)
+        mask = self._mask(sample)
+        if self._soft and isinstance(sample, PseudoLabelled):
+            mask = self._softened(sample, mask)
+        return as_tensor(sample.image).float(), mask
+
+    def _softened(self, sample: PseudoLabelled, mask: torch.Tensor) -> torch.Tensor:
+        expected = {"probabilities": (self._channels, *mask.shape), "weight": tuple(mask.shape)}
+        given: dict[str, torch.Tensor] = {}
+        for name, shape in expected.items():
+            if (array := getattr(sample, name)) is not None:
+                given[name] = as_tensor(array)
+                if tuple(given[name].shape) != shape:
+                    raise InputError(
+                        f"The {name} of sample {sample.id!r} have shape "
+                        f"{tuple(given[name].shape)}; expected {shape}."
+                    )
+        return softened(mask, self._channels, **given) if given else mask
 
     def _mask(self, sample: Taught) -> torch.Tensor:
         mask = as_tensor(sample.label if isinstance(sample, PseudoLabelled) else sample.mask)
@@ -67,6 +89,29 @@ class Pairs(Dataset[Pair]):
                 "ignore. Train a module with more channels, or merge the classes."
             )
         return values.to(torch.uint8)
+
+
+def softened(
+    mask: torch.Tensor,
+    channels: int,
+    *,
+    probabilities: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return a mask as a soft one, ``(K + 1, *S)`` float32.
+
+    Args:
+        mask: ``(*S)`` uint8; a pixel of 255 has weight 0.
+        channels: K, the channels of the module's logits.
+        probabilities: ``(K, *S)``; the mask's own where there are none.
+        weight: ``(*S)``; 1 where there is none.
+    """
+    counts = mask != IGNORE
+    if probabilities is None:
+        classes = mask.masked_fill(~counts, 0).long()
+        probabilities = F.one_hot(classes, max(2, channels)).movedim(-1, 0)[-channels:]
+    weight = counts.float() if weight is None else weight * counts
+    return torch.cat([probabilities.float(), weight.float()[None]])
 
 
 class EpochShuffle(Sampler[int]):
@@ -150,4 +195,8 @@ def _stack(pairs: Sequence[Pair]) -> Pair:
     shapes = sorted({tuple(image.shape) for image, _ in pairs})
     if len(shapes) > 1:
         raise InputError(f"A batch has images of shapes {shapes}; they must have one shape.")
-    return torch.stack([image for image, _ in pairs]), torch.stack([mask for _, mask in pairs])
+    images, masks = zip(*pairs, strict=True)
+    soft = next((len(mask) for mask in masks if mask.is_floating_point()), None)
+    if soft is not None:
+        masks = tuple(m if m.is_floating_point() else softened(m, soft - 1) for m in masks)
+    return torch.stack(images), torch.stack(masks)

@@ -49,7 +49,9 @@ class TrainingOptions:
         batch_size: Samples in a batch. A last training batch of a single sample is left out.
         optimizer: Makes the optimiser of the parameters.
         loss: Maps logits ``(B, K, *S)`` and masks ``(B, *S)`` uint8, 255 for pixels to ignore,
-            to a scalar.
+            to a scalar. Where a label is soft or its pixels have weights it is given a soft mask,
+            ``(B, K + 1, *S)`` float32: the probability of each channel, then the weights.
+            Validation is on hard labels.
         augmentation: Changes each training batch, or None.
         patience: Training stops after so many epochs without a lower validation loss; of no
             account where nothing validates.
@@ -184,7 +186,7 @@ def fit(
         held = None if validation is None else Pairs(validation, channels)
         stopping = None if held is None else early_stopping(options.patience, state.stopping)
         recorder = Recorder(state, stopping, save, progress)
-        _run(network, (Pairs(train, channels), held), options, recorder)
+        _run(network, (Pairs(train, channels, soft=True), held), options, recorder)
     return _result(network, state)
 
 
