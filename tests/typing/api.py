@@ -113,6 +113,18 @@ calibration = pladapt.calibrate_cutoff(predictor, labelled, aggregation="group")
 assert_type(calibration, pladapt.Calibration)
 pladapt.certainty_index(np.zeros((2, 1, 4, 4)), calibration.cutoff)
 
+temperature = pladapt.calibrate_temperature(predictor, labelled, temperatures=(1.5, 2))
+assert_type(temperature, pladapt.TemperatureCalibration)
+assert_type(temperature.ece_after, float)
+
+# Averaging
+
+flips = pladapt.FlipPredictor(predictor, axes=(-1, -2), combine=True)
+assert_type(flips.with_predictor(predictor), pladapt.FlipPredictor)
+wrapping: pladapt.WrappingPredictor = flips
+averaging: pladapt.MemberPredictor = pladapt.EnsemblePredictor([flips, predictor])
+tempered: pladapt.MemberPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
+
 # Composing, and auditing scores
 
 composed = pladapt.compose(
