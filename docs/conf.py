@@ -44,7 +44,7 @@ nitpick_ignore_regex = [
     # type aliases and variables stand in signatures without their module
     (
         "py:class",
-        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Loaded|Output|P|Row|Stratum|T|T_co|Taught|Values)",
+        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Loaded|Output|P|Region|Row|S|Stratum|T|T_co|Taught|Values)",
     ),
     # what a docstring tells its own module's readers
     ("py:obj", r"(FitResult\.history|state_sha256)"),

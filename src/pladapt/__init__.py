@@ -6,6 +6,14 @@ evidence whether the result is better.
 """
 
 from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
+from pladapt.alignment import (
+    Aligned,
+    AlignedPredictor,
+    Alignment,
+    FourierAmplitude,
+    HistogramMatching,
+    QuantileMatching,
+)
 from pladapt.auditing import Audit, audit
 from pladapt.averaging import EnsemblePredictor, FlipPredictor
 from pladapt.calibration import Calibration, calibrate_cutoff
@@ -51,6 +59,7 @@ from pladapt.protocols import (
 from pladapt.ranking import RankingSelector, rank
 from pladapt.scoring import ClassSelector
 from pladapt.temperature import (
+from pladapt.source import SourceStatistics
     TemperatureCalibration,
     TemperaturePredictor,
     calibrate_temperature,
@@ -75,6 +84,9 @@ __all__ = [
     "IGNORE",
     "AdaptationResult",
     "Audit",
+    "Aligned",
+    "AlignedPredictor",
+    "Alignment",
     "Calibration",
     "Choice",
     "Chooser",
@@ -88,7 +100,9 @@ __all__ = [
     "Evaluator",
     "FlipPredictor",
     "Gate",
+    "FourierAmplitude",
     "InputError",
+    "HistogramMatching",
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
@@ -106,6 +120,7 @@ __all__ = [
     "Progress",
     "PseudoLabelled",
     "RankingSelector",
+    "QuantileMatching",
     "Registration",
     "RescoringSelector",
     "ResumableRetrainer",
@@ -118,6 +133,7 @@ __all__ = [
     "Selection",
     "Selector",
     "TemperatureCalibration",
+    "SourceStatistics",
     "TemperaturePredictor",
     "UnknownPluginError",
     "WrappingPredictor",

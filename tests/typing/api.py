@@ -169,9 +169,22 @@ for done in result.rounds:
     assert_type(done.selection.dropped, dict[str, str])
     assert_type(done.selection.counts, dict[str, int])
 
+# Aligning
+
+source = pladapt.SourceStatistics.measure(labelled, predictor, cutoff=(0.4, 0.5), region=None)
+pladapt.SourceStatistics.measure(target).save("source.npz")
+assert_type(pladapt.SourceStatistics.load("source.npz"), pladapt.SourceStatistics)
+alignment: pladapt.Alignment = pladapt.QuantileMatching.fit(target, source)
+alignment = pladapt.HistogramMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
+alignment = pladapt.FourierAmplitude.fit(target, source, share=0.05)
+assert_type(pladapt.Aligned(target, alignment)[0], pladapt.Sample)
+assert_type(pladapt.Aligned(labelled, alignment)[0], pladapt.LabelledSample)
+aligned: pladapt.Predictor = pladapt.AlignedPredictor(predictor, alignment)
+
 # Masks do not enter: each ignore is needed, or mypy complains of it
 
 pladapt.adapt(predictor, labelled, selector=selector, retrainer=retrainer)  # type: ignore[arg-type]  # masks
+pladapt.QuantileMatching.fit(labelled, source)  # type: ignore[arg-type]  # masks
 pladapt.calibrate_cutoff(predictor, target)  # type: ignore[arg-type]  # no masks
 pladapt.audit(predictor, target, {"own": selector})  # type: ignore[arg-type]  # no masks
 pladapt.combine_classes(ci, pixels, rule="median")  # type: ignore[arg-type]  # no such rule

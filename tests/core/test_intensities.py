@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pladapt import InputError
+from pladapt.arrays import to_numpy
+from pladapt.intensities import MonotoneMap, PooledQuantiles, background, split
+from pladapt.spectra import add_low_frequencies, half_width, low_frequencies
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FLOATS = st.floats(-(2.0**99), 2.0**99, width=32)
+FEW = st.sampled_from([-2.0, 0.0, 0.5, 3.0])
+IMAGES = hnp.arrays(
+    np.float32, hnp.array_shapes(min_dims=4, max_dims=5, min_side=1, max_side=7), elements=FEW
+)
+
+
+def pooled(values: NDArray[np.float32], levels: int, parts: int = 1) -> NDArray[np.float32]:
+    made = PooledQuantiles(levels)
+    for step in (made.count, made.refine):
+        for part in np.array_split(values, parts):
+            step(part)
+    return made.result()
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(1, 60), elements=FLOATS | FEW),
+    st.integers(2, 40),
+    st.integers(1, 5),
+    st.randoms(use_true_random=False),
+)
+def test_pooled_quantiles_are_order_statistics(
+    values: NDArray[np.float32], levels: int, parts: int, random: Any
+) -> None:
+    rising = sorted(values.tolist())
+    count, steps = len(rising), levels - 1
+    # the smallest value that at least i/steps of the values do not exceed
+    expected = [rising[max(-(-i * count // steps), 1) - 1] for i in range(levels)]
+    shuffled = np.array(random.sample(values.tolist(), count), np.float32)
+    assert pooled(shuffled, levels, parts).tolist() == expected
+
+
+def test_pooled_quantiles_agree_with_numpy() -> None:
+    values = np.random.default_rng(0).normal(size=20_000).astype(np.float32)
+    expected = np.quantile(values, np.linspace(0, 1, 129), method="inverted_cdf")
+    np.testing.assert_array_equal(pooled(values, 129, 7), expected)
+
+
+@given(images=IMAGES)
+def test_the_background_is_the_commonest_value(xp: Any, images: NDArray[Any]) -> None:
+    found = to_numpy(background(xp.asarray(images)))
+    for image, constant in zip(images, found, strict=True):
+        expected = []
+        for channel in image:
+            values, counts = np.unique(channel, return_counts=True)
+            expected.append(values[np.argmax(counts)])
+        same = np.all([c == v for c, v in zip(image, expected, strict=True)], axis=0)
+        if same.sum() >= max(2, np.ceil(0.05 * same.size)):
+            assert constant.tolist() == expected
+        else:
+            assert np.isnan(constant).all()
+
+
+def test_a_value_that_few_pixels_have_is_no_background() -> None:
+    image = np.arange(400, dtype=np.float32).reshape(1, 1, 20, 20)
+    image[0, 0, 0, :19] = 7
+    assert np.isnan(background(image)).all()  # 19 of 400, and the 7 itself is among them
+    image[0, 0, 1, 0] = 7
+    assert background(image).tolist() == [[7]]
+    inside, _ = split(image, "informative")
+    assert (~inside).sum() == 20
+
+
+@given(images=IMAGES)
+def test_regions(xp: Any, images: NDArray[Any]) -> None:
+    given_images = xp.asarray(images)
+    everything, constant = split(given_images, None)
+    assert bool(xp.all(everything))
+    assert bool(xp.all(xp.isnan(constant)))
+    bright, _ = split(given_images, lambda array: array[:, 0, ...] > 0)
+    np.testing.assert_array_equal(to_numpy(bright), images[:, 0] > 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "region", "message"),
+    [
+        (np.zeros((1, 1, 2, 2), int), None, "floating"),
+        (np.zeros((1, 2, 2)), None, "two or three spatial"),
+        (np.zeros((1, 1, 2, 2)), "lung", "No region 'lung'"),
+        (np.zeros((1, 1, 2, 2)), lambda images: images > 0, r"expected bool of shape \(1, 2, 2\)"),
+    ],
+)
+def test_what_is_no_image_or_region_is_refused(images: Any, region: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        split(images, region)
+
+
+PAIRS = st.integers(1, 12).flatmap(
+    lambda size: st.tuples(
+        *(hnp.arrays(np.float32, size, elements=st.integers(-9, 9)).map(np.sort) for _ in "xy")
+    )
+)
+
+
+@given(
+    pair=PAIRS, values=hnp.arrays(np.float32, (2, 1, 3, 4), elements=st.floats(-20, 20, width=32))
+)
+def test_a_map_interpolates_between_its_knots(
+    xp: Any, pair: tuple[NDArray[Any], NDArray[Any]], values: NDArray[Any]
+) -> None:
+    knots, goals = pair
+    mapped = MonotoneMap(knots[None], goals[None])(xp.asarray(values))
+    assert mapped.dtype == xp.float32
+    unique = np.unique(knots)
+    middles = []
+    for knot in unique:  # of tied knots the lower median's goal
+        (places,) = np.nonzero(knots == knot)
+        middles.append(goals[places[(len(places) - 1) // 2]])
+    expected = np.interp(values, unique, middles)
+    np.testing.assert_allclose(to_numpy(mapped), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_keeps_nan_and_close_knots() -> None:
+    close = np.array([[0, 1e-45, 1]], np.float32)
+    mapped = MonotoneMap(close, np.array([[0, 5, 6]], np.float32))(
+        np.array([0, 1e-45, 1, np.nan], np.float32).reshape(1, 1, 4)
+    )
+    np.testing.assert_array_equal(mapped.ravel(), [0, 5, 6, np.nan])
+    with pytest.raises(InputError, match="2 channels"):
+        MonotoneMap(close, close)(np.zeros((1, 2, 3)))
+
+
+@given(
+    shape=hnp.array_shapes(min_dims=4, max_dims=5, min_side=1, max_side=4),
+    extra=st.integers(0, 4),
+    half=st.integers(0, 2),
+    seed=st.integers(0, 9),
+)
+def test_low_frequencies_agree_with_numpy(
+    xp: Any, shape: tuple[int, ...], extra: int, half: int, seed: int
+) -> None:
+    shape = (*shape[:2], *(size + 2 * half + extra for size in shape[2:]))
+    images = np.random.default_rng(seed).normal(size=shape)
+    axes = tuple(range(2, len(shape)))
+    full = np.fft.fftn(images, axes=axes, norm="forward")
+    place = np.arange(-half, half + 1)
+    expected = full[(slice(None), slice(None), *np.ix_(*[place % n for n in shape[2:]]))]
+    found = low_frequencies(xp.asarray(images), half)
+    np.testing.assert_allclose(to_numpy(found), expected, atol=1e-12)
+    # twice the low frequencies, by the other road
+    full[(slice(None), slice(None), *np.ix_(*[place % n for n in shape[2:]]))] *= 2
+    doubled = np.fft.ifftn(full, axes=axes, norm="forward")
+    np.testing.assert_allclose(doubled.imag, 0, atol=1e-12)
+    added = add_low_frequencies(xp.asarray(images), found)
+    np.testing.assert_allclose(to_numpy(added), doubled.real, atol=1e-12)
+
+
+def test_the_half_width_is_a_share_of_the_shortest_axis() -> None:
+    assert [half_width(0.01, shape) for shape in [(512, 600), (99, 512), (64, 300, 200)]] == [
+        5,
+        0,
+        0,
+    ]
