@@ -172,7 +172,7 @@ def judge_fall(
         slack: The sure fall that is allowed.
     """
     old, new = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    limit = f"a sure fall of {slack:g}"
+    limit = f"a fall of {slack:g} beyond noise"
     if not old.size:
         return Finding(measure, class_, None, None, limit, None)
     sure, means = sure_fall(old, new), (float(old.mean()), float(new.mean()))

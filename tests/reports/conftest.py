@@ -68,7 +68,9 @@ def lesions(*, count=8, shape=(12, 14), classes=1, names=None):
     return made
 
 
-def run(truth, *, workdir=None, rounds=1, evaluators=None, selector=None, **selection):
+def run(
+    truth, *, workdir=None, rounds=1, evaluators=None, selector=None, gates=(), by=0.1, **selection
+):
     """Adapt to the samples, and return what came of it with what a report needs."""
     options = {"cutoff": 0.5, "min_pixels": 3, "ci_limit": 0.6, "top_k": 3} | selection
     chosen = selector or CertaintyIndexSelector(**options)
@@ -77,10 +79,11 @@ def run(truth, *, workdir=None, rounds=1, evaluators=None, selector=None, **sele
         Brightness(),
         target,
         selector=chosen,
-        retrainer=Shift(),
+        retrainer=Shift(by),
         evaluators={"overlap": OverlapEvaluator(samples=truth)}
         if evaluators is None
         else evaluators,
+        gates=gates,
         rounds=rounds,
         workdir=workdir,
     )

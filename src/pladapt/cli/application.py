@@ -91,12 +91,13 @@ def _report(folder: Folder) -> None:
     from pladapt.reports.html import write_html  # noqa: PLC0415 - the same
     from pladapt.reports.markdown import write_markdown  # noqa: PLC0415 - the same
 
-    document = describe_run(
-        pladapt.read_run(folder), title=f"{folder.resolve().name}: before and after"
-    )
+    record = pladapt.read_run(folder)
+    document = describe_run(record, title=f"{folder.resolve().name}: before and after")
     for write, path in (
         (write_html, folder / "report.html"),
         (write_markdown, folder / "report.md"),
     ):
         write(document, path)
         typer.echo(f"Report: {path}")
+    if record.stopped:
+        typer.echo(f"The run stopped: {record.stopped}.")

@@ -26,7 +26,7 @@ class Change:
     """One metric of one class, before and after.
 
     Args:
-        samples: ``all``, or ``not retrained on``: without those that any round selected, since a
+        samples: ``all``, or ``not retrained on``: without those that the model learnt from, since a
             model is flattered by the very samples it was retrained on.
         aggregation: ``sample``, ``group`` or ``pooled``.
         class_: The class, from 1.
@@ -46,8 +46,9 @@ class Change:
 
 
 def selected(record: RunRecord) -> set[str]:
-    """Return the ids that any round selected."""
-    return {id_ for current in record.rounds for id_ in current.selection.kept}
+    """Return the ids that any round selected, but for one that was refused."""
+    standing = (current for current in record.rounds if current.stands)
+    return {id_ for current in standing for id_ in current.selection.kept}
 
 
 def compare(record: RunRecord, evaluator: str) -> list[Change]:

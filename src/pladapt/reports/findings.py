@@ -23,6 +23,7 @@ from pladapt.reports.illustrations import overlap_charts, score_charts, training
 from pladapt.reports.pipeline import pipeline
 from pladapt.reports.tables import (
     change_tables,
+    evidence_table,
     group_table,
     overlap_evaluators,
     rules_table,
@@ -57,11 +58,12 @@ def describe_run(
     if record.before:
         tables = [block for name in record.before for block in change_tables(record, name)]
     scored = len(record.rounds[0].scores)
-    kept = len(selected(record))
+    kept, rounds = len(selected(record)), sum(current.stands for current in record.rounds)
+    stopped = f" The run stopped: {record.stopped}." if record.stopped else ""
     return Document(
         title,
-        f"{kept} of {scored} target samples were retrained on in {len(record.rounds)} "
-        f"round{'s' if len(record.rounds) > 1 else ''}, with the model's own predictions.",
+        f"{kept} of {scored} target samples were retrained on in {rounds} "
+        f"round{'' if rounds == 1 else 's'}, with the model's own predictions.{stopped}",
         (
             Section("Before and after", tuple(tables)),
             reading_section(caveats([record])),
@@ -80,6 +82,7 @@ def run_sections(record: RunRecord, *, shown: Shown | None = None) -> Iterator[S
         shown: What overlays are drawn from; None for none.
     """
     yield selection_section(record, None if shown is None else shown.selector)
+    yield from _judgements(record)
     if shown is not None:
         yield gallery_section(record, shown, _measured(record))
     for name in overlap_evaluators(record):
@@ -127,7 +130,7 @@ def selection_section(record: RunRecord, selector: Selector | None = None) -> Se
     parameters = _parameters(record) if selector is None else describe(selector)
     body: list[Block] = [rules_table(record.rounds, parameters)]
     body += [score_charts(current, parameters) for current in record.rounds]
-    if record.stopped:
+    if not record.rounds[-1].selection.kept:
         body.insert(0, Text(f"The run stopped: {record.stopped}; no model came of that round."))
     return Section("Selection", tuple(body))
 
@@ -159,6 +162,19 @@ def overlap_section(record: RunRecord, evaluator: str) -> Section:
         ]
     several = "" if len(record.before) == 1 else f", {evaluator}"
     return Section(f"Each sample and each group{several}", tuple(body))
+
+
+def _judgements(record: RunRecord) -> Iterator[Section]:
+    """Show what the gates measured of each round, without labels of the target."""
+    tables = [table for current in record.rounds if (table := evidence_table(current)) is not None]
+    if tables:
+        words = (
+            "No label of the target took part: these figures can show harm, and not that there is "
+            "none. A round that a gate refuses ends the run with the model before it."
+        )
+        if record.rounds[-1].selection.kept and record.stopped:
+            words += f" The run stopped: {record.stopped}."
+        yield Section("Do no harm", (Text(words), *tables))
 
 
 def _measured(record: RunRecord) -> dict[str, str]:

@@ -125,6 +125,31 @@ def rules_table(rounds: Sequence[Round], parameters: Mapping[str, Any]) -> Table
     )
 
 
+def evidence_table(current: Round) -> Table | None:
+    """Return what the gates measured of a round, or None where they judged none."""
+    if current.judgement is None:
+        return None
+    verdict = "accepted" if current.judgement.accepted else "refused"
+    return Table(
+        f"Round {current.number}, {verdict}: the predictor before it and the one it made",
+        ("measure", "class", "source", "before", "after", "allowed", "passed"),
+        tuple(
+            (
+                row["measure"],
+                "all" if row["class"] is None else str(row["class"]),
+                *(_figure(row[name]) for name in ("reference", "before", "after")),
+                row["limit"],
+                "yes" if row["passed"] else "no",
+            )
+            for row in current.judgement.evidence.to_pylist()
+        ),
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
 def sureness_table(record: RunRecord, evaluator: str, class_: int, of_class: str) -> Table:
     """Return the mean change of a group, with its bootstrap interval and Wilcoxon's p."""
     rest = selected(record) & set(record.before[evaluator].samples["id"].to_pylist())
