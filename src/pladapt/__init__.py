@@ -34,7 +34,7 @@ from pladapt.errors import (
 )
 from pladapt.gates import DoNoHarm
 from pladapt.hookspecs import Registration, hookimpl
-from pladapt.labelling import Labelling
+from pladapt.labelling import Labelling, SoftLabelling
 from pladapt.plugins import (
     PluginManager,
     PluginWarning,
@@ -54,12 +54,13 @@ from pladapt.protocols import (
     ResumableRetrainer,
     Retrainer,
     Selector,
+    SoftLabeller,
     WrappingPredictor,
 )
 from pladapt.ranking import RankingSelector, rank
 from pladapt.scoring import ClassSelector
-from pladapt.temperature import (
 from pladapt.source import SourceStatistics
+from pladapt.temperature import (
     TemperatureCalibration,
     TemperaturePredictor,
     calibrate_temperature,
@@ -83,10 +84,10 @@ __version__ = "0.1.0"
 __all__ = [
     "IGNORE",
     "AdaptationResult",
-    "Audit",
     "Aligned",
     "AlignedPredictor",
     "Alignment",
+    "Audit",
     "Calibration",
     "Choice",
     "Chooser",
@@ -99,10 +100,10 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "FlipPredictor",
-    "Gate",
     "FourierAmplitude",
-    "InputError",
+    "Gate",
     "HistogramMatching",
+    "InputError",
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
@@ -119,8 +120,8 @@ __all__ = [
     "Predictor",
     "Progress",
     "PseudoLabelled",
-    "RankingSelector",
     "QuantileMatching",
+    "RankingSelector",
     "Registration",
     "RescoringSelector",
     "ResumableRetrainer",
@@ -132,8 +133,10 @@ __all__ = [
     "Samples",
     "Selection",
     "Selector",
-    "TemperatureCalibration",
+    "SoftLabeller",
+    "SoftLabelling",
     "SourceStatistics",
+    "TemperatureCalibration",
     "TemperaturePredictor",
     "UnknownPluginError",
     "WrappingPredictor",
