@@ -168,7 +168,7 @@ def test_labelled_samples_are_refused(blobs: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("samples", "options", "told"),
     [
-        ([], {}, "no sample to recalibrate"),
+        ([], {}, "no sample of the target"),
         (target(2), {"share": 1.5}, "share is 1.5"),
         (target(2), {"batch_size": 0}, "batch_size is 0"),
         (target(2), {"module": nn.Conv2d(2, 1, 1)}, "Conv2d has no batch normalisation"),

@@ -19,7 +19,7 @@ from pladapt.inference import batches
 from pladapt.views import check_unlabelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -47,7 +47,8 @@ def recalibrate_batch_norm(
     parameter or buffer changes. A pixel of a layer that is used twice counts twice.
 
     The batches are drawn by the SHA-256 of the ids, among images of one shape, so that the order
-    of the samples changes nothing and a batch mixes the patients.
+    of the samples changes nothing and a batch mixes the patients. The module is given the images
+    as they are: for a model that is to stand behind an alignment, give `pladapt.Aligned` samples.
 
     Args:
         predictor: A predictor with a module; neither is changed.
@@ -79,7 +80,7 @@ def recalibrate_batch_norm(
             "is nothing to recalibrate; give a module with batch normalisation, or leave this out."
         )
     with torch.no_grad(), _watched(layers) as moments:
-        for images in _images(samples, batch_size, progress):
+        for images in mixed_batches(samples, batch_size, progress, "recalibrate"):
             module(images.to(on, torch.float32))
         for layer, seen in zip(layers, moments, strict=True):
             seen.mix_into(layer, share)
@@ -136,32 +137,43 @@ class _Moments:
 
 @contextmanager
 def _watched(layers: list[_BatchNorm]) -> Iterator[list[_Moments]]:
-    """Have the layers use their batch's statistics and note them; their own stay as they are."""
+    """Have the layers use their batch's statistics, and note the moments of what they are given."""
     moments = [_Moments() for _ in layers]
-    with ExitStack() as stack:
+    with normalised_by_batch(layers), ExitStack() as stack:
         for layer, seen in zip(layers, moments, strict=True):
-            stack.enter_context(_by_batch(layer))
             handle = layer.register_forward_pre_hook(_noting(seen))
             stack.callback(handle.remove)
         yield moments
 
 
 @contextmanager
-def _by_batch(layer: _BatchNorm) -> Iterator[None]:
-    layer.training, layer.track_running_stats = True, False
+def normalised_by_batch(layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Have layers in evaluation mode use their batch's statistics, and keep their own."""
+    for layer in layers:
+        layer.training, layer.track_running_stats = True, False
     try:
         yield
     finally:
-        layer.training, layer.track_running_stats = False, True
+        for layer in layers:
+            layer.training, layer.track_running_stats = False, True
 
 
 def _noting(moments: _Moments) -> Any:
     return lambda _, inputs: moments.add(inputs[0])
 
 
-def _images(
-    samples: Samples[Sample], batch_size: int, progress: Progress | None
+def mixed_batches(
+    samples: Samples[Sample], batch_size: int, progress: Progress | None, stage: str
 ) -> Iterator[torch.Tensor]:
+    """Yield the images ``(B, C, *S)``, in batches that the samples' order does not change.
+
+    They are of nearly one size, at most ``batch_size``, and drawn by the SHA-256 of the ids among
+    images of one shape.
+
+    Raises:
+        LabelledTargetError: A sample has a mask.
+        InputError: There is no sample, or ``batch_size`` is below 1.
+    """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
     done, order = 0, _canonical(samples)
@@ -170,7 +182,7 @@ def _images(
         yield as_tensor(images)
         done += len(batch)
         if progress is not None:
-            progress("recalibrate", done, len(order))
+            progress(stage, done, len(order))
 
 
 def _canonical(samples: Samples[Sample]) -> list[int]:
@@ -181,5 +193,5 @@ def _canonical(samples: Samples[Sample]) -> list[int]:
         digest = hashlib.sha256(sample.id.encode()).hexdigest()
         keys.append((tuple(sample.image.shape), digest))
     if not keys:
-        raise InputError("There is no sample to recalibrate on; give at least one of the target.")
+        raise InputError("There is no sample of the target; give at least one.")
     return sorted(range(len(keys)), key=keys.__getitem__)

@@ -1,0 +1,81 @@
+"""Tent, for the study alone: test-time entropy minimisation of batch normalisation."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import nn
+
+from pladapt.backends.torch.devices import resolve_device
+from pladapt.backends.torch.quiet import isolated
+from pladapt.backends.torch.recalibration import (
+    batch_norms,
+    mixed_batches,
+    normalised_by_batch,
+    recalibrate_batch_norm,
+)
+from pladapt.backends.torch.wrapping import module_of, with_module
+from pladapt.errors import InputError
+from pladapt.protocols import Predictor
+
+if TYPE_CHECKING:
+    from pladapt.types import Progress, Sample, Samples
+
+P = TypeVar("P", bound=Predictor)
+
+
+def tent(
+    predictor: P,
+    samples: Samples[Sample],
+    *,
+    learning_rate: float = 1e-3,
+    batch_size: int = 8,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> P:
+    """Adapt as Tent does (Wang et al. 2021): one epoch over the target, and no label.
+
+    Each batch is normalised by its own statistics, and a step of Adam lowers the mean entropy of
+    its pixels by batch normalisation's scales and shifts alone. Tent predicts with the statistics
+    of whatever batch is predicted; so that the result is a predictor whose answer depends on the
+    image alone, it gets those of the whole target here, as `recalibrate_batch_norm` measures them.
+
+    Args:
+        predictor: A predictor with a module; neither is changed.
+        samples: Unlabelled samples of the target with unique ids; their order changes nothing.
+        learning_rate: Adam's; the default is the paper's.
+        batch_size: At most so many images are normalised together.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        progress: Called after each batch.
+
+    Raises:
+        InputError: As for `recalibrate_batch_norm`; or nothing can be learnt.
+    """
+    on = resolve_device(device)
+    module = copy.deepcopy(module_of(predictor)).eval().to(on)
+    layers = batch_norms(module)
+    learnt = [p for layer in layers for p in layer.parameters() if p.requires_grad]
+    if not learnt:
+        raise InputError("The module has no scale or shift of batch normalisation to be learnt.")
+    optimizer = torch.optim.Adam(learnt, lr=learning_rate)
+    with isolated(), normalised_by_batch(layers):
+        for images in mixed_batches(samples, batch_size, progress, "tent"):
+            entropy = mean_entropy(module(images.to(on, torch.float32)))
+            for parameter, gradient in zip(
+                learnt, torch.autograd.grad(entropy, learnt), strict=True
+            ):
+                parameter.grad = gradient
+            optimizer.step()
+    optimizer.zero_grad()
+    return recalibrate_batch_norm(
+        with_module(predictor, module.cpu()), samples, batch_size=batch_size, device=device
+    )
+
+
+def mean_entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Return the mean Shannon entropy of the pixels of logits ``(B, K, *S)``, in nats."""
+    if logits.shape[1] == 1:
+        logits = torch.cat([logits, torch.zeros_like(logits)], 1)
+    return -(logits.softmax(1) * nn.functional.log_softmax(logits, 1)).sum(1).mean()
