@@ -12,10 +12,10 @@ import torch
 import pladapt
 from pladapt.backends.torch import (
     FineTune,
-    ModulePredictor,
     RandomAffine,
     TorchPredictor,
     TrainingOptions,
+    with_module,
 )
 from pladapt.backends.torch.resume import TrainingState, load_state, save_state
 from pladapt.backends.torch.storage import state_sha256
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import PseudoLabelled, Samples, Selector
+    from pladapt.backends.torch import ModulePredictor
     from pladapt.certainty import Cutoff
     from pladapt.protocols import Predictor
     from pladapt_covid_ct.settings import Settings
@@ -126,9 +127,7 @@ class Restart(FineTune):
 
     def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
         """Return a new predictor around the trained copy of ``initial``; see `FineTune`."""
-        if isinstance(predictor, ModulePredictor):
-            predictor = predictor.with_module(self.initial)
-        return super().retrain(predictor, labels)
+        return super().retrain(with_module(predictor, self.initial), labels)
 
     def describe(self) -> dict[str, Any]:
         """Return what the retrained weights depend on beside labels."""
