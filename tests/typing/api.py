@@ -133,6 +133,9 @@ composed = pladapt.compose(
     label=pladapt.Labelling(cutoff=0.7, background_cutoff=(0.3,), boundary=(1, 2)),
 )
 chosen: pladapt.Selector = composed
+soft = pladapt.compose(selector, label=pladapt.SoftLabelling(weight=True))
+labeller: pladapt.SoftLabeller = soft
+pladapt.adapt(predictor, target, selector=[composed, soft], retrainer=Nothing(), rounds=2)
 audited = pladapt.audit(predictor, labelled, {"own": selector, "composed": composed})
 assert_type(audited, pladapt.Audit)
 assert_type(audited.reference, str)
