@@ -60,7 +60,7 @@ class ForegroundShare:
     """
 
     factor: float = 4.0
-    reference: Sequence[float] | None = None
+    reference: Sequence[float] | NDArray[np.floating] | None = None
     floor: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -79,7 +79,8 @@ class ForegroundShare:
         for row, reference in zip(classes, known, strict=True):
             pixels = sum(row[name] for name in COUNTS)
             before, after = ((row["tp"] + row[other]) / pixels for other in ("fn", "fp"))
-            yield self._finding(row["class"], before, after, reference)
+            source = None if reference is None else float(reference)
+            yield self._finding(row["class"], before, after, source)
 
     def _finding(
         self, class_: int, before: float, after: float, reference: float | None
