@@ -202,21 +202,23 @@ def _sums(
     logits = [_logits(member) for member in members]
     _check_classes(prediction, truth, logits[0].shape[1])
     counted = truth != IGNORE
-    rows = []
+    pixels = [np.stack([plane[counted] for plane in np.moveaxis(each, 1, 0)]) for each in logits]
+    classes, rows = truth[counted].astype(np.intp), []
     for temperature in temperatures:
-        mean = sum(_softmax(each / temperature) for each in logits) / len(logits)
-        rows.append(_measured(np.moveaxis(mean, 1, -1)[counted], truth[counted]))
+        mean = sum(_softmax(each[None] / temperature)[0] for each in pixels) / len(pixels)
+        rows.append(_measured(mean, classes))
     return np.stack(rows)
 
 
-def _measured(
-    probabilities: NDArray[np.floating], truth: NDArray[np.integer]
-) -> NDArray[np.float64]:
-    """Sum the NLL, and each bin's confidence minus accuracy, over pixels ``(N, K)``."""
-    right = np.take_along_axis(probabilities, truth[:, None].astype(np.intp), axis=1)
+def _measured(probabilities: NDArray[np.floating], truth: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sum the NLL, and each bin's confidence minus accuracy, over pixels ``(K, N)``."""
+    right = np.take_along_axis(probabilities, truth[None], axis=0)
     nll = -np.log(np.maximum(right, np.finfo(right.dtype).tiny)).sum(dtype=np.float64)
-    confidence = probabilities.max(axis=1)
-    gap = confidence - (probabilities.argmax(axis=1) == truth)
+    likeliest, confidence = np.zeros_like(truth), probabilities[0]
+    for class_, plane in enumerate(probabilities[1:], start=1):  # far quicker than numpy's argmax
+        likeliest[plane > confidence] = class_
+        confidence = np.maximum(confidence, plane)
+    gap = confidence - (likeliest == truth)
     place = np.clip(np.ceil(confidence * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
     return np.concatenate([[nll], np.bincount(place, weights=gap, minlength=_BINS)])
 
