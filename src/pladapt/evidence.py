@@ -49,8 +49,9 @@ class Comparison:
         after: The one that the round made.
         cutoff: The probability above which a pixel is foreground.
         batch_size: How many samples are predicted at once.
-        changed: The counts of `pladapt.overlap.count_rows`, a row per sample and class: what
-            ``after`` predicts, with what ``before`` predicts in the place of the truth.
+        changed: A row per sample and class: ``id``, ``group``, ``class`` and the counts ``tp``,
+            ``fp``, ``fn`` and ``tn`` of what ``after`` predicts, with what ``before`` predicts in
+            the place of the truth.
         flipped: The same for ``before`` and for ``after``: the prediction of the flipped image,
             flipped back, with that of the image in the place of the truth; None where none was
             asked for.
@@ -87,7 +88,7 @@ class Finding:
     reference: float | None = None
 
     def row(self) -> dict[str, object]:
-        """Return the columns of `pladapt.types.EVIDENCE`."""
+        """Return the columns of a judgement's evidence."""
         return {
             "measure": self.measure,
             "class": self.class_,
@@ -119,7 +120,8 @@ def compare(
         batch_size: How many samples are predicted at once.
 
     Raises:
-        InputError: The target is empty, or as for `pladapt.inference.predictions`.
+        InputError: The target is empty, or a predictor returned another shape than its protocol
+            asks for.
     """
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")

@@ -222,16 +222,16 @@ class InDomain:
 class DoNoHarm:
     """A gate that refuses a round where any of its measures speaks of harm.
 
-    Everything is measured in one pass over the target, with both predictors; with `Agreement` both
-    predict every image twice.
+    Everything is measured in one pass over the target, with both predictors; with an agreement
+    (`pladapt.gates.Agreement`) both predict every image twice.
 
     Args:
         cutoff: The probability above which a pixel is foreground, in (0, 1).
-        measures: What is measured; at most one `Agreement`.
+        measures: What is measured; at most one agreement.
         batch_size: How many samples are predicted at once.
 
     Raises:
-        InputError: No measures, or more than one `Agreement`.
+        InputError: No measures, or more than one agreement.
     """
 
     cutoff: Cutoff = 0.5

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import pladapt
+from pladapt.gates import Agreement, Churn, ForegroundShare, InDomain
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
@@ -143,12 +144,26 @@ pladapt.compose(selector, label=composed, select=selector)
 
 # Adapting
 
+gate: pladapt.Gate = pladapt.DoNoHarm(
+    cutoff=(0.5, 0.4),
+    measures=[
+        ForegroundShare(reference=[0.1, 0.2]),
+        Churn(),
+        Agreement(),
+        InDomain(samples=labelled),
+    ],
+)
+judged = gate.judge(predictor, members, target)
+assert_type(judged, pladapt.Judgement)
+assert_type(judged.reasons, tuple[str, ...])
+
 result = pladapt.adapt(
     predictor,
     target,
     selector=selector,
     retrainer=retrainer,
     evaluators=[evaluator],
+    gates=[gate],
     rounds=2,
     workdir="runs/a-to-c",
     progress=progress,
@@ -168,6 +183,8 @@ assert_type(result.workdir, "Path | None")
 assert_type(result.after["overlap"].value("dsc", aggregation="group"), float)
 for done in result.rounds:
     assert_type(done, pladapt.Round)
+    assert_type(done.stands, bool)
+    assert_type(done.judgement, pladapt.Judgement | None)
     assert_type(done.selection.kept, tuple[str, ...])
     assert_type(done.selection.dropped, dict[str, str])
     assert_type(done.selection.counts, dict[str, int])
