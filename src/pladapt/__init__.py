@@ -6,14 +6,8 @@ evidence whether the result is better.
 """
 
 from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
-from pladapt.alignment import (
-    Aligned,
-    AlignedPredictor,
-    Alignment,
-    FourierAmplitude,
-    HistogramMatching,
-    QuantileMatching,
-)
+from pladapt.aligned import Aligned, AlignedPredictor, Alignment
+from pladapt.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
 from pladapt.auditing import Audit, audit
 from pladapt.averaging import EnsemblePredictor, FlipPredictor
 from pladapt.calibration import Calibration, calibrate_cutoff

@@ -6,12 +6,11 @@ and device. It is frozen and keeps no state: an image is aligned the same alone 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from pladapt.certainty import widest_float
 from pladapt.errors import InputError
@@ -23,10 +22,9 @@ from pladapt.intensities import (
     region_name,
     split,
 )
-from pladapt.protocols import MemberPredictor
-from pladapt.source import MOST_SHARE, RegionQuantiles, checked
+from pladapt.measuring import MOST_SHARE, RegionQuantiles, checked
 from pladapt.spectra import add_low_frequencies, half_width, low_frequencies
-from pladapt.views import Mapped, check_unlabelled
+from pladapt.views import check_unlabelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,18 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.intensities import Region
-    from pladapt.protocols import Predictor
     from pladapt.source import SourceStatistics
-    from pladapt.types import Array, LabelledSample, Sample, Samples
-
-S = TypeVar("S", bound="Sample | LabelledSample")
-
-
-class Alignment(Protocol):
-    """**Protocol:** makes images look like the source's; without state."""
-
-    def __call__(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to images of the same shape, dtype, library and device."""
+    from pladapt.types import Array, Sample, Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,24 +165,15 @@ class HistogramMatching:
         _check_channels(images.shape[1], len(self.quantiles))
         xp = array_namespace(images)
         mapped = [
-            xp.stack([self._matched(images, inside, *place) for place in row])
-            for row in _places(images.shape[:2])
+            xp.stack(
+                [
+                    _matched(images[index, channel, ...], inside[index, ...], quantiles)
+                    for channel, quantiles in enumerate(self.quantiles)
+                ]
+            )
+            for index in range(images.shape[0])
         ]
         return _put_together(images, xp.stack(mapped), inside, constants, self.background)
-
-    def _matched(self, images: Array, inside: Array, index: int, channel: int) -> Array:
-        xp = array_namespace(images)
-        plane = images[index, channel, ...]
-        values = xp.astype(xp.reshape(plane, (-1,)), xp.result_type(plane.dtype, xp.float32))
-        mask = xp.reshape(inside[index, ...], (-1,))
-        # what is outside stands behind the rest, where it changes no rank
-        rising = xp.sort(xp.where(mask, values, xp.full_like(values, xp.inf)))
-        ranks = [xp.searchsorted(rising, values, side=side) for side in ("left", "right")]
-        pixels = max(1, int(xp.sum(xp.astype(mask, xp.int64))))
-        share = xp.astype(ranks[0] + ranks[1], widest_float(values)) / (2 * pixels)
-        levels = np.linspace(0, 1, self.quantiles.shape[1])
-        matched = interpolate(share, levels, self.quantiles[channel])
-        return xp.astype(xp.reshape(matched, plane.shape), images.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,64 +246,11 @@ class FourierAmplitude:
         xp = array_namespace(images)
         before = low_frequencies(images, window[0] // 2)
         modulus = xp.abs(before)
-        wished = xp.asarray(self.amplitude, dtype=modulus.dtype, device=before.device)
+        wished = xp.asarray(self.amplitude, dtype=modulus.dtype, device=device(before))
         still = modulus == 0  # no phase: the wave starts at its crest
         phase = before / xp.where(still, xp.ones_like(modulus), modulus)
         after = xp.where(still, xp.ones_like(before), phase) * wished
         return add_low_frequencies(images, after - before)
-
-
-class Aligned(Mapped[S, S]):
-    """A lazy view of samples whose images are aligned when they are asked for.
-
-    Args:
-        samples: Of the target, with masks or without: a mask is passed on and not read.
-        alignment: How their images are aligned.
-    """
-
-    def __init__(self, samples: Samples[S], alignment: Alignment) -> None:
-        super().__init__(samples, partial(_aligned, alignment))
-
-
-def _aligned(alignment: Alignment, sample: S) -> S:
-    images = array_namespace(sample.image).expand_dims(sample.image, axis=0)
-    return replace(sample, image=alignment(images)[0, ...])
-
-
-@dataclass(frozen=True, eq=False)
-class AlignedPredictor:
-    """Aligns images before it predicts: what deploys a model that was adapted to aligned images.
-
-    It is a `pladapt.MemberPredictor` where the inner predictor is one. It is no
-    `pladapt.WrappingPredictor`, so that nothing trains the network in it on images that are not
-    aligned: adapt the inner predictor to `Aligned` samples, then put the alignment before it.
-
-    Args:
-        predictor: Predicts the aligned images.
-        alignment: How images are aligned.
-    """
-
-    predictor: Predictor
-    alignment: Alignment
-
-    def __new__(cls, predictor: object = None, *_others: object, **_named: object) -> Self:
-        """Make one that shows members where the inner predictor does; copies give none."""
-        kind = _AlignedMembers if isinstance(predictor, MemberPredictor) else cls
-        return super().__new__(kind)  # type: ignore[return-value]  # the one or the other
-
-    def predict(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the probabilities ``(B, K, *S)`` of the aligned ones."""
-        return self.predictor.predict(self.alignment(images))
-
-
-class _AlignedMembers(AlignedPredictor):
-    """Aligns images for a predictor that averages several predictions."""
-
-    predictor: MemberPredictor
-
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
-        return self.predictor.predict_members(self.alignment(images))
 
 
 def _put_together(
@@ -340,8 +266,18 @@ def _put_together(
     return xp.where(xp.expand_dims(inside, axis=1), mapped, outside)
 
 
-def _places(shape: tuple[int, int]) -> Iterator[list[tuple[int, int]]]:
-    return ([(index, channel) for channel in range(shape[1])] for index in range(shape[0]))
+def _matched(plane: Array, inside: Array, quantiles: NDArray[np.floating]) -> Array:
+    """Give the pixels of a plane ``(*S)`` that are inside the distribution with these quantiles."""
+    xp = array_namespace(plane)
+    values = xp.astype(xp.reshape(plane, (-1,)), xp.result_type(plane.dtype, xp.float32))
+    mask = xp.reshape(inside, (-1,))
+    # what is outside stands behind the rest, where it changes no rank
+    rising = xp.sort(xp.where(mask, values, xp.full_like(values, xp.inf)))
+    ranks = [xp.searchsorted(rising, values, side=side) for side in ("left", "right")]
+    pixels = max(1, int(xp.sum(xp.astype(mask, xp.int64))))
+    share = xp.astype(ranks[0] + ranks[1], widest_float(values)) / (2 * pixels)
+    matched = interpolate(share, np.linspace(0, 1, len(quantiles)), quantiles)
+    return xp.astype(xp.reshape(matched, plane.shape), plane.dtype)
 
 
 def _same_region(source: SourceStatistics, given: Callable[[Any], Any] | None) -> Region:

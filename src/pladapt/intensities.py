@@ -34,10 +34,10 @@ _SIGN: Final = 1 << 31
 def background(images: Array) -> Array:
     """Return each image's constant background.
 
-    That is its most frequent exact value, where at least 5 % of its pixels, and two of them,
-    have it: what an image is that was masked to an organ, or padded. In several channels
-    these pixels must have each channel's most frequent value. Of equally frequent values it is the
-    lowest.
+    That is its most frequent exact value, where at least 5 % of its pixels, and two of them, have
+    it, and twice as many as any other value: what an image is that was masked to an organ, or
+    padded. The commonest of the grey levels of an 8-bit image is none, as its neighbours are as
+    common. In several channels these pixels must have each channel's most frequent value.
 
     Args:
         images: ``(B, C, *S)``, floating point.
@@ -48,27 +48,34 @@ def background(images: Array) -> Array:
     xp = array_namespace(images)
     flat = xp.reshape(images, (*images.shape[:2], -1))
     least = max(2, math.ceil(BACKGROUND_SHARE * flat.shape[-1]))
-    constant = _most_frequent(flat, least)
+    constant, dominant = _most_frequent(flat, math.ceil(least / 2))
     equal = xp.all(flat == xp.expand_dims(constant, axis=-1), axis=1)
-    enough = xp.expand_dims(_count(equal), axis=-1) >= least
-    return xp.where(enough, constant, xp.full_like(constant, xp.nan))
+    enough = xp.all(dominant, axis=1) & (_count(equal) >= least)
+    return xp.where(xp.expand_dims(enough, axis=-1), constant, xp.full_like(constant, xp.nan))
 
 
-def _most_frequent(flat: Array, least: int) -> Array:
+def _most_frequent(flat: Array, least: int) -> tuple[Array, Array]:
     """Return the most frequent of the values ``(B, C, N)`` that at least so many pixels have.
 
     So many equal values in a row, once sorted, hold every so-manieth place: few candidates.
+
+    Returns:
+        The value ``(B, C)``, NaN where there is none, and whether it is twice as frequent as each
+        of the others.
     """
     xp = array_namespace(flat)
     candidates = xp.sort(flat, axis=-1)[..., least - 1 :: least]
     best = xp.full(flat.shape[:2], xp.nan, dtype=flat.dtype, device=device(flat))
     most = xp.zeros(flat.shape[:2], dtype=xp.int64, device=device(flat))
+    second = most
     for index in range(candidates.shape[-1]):
         candidate = candidates[..., index]
         count = _count(flat == xp.expand_dims(candidate, axis=-1))
+        other = xp.where(candidate == best, second, xp.minimum(count, most))
+        second = xp.maximum(second, other)
         best = xp.where(count > most, candidate, best)
         most = xp.maximum(count, most)
-    return best
+    return best, most >= 2 * second
 
 
 def _count(flags: Array) -> Array:

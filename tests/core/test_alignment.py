@@ -98,6 +98,19 @@ def test_every_library_s_arrays_come_back_as_they_went(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_arrays_stay_on_their_device(kind: Any) -> None:
+    strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    alignment = kind.fit(organ(RISING[0]), SOURCE)
+    elsewhere = strict.Device("device1")  # which refuses to mix with arrays of another
+    images = strict.asarray(images_of(organ(RISING[0])), device=elsewhere)
+    aligned = alignment(images)
+    assert aligned.device == elsewhere
+    at_home = strict.asarray(aligned, device=strict.Device("CPU_DEVICE"))
+    expected = alignment(images_of(organ(RISING[0])))
+    np.testing.assert_allclose(np.asarray(at_home), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @given(order=st.permutations(range(6)), size=st.integers(1, 6))
 def test_neither_the_order_nor_the_batch_changes_anything(
     kind: Any, order: list[int], size: int
