@@ -19,6 +19,7 @@ from pladapt.evaluators.overlap import OverlapEvaluator
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
 from pladapt.testing import (
     EvaluatorContract,
+    GateContract,
     PredictorContract,
     RetrainerContract,
     SelectorContract,
@@ -271,7 +272,14 @@ def test_what_is_no_selector_fails() -> None:
 def test_a_description_that_changes_fails() -> None:
     moments = itertools.count()
     part: Any = SimpleNamespace(describe=lambda: next(moments))
-    for contract in (SelectorContract, PredictorContract, RetrainerContract, EvaluatorContract):
+    contracts = (
+        SelectorContract,
+        PredictorContract,
+        RetrainerContract,
+        EvaluatorContract,
+        GateContract,
+    )
+    for contract in contracts:
         with pytest.raises(FAILURES, match="another thing each time"):
             contract().test_it_describes_itself_the_same_each_time(part)
 
@@ -486,5 +494,5 @@ def test_an_author_s_test_module_runs_the_contract(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Override the fixture 'evaluator' with the part under test." in run.stdout
-    assert re.search(r"(\d+) passed, 6 errors", run.stdout), run.stdout
+    assert re.search(r"\d+ passed, \d+ skipped, 6 errors", run.stdout), run.stdout
     assert "failed" not in run.stdout

@@ -278,6 +278,16 @@ def test_the_quantile_is_student_s() -> None:
         assert student_quantile(freedom) == pytest.approx(stats.t.ppf(0.95, freedom), rel=3e-3)
 
 
+@pytest.mark.parametrize(
+    ("groups", "fall", "rate"), [(2, 0.2, 0.27), (5, 0.2, 0.86), (5, 0.05, 0.05), (2, 0.0, 0.015)]
+)
+def test_falls_are_refused_as_often_as_the_page_says(groups: int, fall: float, rate: float) -> None:
+    changes = np.random.default_rng(0).normal(-fall, 0.1, (3000, groups))
+    before = np.full(groups, 0.8)
+    refused = [sure_fall(before, before + change) > 0.05 for change in changes]
+    assert np.mean(refused) == pytest.approx(rate, abs=0.015)
+
+
 def test_a_single_group_s_fall_counts_as_it_is() -> None:
     assert sure_fall([0.9], [0.5]) == pytest.approx(0.4)
 
