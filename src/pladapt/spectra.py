@@ -68,7 +68,8 @@ def add_low_frequencies(images: Array, coefficients: Array) -> Array:
 def _waves(half: int, size: int) -> NDArray[np.complex128]:
     """Return ``(2 half + 1, size)``: a wave for each frequency."""
     cycles = np.outer(np.arange(-half, half + 1), np.arange(size)) % size  # exact before the sine
-    return np.exp(-2j * np.pi / size * cycles)
+    waves: NDArray[np.complex128] = np.exp(-2j * np.pi / size * cycles)
+    return waves
 
 
 def _along(array: Array, matrix: Array, axis: int) -> Array:
