@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from array_api_compat import array_namespace
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pladapt import (
@@ -127,6 +127,7 @@ def counts(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(row.sum()) for row in rows)
 
 
+@settings(max_examples=15)  # each measures twice
 @given(order=st.permutations(range(6)), batch_size=st.integers(1, 7))
 def test_neither_the_order_nor_the_batches_change_anything(
     order: list[int], batch_size: int
