@@ -139,3 +139,10 @@ def test_every_box_of_the_pipeline_is_inside_the_drawing():
     assert all(min(x, y) >= 0 and x + w <= width and y + h <= height for x, y, w, h in boxes)
     for text in drawn.iter("text"):
         assert any(y < float(text.get("y")) < y + h for _, y, _, h in boxes)
+
+
+def test_a_training_without_validation_has_no_curve_of_it():
+    epochs = [{"epoch": n, "train_loss": 1 / n} for n in (1, 2, 3)]
+    assert "validation loss" not in figures.training_curves(epochs, 3)
+    validated = [row | {"val_loss": 0.5, "val_dsc": 0.5} for row in epochs]
+    assert "validation loss" in figures.training_curves(validated, 3)

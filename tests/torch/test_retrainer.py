@@ -114,7 +114,7 @@ def test_without_validation_every_pseudo_label_teaches(
     assert state_sha256(retrained.module) != state_sha256(predictor.module)
     retrainer.save(retrained, tmp_path)
     record = json.loads((tmp_path / "history.json").read_text())
-    assert record["validation"] == "none"
+    assert record["validation"] == "nothing"
     assert [row.keys() for row in record["epochs"]] == [{"epoch", "train_loss"}] * 2
     assert retrainer.describe()["validation"] is None
     assert retrainer.describe()["ema"] == 0.9

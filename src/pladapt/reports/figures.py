@@ -264,7 +264,8 @@ def training_curves(epochs: Sequence[Mapping[str, float]], best: int) -> str:
         )
         for axes, key, label, colour, dashes in curves:
             values = [row.get(key, np.nan) for row in epochs]
-            axes.plot(number, values, color=colour, linestyle=dashes, label=label, marker=".")
+            if not np.isnan(values).all():  # a training without validation has no such curve
+                axes.plot(number, values, color=colour, linestyle=dashes, label=label, marker=".")
         for axes in (upper, lower):
             axes.axvline(best, color=_INK, linewidth=1, linestyle=(0, (1, 1.5)))
         upper.set(ylabel="loss")

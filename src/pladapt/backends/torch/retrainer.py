@@ -162,7 +162,7 @@ class FineTune:
         self, labels: Samples[PseudoLabelled], names: Names
     ) -> tuple[Samples[Taught], Samples[Taught] | None, str]:
         if self.validation is None:
-            return labels, None, "none"
+            return labels, None, "nothing"
         if not isinstance(self.validation, float):
             note = f"{len(self.validation)} labelled source samples"
             return labels, self.validation, note
