@@ -103,7 +103,8 @@ class SoftLabelling:
 
     Args:
         labeller: Makes the hard labels. The pixels that it ignores stay ignored, and validation
-            is on its labels.
+            is on its labels. What else it changes is lost where probabilities are learnt: have it
+            ignore small components, say, rather than make them background.
         probabilities: Whether the probabilities are learnt in place of the labels.
         weight: Whether a pixel counts by its certainty: 1 less its entropy over log K, so 1 where
             a class is certain and 0 where all are equally likely.
