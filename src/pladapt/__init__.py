@@ -5,7 +5,14 @@ predictions on the unlabelled images, keeps the ones it can trust, retrains on t
 evidence whether the result is better.
 """
 
-from pladapt.adaptation import AdaptationResult, Round, RunRecord, adapt, read_run
+from pladapt.adaptation import (
+    AdaptationResult,
+    Recalibrated,
+    Round,
+    RunRecord,
+    adapt,
+    read_run,
+)
 from pladapt.aligned import Aligned, AlignedPredictor, Alignment
 from pladapt.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
 from pladapt.auditing import Audit, audit
@@ -14,6 +21,7 @@ from pladapt.calibration import Calibration, calibrate_cutoff
 from pladapt.certainty import certainty_index, combine_classes, hard_labels
 from pladapt.choosing import Choice
 from pladapt.composition import ComposedSelector, compose
+from pladapt.consensus import Consensus, ShiftedPredictor, find_consensus
 from pladapt.errors import (
     DataError,
     DeviceError,
@@ -44,6 +52,8 @@ from pladapt.protocols import (
     Labeller,
     MemberPredictor,
     Predictor,
+    Recalibration,
+    Recalibrator,
     RescoringSelector,
     ResumableRetrainer,
     Retrainer,
@@ -52,8 +62,10 @@ from pladapt.protocols import (
     WrappingPredictor,
 )
 from pladapt.ranking import RankingSelector, rank
+from pladapt.recipes.bundle import Recipe, recipe
 from pladapt.scoring import ClassSelector
 from pladapt.source import SourceStatistics
+from pladapt.teaching import TeacherPredictor, keep_share
 from pladapt.temperature import (
     TemperatureCalibration,
     TemperaturePredictor,
@@ -87,6 +99,7 @@ __all__ = [
     "Chooser",
     "ClassSelector",
     "ComposedSelector",
+    "Consensus",
     "DataError",
     "DeviceError",
     "DoNoHarm",
@@ -116,6 +129,10 @@ __all__ = [
     "PseudoLabelled",
     "QuantileMatching",
     "RankingSelector",
+    "Recalibrated",
+    "Recalibration",
+    "Recalibrator",
+    "Recipe",
     "Registration",
     "RescoringSelector",
     "ResumableRetrainer",
@@ -127,9 +144,11 @@ __all__ = [
     "Samples",
     "Selection",
     "Selector",
+    "ShiftedPredictor",
     "SoftLabeller",
     "SoftLabelling",
     "SourceStatistics",
+    "TeacherPredictor",
     "TemperatureCalibration",
     "TemperaturePredictor",
     "UnknownPluginError",
@@ -142,11 +161,14 @@ __all__ = [
     "combine_classes",
     "compose",
     "evaluator",
+    "find_consensus",
     "hard_labels",
     "hookimpl",
+    "keep_share",
     "predictor",
     "rank",
     "read_run",
+    "recipe",
     "retrainer",
     "selector",
     "unlabelled",

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
@@ -40,8 +40,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.plugins import PluginManager
-    from pladapt.protocols import Evaluator, Gate, Predictor, Retrainer, Selector
+    from pladapt.protocols import (
+        Evaluator,
+        Gate,
+        Predictor,
+        Recalibrator,
+        Retrainer,
+        Selector,
+    )
     from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
+
+_EVIDENCE: Final = "evidence.parquet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,30 +81,45 @@ class Round:
         return bool(self.selection.kept) and accepted
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Recalibrated:
+    """What came of recalibration, before the first round.
+
+    Args:
+        evidence: What the recalibrator went by.
+        evaluations: What each evaluator measured after it, by its name.
+    """
+
+    evidence: pa.Table
+    evaluations: Mapping[str, Evaluation]
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RunRecord:
     """The evidence of what a run did.
 
     Args:
-        before: What each evaluator measured before the first round, by its name.
-        rounds: The rounds, in order; at least one.
+        before: What each evaluator measured of the predictor that was given, by its name.
+        rounds: The rounds, in order; at least one, unless there was a recalibrator.
         workdir: The run folder, or None where none was asked for.
+        recalibration: What came of the recalibrator, or None where there was none.
     """
 
     before: Mapping[str, Evaluation]
     rounds: tuple[Round, ...]
     workdir: Path | None
+    recalibration: Recalibrated | None = None
 
     @property
     def after(self) -> Mapping[str, Evaluation]:
-        """What each evaluator measured after the last round that stands."""
-        return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), self.before)
+        """What each evaluator measured of the predictor that adaptation returned."""
+        first = self.recalibration.evaluations if self.recalibration else self.before
+        return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), first)
 
     @property
     def stopped(self) -> str | None:
         """Why the run ended with a round that does not stand, or None."""
-        last = self.rounds[-1]
-        if last.stands:
+        if not self.rounds or (last := self.rounds[-1]).stands:
             return None
         if last.judgement is not None:
             return f"round {last.number} refused: {'; '.join(last.judgement.reasons)}"
@@ -110,7 +134,8 @@ class AdaptationResult(RunRecord):
     """What adaptation returned, and the evidence of what it did.
 
     Args:
-        predictor: That of the last round that stands; the one given where none does.
+        predictor: That of the last round that stands; where none does, the recalibrated one, or
+            without a recalibrator the one given.
     """
 
     predictor: Predictor
@@ -123,6 +148,7 @@ def adapt(
     selector: Selector | Sequence[Selector],
     retrainer: Retrainer,
     evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
+    recalibrator: Recalibrator | None = None,
     gates: Sequence[Gate] = (),
     rounds: int = 1,
     workdir: str | Path | None = None,
@@ -145,9 +171,10 @@ def adapt(
         retrainer: Makes the next predictor.
         evaluators: Measure the predictor before the first round and after each one; by name, or
             in a sequence to be named after their classes.
+        recalibrator: Makes the predictor fit the target before the first round.
         gates: Each judges what a round made, without labels of the target. Where any refuses it,
             the run ends with the predictor before it.
-        rounds: How many rounds, at least 1.
+        rounds: How many rounds, at least 1; or 0 to stop after recalibration.
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. Without one nothing is kept on disk.
         batch_size: How many samples are predicted at once.
@@ -160,9 +187,10 @@ def adapt(
             there are more or fewer selectors than rounds.
         RunChangedError: ``workdir`` holds a run with other inputs or parameters.
     """
-    for name, value in (("rounds", rounds), ("batch_size", batch_size)):
-        if value < 1:
-            raise InputError(f"{name} is {value}; it must be at least 1.")
+    least = 0 if recalibrator is not None else 1
+    for name, value, low in (("rounds", rounds, least), ("batch_size", batch_size, 1)):
+        if value < low:
+            raise InputError(f"{name} is {value}; it must be at least {low}.")
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")
     check_unlabelled(target[0])
@@ -172,6 +200,7 @@ def adapt(
         selectors[0],
         retrainer,
         _named(evaluators),
+        recalibrator,
         gates,
         batch_size,
         plugins or default_manager(),
@@ -179,16 +208,16 @@ def adapt(
     )
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
-            return _run(job, predictor, selectors, Path(folder), None)
-    asked = _asked(job, predictor, rounds) | {"selector": describe(selector)}
+            return _run(job, predictor, selectors[:rounds], Path(folder), None)
+    asked = _asked(job, predictor) | {"selector": describe(selector), "rounds": rounds}
     open_run(Path(workdir), asked)
-    return _run(job, predictor, selectors, Path(workdir), Path(workdir))
+    return _run(job, predictor, selectors[:rounds], Path(workdir), Path(workdir))
 
 
 def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
     if not isinstance(selector, Sequence):
-        return [selector] * rounds
-    if len(selector) != rounds:
+        return [selector] * max(1, rounds)
+    if len(selector) != max(1, rounds):
         raise InputError(
             f"There are {len(selector)} selectors and rounds is {rounds}; give one selector for "
             "every round, or one for each."
@@ -204,6 +233,7 @@ class _Job:
     selector: Selector
     retrainer: Retrainer
     evaluators: Mapping[str, Evaluator]
+    recalibrator: Recalibrator | None
     gates: Sequence[Gate]
     batch_size: int
     plugins: PluginManager
@@ -230,7 +260,19 @@ def read_run(folder: str | Path) -> RunRecord:
         rounds.append(_read_round(here, number, before.keys(), gated="gates" in asked))
         if not rounds[-1].stands:
             break
-    return RunRecord(before=before, rounds=tuple(rounds), workdir=folder)
+    return RunRecord(
+        before=before,
+        rounds=tuple(rounds),
+        workdir=folder,
+        recalibration=_read_recalibrated(folder) if "recalibrator" in asked else None,
+    )
+
+
+def _read_recalibrated(folder: Path) -> Recalibrated:
+    here = folder / "recalibration"
+    if not (here / _EVIDENCE).exists():
+        raise MissingDataError(f"{here} has no {_EVIDENCE}; continue the run to its end.")
+    return Recalibrated(read_table(here / _EVIDENCE), _read_evaluations(here))
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
@@ -282,14 +324,13 @@ def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping
     return named
 
 
-def _asked(job: _Job, predictor: Predictor, rounds: int) -> dict[str, Any]:
-    gates = {"gates": describe(job.gates)} if job.gates else {}
-    return gates | {
+def _asked(job: _Job, predictor: Predictor) -> dict[str, Any]:
+    optional = {"gates": job.gates, "recalibrator": job.recalibrator}
+    return {name: describe(part) for name, part in optional.items() if part} | {
         "predictor": describe(predictor),
         "target": {"samples": len(job.target)},
         "retrainer": describe(job.retrainer),
         "evaluators": describe(job.evaluators),
-        "rounds": rounds,
         "batch_size": job.batch_size,
     }
 
@@ -302,6 +343,7 @@ def _run(
     workdir: Path | None,
 ) -> AdaptationResult:
     before = _evaluate(job, predictor, folder / "round-0")
+    predictor, recalibrated = _recalibrated(job, predictor, folder / "recalibration")
     done: list[Round] = []
     for number, selector in enumerate(selectors, start=1):
         of_round = replace(job, selector=selector)
@@ -309,7 +351,27 @@ def _run(
         done.append(current)
         if not current.stands:
             break
-    return AdaptationResult(before=before, rounds=tuple(done), workdir=workdir, predictor=predictor)
+    return AdaptationResult(
+        before=before,
+        recalibration=recalibrated,
+        rounds=tuple(done),
+        workdir=workdir,
+        predictor=predictor,
+    )
+
+
+def _recalibrated(
+    job: _Job, predictor: Predictor, folder: Path
+) -> tuple[Predictor, Recalibrated | None]:
+    """Make the predictor of the first round; it is made anew where a run goes on."""
+    if job.recalibrator is None:
+        return predictor, None
+    made = job.recalibrator.recalibrate(predictor, job.target)
+    job.progress("recalibrate", 1, 1)
+    if not (folder / _EVIDENCE).exists():
+        write_table(made.evidence, folder / _EVIDENCE)
+    evaluations = _evaluate(job, made.predictor, folder)
+    return made.predictor, Recalibrated(made.evidence, evaluations)
 
 
 def _reasons(selection: Selection) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pladapt.hookspecs import Registration, hookimpl
 
@@ -94,5 +94,23 @@ def pladapt_predictors() -> list[Registration[Predictor]]:
             "onnx",
             "pladapt.backends.onnx:OnnxPredictor",
             "Runs an ONNX file (needs pladapt[onnx-gpu] or pladapt[onnx-cpu]).",
+        ),
+    ]
+
+
+@hookimpl
+def pladapt_recipes() -> list[Registration[Any]]:
+    """Offer the built-in recipes."""
+    return [
+        Registration(
+            "paper",
+            "pladapt.recipes.paper:paper",
+            "One round on the predictions with the highest certainty index (needs pladapt[torch]).",
+        ),
+        Registration(
+            "robust",
+            "pladapt.recipes.robust:robust",
+            "What we recommend: recalibrate by consensus, self-train, and refuse harm "
+            "(needs pladapt[torch]).",
         ),
     ]

@@ -80,6 +80,11 @@ def pladapt_predictors() -> Iterable[Registration[Predictor]]:
 
 
 @hookspec
+def pladapt_recipes() -> Iterable[Registration[Any]]:
+    """Offer recipes: the factory returns a `pladapt.Recipe`, for `pladapt.recipe`."""
+
+
+@hookspec
 def pladapt_commands() -> Iterable[Registration[Any]]:
     """Offer commands: ``pladapt NAME ...`` runs the `typer.Typer` that the factory returns."""
 

@@ -14,7 +14,7 @@ from pladapt.certainty import hard_labels
 from pladapt.errors import InputError
 from pladapt.overlap import count_rows
 from pladapt.protocols import MemberPredictor
-from pladapt.types import LabelledSample, Prediction, Sample
+from pladapt.types import LabelledSample, Prediction, PseudoLabelled, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pladapt.types import Array, Samples
 
 S = TypeVar("S", Sample, LabelledSample)
+Q = TypeVar("Q", Sample, LabelledSample, PseudoLabelled)
 T = TypeVar("T")
 
 
@@ -46,7 +47,7 @@ def predictions(
         yield batch, predict(predictor, batch, images)
 
 
-def batches(samples: Iterable[S], *, batch_size: int) -> Generator[tuple[tuple[S, ...], Array]]:
+def batches(samples: Iterable[Q], *, batch_size: int) -> Generator[tuple[tuple[Q, ...], Array]]:
     """Yield consecutive samples of one shape with their stacked images ``(B, C, *S)``.
 
     The next batch is read and stacked in a thread while the caller works on this one.
@@ -136,9 +137,9 @@ def _check_columns(selector: Selector, columns: Mapping[str, NDArray[Any]], size
         )
 
 
-def _batches(samples: Iterable[S], batch_size: int) -> Iterator[tuple[S, ...]]:
+def _batches(samples: Iterable[Q], batch_size: int) -> Iterator[tuple[Q, ...]]:
     """Yield consecutive samples whose images have one shape."""
-    batch: list[S] = []
+    batch: list[Q] = []
     for sample in samples:
         if sample.image.ndim not in (3, 4):
             raise InputError(

@@ -1,4 +1,4 @@
-"""The five protocols of adaptation, and the five additions a part may offer.
+"""The six protocols of adaptation, and the five additions a part may offer.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
@@ -6,6 +6,7 @@ A class that has these methods is a part: nothing has to be inherited or registe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
@@ -147,6 +148,31 @@ class Evaluator(Protocol):
 
     def evaluate(self, predictor: Predictor, /) -> Evaluation:
         """Measure the predictor. Nothing that is returned reaches what adapts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recalibration:
+    """What a `Recalibrator` made.
+
+    Args:
+        predictor: The predictor whose labels teach in the first round.
+        evidence: What it was made from, without a label of the target, a row per finding; the
+            columns are the recalibrator's own.
+    """
+
+    predictor: Predictor
+    evidence: pa.Table
+
+
+@runtime_checkable
+class Recalibrator(Protocol):
+    """**Protocol:** makes a predictor fit the target before the first round, without training."""
+
+    def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
+        """Return a new predictor; the one given is not changed.
+
+        The result depends on its arguments alone, since a run that goes on makes it again.
+        """
 
 
 @runtime_checkable

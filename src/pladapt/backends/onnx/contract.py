@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
-import pladapt
 from pladapt.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Contract:
     normalisation: str = ""
     output: Output = "probabilities"
     precision: Precision = "fp32"
-    version: str = pladapt.__version__
+    version: str = metadata.version("pladapt")
 
     def __post_init__(self) -> None:
         known = {"output": ("probabilities", "logits"), "precision": ("fp32", "fp16", "int8")}

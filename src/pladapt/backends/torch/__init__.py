@@ -11,11 +11,17 @@ with needs("torch", "torch", "lightning", "safetensors"):
     import safetensors  # noqa: F401 - the same
     import torch  # noqa: F401 - the same
 
-from pladapt.backends.torch.augmentation import Augmentation, RandomAffine
+from pladapt.backends.torch.augmentation import (
+    Augmentation,
+    Augmentations,
+    RandomAffine,
+    RandomIntensity,
+)
 from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.backends.torch.recalibration import recalibrate_batch_norm
+from pladapt.backends.torch.recalibrators import BatchNormRecalibrator, ConsensusRecalibrator
 from pladapt.backends.torch.retrainer import FineTune
 from pladapt.backends.torch.storage import load_module, save_module
 from pladapt.backends.torch.training import FitResult, TrainingOptions, fit
@@ -23,12 +29,16 @@ from pladapt.backends.torch.wrapping import module_of, with_module
 
 __all__ = [
     "Augmentation",
+    "Augmentations",
+    "BatchNormRecalibrator",
+    "ConsensusRecalibrator",
     "DiceBCELoss",
     "DropoutPredictor",
     "FineTune",
     "FitResult",
     "ModulePredictor",
     "RandomAffine",
+    "RandomIntensity",
     "ScalePredictor",
     "TorchPredictor",
     "TrainingOptions",

@@ -1,4 +1,4 @@
-"""Random zoom, shift, flip, shear and rotation of images and their masks, on their device."""
+"""Random changes of images and their masks, on their device: of their geometry and intensity."""
 
 from __future__ import annotations
 
@@ -105,6 +105,69 @@ class RandomAffine:
         for axis in self.flip:
             signs[:, 0, -axis - 1] = torch.where(draw(1.0) < 0, -1.0, 1.0)
         return signs
+
+
+@dataclass(frozen=True)
+class RandomIntensity:
+    """Changes each image's brightness, contrast and gamma at random; masks stay as they are.
+
+    A gamma acts between an image's own least and greatest value, in all channels alike.
+
+    Args:
+        gamma: The exponent is ``exp(u)``, u uniform in [-gamma, gamma].
+        contrast: The factor is uniform in [1 - contrast, 1 + contrast].
+        brightness: What is added is uniform in [-brightness, brightness], in units of the image's
+            standard deviation.
+
+    Raises:
+        InputError: A magnitude is negative, or the contrast's not below 1.
+    """
+
+    gamma: float = 0.4
+    contrast: float = 0.15
+    brightness: float = 0.15
+
+    def __post_init__(self) -> None:
+        if min(self.gamma, self.contrast, self.brightness) < 0 or self.contrast >= 1:
+            raise InputError(
+                f"gamma is {self.gamma}, contrast {self.contrast} and brightness "
+                f"{self.brightness}; none may be negative, and contrast must be below 1."
+            )
+
+    def __call__(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator, /
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return changed images ``(B, C, *S)`` and the masks."""
+        draw = _Uniform(len(images), generator)
+        gamma, contrast, brightness = (
+            draw(limit).to(images).view(-1, *(1,) * (images.ndim - 1))
+            for limit in (self.gamma, self.contrast, self.brightness)
+        )
+        axes = tuple(range(1, images.ndim))
+        low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
+        extent = (high - low).clamp_min(torch.finfo(images.dtype).tiny)
+        bent = low + ((images - low) / extent).clamp(0, 1) ** gamma.exp() * (high - low)
+        deviation = bent.std(axes, keepdim=True)
+        return bent * (1 + contrast) + brightness * deviation, masks
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """Several augmentations, one after the other.
+
+    Args:
+        parts: In their order.
+    """
+
+    parts: Sequence[Augmentation]
+
+    def __call__(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator, /
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the last one returns."""
+        for part in self.parts:
+            images, masks = part(images, masks, generator)
+        return images, masks
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,365 @@
+"""Where predictors agree without labels: which to trust, and how much is foreground.
+
+Between a source and a target the scale of a network's logits moves, so that a cut-off found on the
+source can mark many times too much or too little, while the order of the pixels is often still
+good. Here each predictor's surest pixels are compared at many shares of foreground. True objects
+are where predictors and views agree; beyond them, and short of them, they disagree. The share of
+the highest agreement is therefore the target's, and its place in each predictor's logits the
+predictor's own cut-off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyarrow as pa
+from array_api_compat import array_namespace
+
+from pladapt.arrays import to_numpy
+from pladapt.averaging import EnsemblePredictor, ViewPredictor, members_of
+from pladapt.certainty import require_probabilities
+from pladapt.errors import InputError
+from pladapt.inference import batches
+from pladapt.intensities import split
+from pladapt.views import check_unlabelled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.intensities import Region
+    from pladapt.protocols import Predictor
+    from pladapt.types import Array, Progress, Sample, Samples
+
+SHARES: Final = tuple(1 / (1 + math.exp(-odds)) for odds in np.arange(-9, 2.3, 0.3))
+"""The shares of foreground that are tried: from 0.0001 to 0.9, evenly in log-odds."""
+
+PIXELS: Final = 1_000_000
+"""How many pixels of the target are compared, at most, all images together."""
+
+_LEAST: Final = 2.0**-126  # the smallest normal number of float32
+_RESOLUTION: Final = 2.0**-24  # what is nearer to 1 is 1 in float32
+_PEAK: Final = 0.02
+_TRUST: Final = 0.03
+_ENOUGH: Final = 0.65
+_REACH: Final = 10.0
+
+
+def log_odds(probabilities: Array) -> Array:
+    """Return the log-odds that a pixel is foreground, of any class.
+
+    Args:
+        probabilities: ``(B, K, *S)``, floating point in [0, 1]; one channel or a softmax.
+
+    Returns:
+        ``(B, *S)``, at least in single precision, within what its resolution can tell.
+    """
+    xp = array_namespace(probabilities)
+    p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
+    if p.shape[1] == 1:
+        foreground, rest = p[:, 0, ...], xp.clip(1 - p[:, 0, ...], _RESOLUTION, 1.0)
+    else:
+        foreground, rest = xp.sum(p[:, 1:, ...], axis=1), xp.clip(p[:, 0, ...], _RESOLUTION, 1.0)
+    return xp.log(xp.clip(foreground, _LEAST, 1.0)) - xp.log(rest)
+
+
+def shift_odds(probabilities: Array, shift: float) -> Array:
+    """Multiply the odds of the foreground, all classes alike, by ``exp(shift)``.
+
+    Args:
+        probabilities: ``(B, K, *S)``, floating point in [0, 1]; one channel or a softmax.
+        shift: What is added to the foreground's logits; 0 changes nothing.
+
+    Returns:
+        ``(B, K, *S)``, at least in single precision.
+
+    Raises:
+        InputError: NaN or values outside [0, 1].
+    """
+    require_probabilities(probabilities)
+    xp = array_namespace(probabilities)
+    p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
+    factor = math.exp(shift)
+    if p.shape[1] == 1:
+        # what has saturated at 1 can be brought back as well
+        rest = xp.where(p < 1, 1 - p, xp.full_like(p, _RESOLUTION))
+        return p * factor / (p * factor + rest)
+    background, others = p[:, :1, ...], p[:, 1:, ...] * factor
+    background = xp.clip(background, _RESOLUTION, 1.0)
+    total = background + xp.sum(others, axis=1, keepdims=True)
+    return xp.concat([background, others], axis=1) / total
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftedPredictor(ViewPredictor):
+    """Moves another predictor's logits, so that another share of the pixels is foreground.
+
+    The prior shift of M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a
+    Classifier to New a Priori Probabilities", Neural Computation 2002. The order of the pixels
+    stays, and so does that of the foreground classes.
+
+    Args:
+        predictor: Gives the probabilities.
+        shift: What is added to the foreground's logits.
+
+    Raises:
+        InputError: The shift is not finite; or, when it predicts, what should be probabilities
+            are none.
+    """
+
+    shift: float
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.shift):
+            raise InputError(f"shift is {self.shift}; it must be finite.")
+
+    def predict_members(self, images: Array, /) -> Array:
+        """Map images ``(B, C, *S)`` to the shifted probabilities ``(M, B, K, *S)``."""
+        members = members_of(self.predictor, images)
+        xp = array_namespace(members)
+        each = (members[index, ...] for index in range(members.shape[0]))
+        return xp.stack([shift_odds(member, self.shift) for member in each])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Consensus:
+    """What several predictors agree on in a target.
+
+    Args:
+        share: The share of the region's pixels that is foreground; None where the agreement has
+            no peak, so that nothing can be told.
+        kept: Which predictors agree about as well as the best one, by their place.
+        shifts: What is to be added to each predictor's foreground logits, so that this share lies
+            above a probability of 0.5; where the share is None, so that what lay above the
+            cut-off does.
+        curve: ``predictor`` (int64, null for all that are kept together), ``share`` and
+            ``agreement``: Cohen's kappa in [-1, 1], the mean of that between the views of one
+            predictor and that between predictors.
+        agreement: Each predictor's agreement at its own best share.
+    """
+
+    share: float | None
+    kept: tuple[int, ...]
+    shifts: tuple[float, ...]
+    curve: pa.Table
+    agreement: tuple[float, ...]
+
+    def predictor(
+        self, predictors: Sequence[Predictor], shifts: Sequence[float] | None = None
+    ) -> EnsemblePredictor:
+        """Return the mean of the kept predictors, each shifted; its cut-off is 0.5.
+
+        Args:
+            predictors: Those that were compared, in their order.
+            shifts: Other shifts than those found, or None.
+        """
+        shifts = shifts or self.shifts
+        return EnsemblePredictor(
+            [ShiftedPredictor(predictors[place], shifts[place]) for place in self.kept]
+        )
+
+
+def find_consensus(
+    predictors: Sequence[Predictor],
+    target: Samples[Sample],
+    *,
+    cutoff: float = 0.5,
+    region: Region = "informative",
+    batch_size: int = 8,
+    pixels: int = PIXELS,
+    progress: Progress | None = None,
+) -> Consensus:
+    """Find the share of foreground on which predictors, and views of each, agree best.
+
+    At each of `SHARES` the surest pixels of every member are its foreground. Two members' agreement
+    is Cohen's kappa, which is 0 for what chance gives. A predictor's agreement is the mean of two:
+    that among its own members, and that with the other predictors' members. The share is the
+    largest one that comes within 0.02 of the highest peak: the peak itself tends to lie below the
+    truth, since the heart of an object is agreed on more easily than its rim. Predictors whose best
+    agreement is more than 0.03 below the best one's are left out, and the share is found anew from
+    the others. Only shares within a factor of ten (in odds) of what some predictor marks at the
+    cut-off are considered. A peak at the end of that range is none, nor is one below 0.65: where
+    nothing is agreed on, as where the target shows no foreground at all, nothing can be told.
+
+    The result depends neither on the samples' order nor on the size of the batches.
+
+    Args:
+        predictors: At least one; each a `pladapt.MemberPredictor` of two members or more (flips,
+            say), unless there are several predictors.
+        target: Samples without masks.
+        cutoff: The source's cut-off, in (0, 1).
+        region: Which pixels count, as for `pladapt.SourceStatistics`.
+        batch_size: How many samples are predicted at once.
+        pixels: About how many pixels are compared; each image gives the same number, drawn by the
+            SHA-256 of its id.
+        progress: Called after each batch.
+
+    Raises:
+        InputError: No predictors, a single one of a single member, an empty target, or an option
+            out of its range.
+        LabelledTargetError: A sample has a mask.
+    """
+    if not 0 < cutoff < 1:
+        raise InputError(f"cutoff is {cutoff}; it must lie between 0 and 1.")
+    if not predictors or len(target) == 0:
+        raise InputError(
+            f"There are {len(predictors)} predictors and {len(target)} unlabelled samples; give at "
+            "least one of each."
+        )
+    each = max(1, pixels // len(target))
+
+    def step(done: int) -> None:
+        if progress is not None:
+            progress("consensus", done, len(target))
+
+    views = _views(predictors, _read(target, region, batch_size, each), step)
+    if sum(len(members) for members in views) < 2:  # noqa: PLR2004 - to agree takes two
+        raise InputError(
+            "There is a single predictor with a single member, which has none to agree with; give "
+            "several, or one that averages, such as FlipPredictor."
+        )
+    if views[0].shape[1] == 0:
+        raise InputError(
+            "No image has a pixel in the region, so there is nothing to agree on; give "
+            "region=None for all pixels."
+        )
+    given = math.log(cutoff / (1 - cutoff))
+    within = _considered(views, given)
+    owner = np.repeat(np.arange(len(views)), [len(members) for members in views])
+    kappas = _kappas(np.concatenate(views))
+    everyone = np.arange(len(views))
+    curves = [_agreement(kappas, owner, own, everyone) for own in everyone[:, None]]
+    peaks = [_peak(curve, within) for curve in curves]
+    best = [-1.0 if peak is None else float(c[peak]) for c, peak in zip(curves, peaks, strict=True)]
+    kept = np.flatnonzero(np.asarray(best) >= max(best) - _TRUST)
+    together = _agreement(kappas, owner, kept, kept)
+    peak = _peak(together, within)
+    share = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
+    return Consensus(
+        share,
+        tuple(kept.tolist()),
+        tuple(-_threshold(members.mean(axis=0), share, given) for members in views),
+        pa.concat_tables([*map(_rows, everyone.tolist(), curves), _rows(None, together)]),
+        tuple(best),
+    )
+
+
+def _read(
+    target: Samples[Sample], region: Region, batch_size: int, most: int
+) -> Iterator[tuple[list[tuple[str, NDArray[np.int64]]], Array]]:
+    """Yield batches of images, each with the ids and the pixels that are compared."""
+    samples = (target[index] for index in range(len(target)))
+    for batch, images in batches(samples, batch_size=batch_size):
+        for sample in batch:
+            check_unlabelled(sample)
+        inside = to_numpy(split(images, region)[0]).reshape(len(batch), -1)
+        ids = [sample.id for sample in batch]
+        places = [drawn(id_, flags, most) for id_, flags in zip(ids, inside, strict=True)]
+        yield list(zip(ids, places, strict=True)), images
+
+
+def _views(
+    predictors: Sequence[Predictor],
+    read: Iterable[tuple[list[tuple[str, NDArray[np.int64]]], Array]],
+    step: Callable[[int], None],
+) -> list[NDArray[np.float32]]:
+    """Return each predictor's log-odds ``(M, N)`` of the same pixels of all images."""
+    found: list[dict[str, NDArray[np.float32]]] = [{} for _ in predictors]
+    for batch, images in read:
+        for parts, predictor in zip(found, predictors, strict=True):
+            members = members_of(predictor, images)
+            odds = np.stack([to_numpy(log_odds(members[m, ...])) for m in range(members.shape[0])])
+            flat = odds.reshape(*odds.shape[:2], -1).astype(np.float32)
+            parts |= {id_: flat[:, i, places] for i, (id_, places) in enumerate(batch)}
+        step(len(found[0]))
+    return [np.concatenate([parts[id_] for id_ in sorted(parts)], axis=1) for parts in found]
+
+
+def drawn(id_: str, inside: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """Draw at most so many of the places that are true."""
+    places = np.flatnonzero(inside)
+    if len(places) <= most:
+        return places
+    seed = int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")
+    return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
+
+
+def _considered(views: Sequence[NDArray[np.float32]], given: float) -> NDArray[np.bool_]:
+    """Tell which shares are near enough to what some predictor marks at the cut-off."""
+    marked = [float(np.mean(members.mean(axis=0) > given)) for members in views]
+    shares = np.asarray(SHARES)
+    odds = shares / (1 - shares)
+    low, high = (share / max(1 - share, _RESOLUTION) for share in (min(marked), max(marked)))
+    near: NDArray[np.bool_] = (odds >= low / _REACH) & (odds <= high * _REACH)
+    return near
+
+
+def _kappas(odds: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return Cohen's kappa ``(S, T, T)`` between members' surest pixels at each share.
+
+    Args:
+        odds: ``(T, N)``, the log-odds of all members.
+    """
+    levels = 1 - np.asarray(SHARES)
+    thresholds = np.quantile(odds, levels, axis=1).astype(np.float32)
+    found = np.empty((len(SHARES), len(odds), len(odds)))
+    for place, threshold in enumerate(thresholds):
+        marked = (odds > threshold[:, None]).astype(np.float32)
+        share = marked.mean(axis=1, dtype=np.float64)
+        both = (marked @ marked.T).astype(np.float64) / odds.shape[1]
+        # (observed - expected) / (1 - expected), for two raters of two categories
+        chance = np.outer(share, share)
+        rest = share[:, None] + share - 2 * chance
+        found[place] = 2 * (both - chance) / np.where(rest > 0, rest, np.inf)
+    return found
+
+
+def _agreement(
+    kappas: NDArray[np.float64],
+    owner: NDArray[np.intp],
+    own: NDArray[np.intp],
+    others: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Return the agreement ``(S,)`` of some predictors among their views and with others."""
+    mine, theirs = np.isin(owner, own), np.isin(owner, others)
+    same = owner[:, None] == owner
+    pairs = mine[:, None] & theirs & ~np.eye(len(owner), dtype=np.bool_)
+    means = [kappas[:, kind].mean(axis=1) for kind in (pairs & same, pairs & ~same) if kind.any()]
+    return np.asarray(np.mean(means, axis=0)) if means else np.full(len(kappas), np.nan)
+
+
+def _peak(curve: NDArray[np.float64], within: NDArray[np.bool_]) -> int | None:
+    """Return the largest share as good as the highest peak that is not at the range's end."""
+    inner = [
+        place
+        for place in range(1, len(curve) - 1)
+        if within[place - 1 : place + 2].all()
+        and curve[place - 1] <= curve[place] > curve[place + 1]
+    ]
+    if not inner:
+        return None
+    top = max(inner, key=lambda place: float(curve[place]))
+    last = top
+    while last + 1 < len(curve) and within[last + 1] and curve[last + 1] >= curve[top] - _PEAK:
+        last += 1
+    return last
+
+
+def _threshold(odds: NDArray[np.float32], share: float | None, given: float) -> float:
+    """Return the log-odds above which that share lies."""
+    return given if share is None else float(np.quantile(odds, 1 - share))
+
+
+def _rows(place: int | None, curve: NDArray[np.float64]) -> pa.Table:
+    return pa.table(
+        {
+            "predictor": pa.array([place] * len(curve), pa.int64()),
+            "share": np.asarray(SHARES),
+            "agreement": curve,
+        }
+    )

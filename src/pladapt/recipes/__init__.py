@@ -1,0 +1,1 @@
+"""Recipes: parts that were chosen to work together."""

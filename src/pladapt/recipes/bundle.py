@@ -1,0 +1,84 @@
+"""A recipe as its parts, and recipes by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pladapt.adaptation import adapt
+from pladapt.plugins import default_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pladapt.adaptation import AdaptationResult
+    from pladapt.plugins import PluginManager
+    from pladapt.protocols import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
+    from pladapt.types import Progress, Sample, Samples
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Recipe:
+    """The parts of an adaptation, to be called with a predictor and a target; see `pladapt.adapt`.
+
+    Args:
+        selector: Scores, selects and labels; or one such for each round.
+        retrainer: Makes the next predictor.
+        recalibrator: Makes the predictor fit the target before the first round, or None.
+        gates: Each judges what a round made.
+        rounds: How many rounds.
+        batch_size: How many samples are predicted at once.
+    """
+
+    selector: Selector | Sequence[Selector]
+    retrainer: Retrainer
+    recalibrator: Recalibrator | None = None
+    gates: Sequence[Gate] = ()
+    rounds: int = 1
+    batch_size: int = 8
+
+    def adapt(
+        self,
+        predictor: Predictor,
+        target: Samples[Sample],
+        *,
+        evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
+        workdir: str | Path | None = None,
+        plugins: PluginManager | None = None,
+        progress: Progress | None = None,
+    ) -> AdaptationResult:
+        """Adapt a predictor to unlabelled target images with these parts.
+
+        Args:
+            predictor: The source's predictor; it is not changed.
+            target: Unlabelled samples with unique ids.
+            evaluators: Measure and report, as for `pladapt.adapt`.
+            workdir: The run folder, in which an interrupted run continues.
+            plugins: Whom the observer hooks tell what happened.
+            progress: Called as work advances.
+
+        Raises:
+            LabelledTargetError: A target sample has a mask.
+            InputError: As for `pladapt.adapt`, and as the parts say.
+            RunChangedError: ``workdir`` holds a run with other inputs or parameters.
+        """
+        return adapt(
+            predictor,
+            target,
+            selector=self.selector,
+            retrainer=self.retrainer,
+            recalibrator=self.recalibrator,
+            gates=self.gates,
+            evaluators=evaluators,
+            rounds=self.rounds,
+            workdir=workdir,
+            batch_size=self.batch_size,
+            plugins=plugins,
+            progress=progress,
+        )
+
+
+def recipe(name: str, /, **options: Any) -> Recipe:
+    """Make the recipe of this name; errors as for `pladapt.selector`."""
+    return cast("Recipe", default_manager().build("recipe", name, **options))

@@ -1,0 +1,53 @@
+"""The paper's recipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pladapt.backends.torch.augmentation import RandomAffine
+from pladapt.backends.torch.retrainer import FineTune
+from pladapt.backends.torch.training import TrainingOptions
+from pladapt.recipes.bundle import Recipe
+from pladapt.selectors.certainty_index import CertaintyIndexSelector
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pladapt.types import LabelledSample, Progress, Samples
+
+
+def paper(
+    *,
+    cutoff: float = 0.5,
+    min_pixels: int = 50,
+    ci_limit: float | None = None,
+    top_k: int | None = None,
+    validation: Samples[LabelledSample] | float = 0.1,
+    options: TrainingOptions | None = None,
+    checkpoints: Path | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> Recipe:
+    """Return the paper's recipe: the certainty index with its rules, and one fine-tuning.
+
+    Args:
+        cutoff: The cut-off found on the source (`pladapt.calibrate_cutoff`).
+        min_pixels: The fewest pixels above the cut-off; 50 in the paper, for 512 x 512 pixels.
+        ci_limit: The lowest certainty index kept, or None.
+        top_k: How many samples are kept at the most, or None.
+        validation: As for `FineTune`: labelled source samples, as in the paper, or a share of the
+            pseudo-labelled groups.
+        options: How to train; by default as the paper does, but without its augmentation's values,
+            which it does not give.
+        checkpoints: A folder for a training under way, as for `FineTune`.
+        batch_size: How many samples are predicted at once.
+        progress: Called as training advances.
+    """
+    selector = CertaintyIndexSelector(
+        cutoff=cutoff, min_pixels=min_pixels, ci_limit=ci_limit, top_k=top_k
+    )
+    chosen = options or TrainingOptions(augmentation=RandomAffine())
+    retrainer = FineTune(
+        validation=validation, options=chosen, checkpoints=checkpoints, progress=progress
+    )
+    return Recipe(selector=selector, retrainer=retrainer, batch_size=batch_size)

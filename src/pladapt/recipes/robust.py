@@ -1,0 +1,148 @@
+"""The recipe that we recommend."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pladapt.backends.torch.augmentation import Augmentations, RandomAffine, RandomIntensity
+from pladapt.backends.torch.recalibrators import ConsensusRecalibrator
+from pladapt.backends.torch.retrainer import FineTune
+from pladapt.backends.torch.training import TrainingOptions
+from pladapt.choosing import Choice
+from pladapt.composition import compose
+from pladapt.errors import InputError
+from pladapt.gates import Churn, DoNoHarm, ForegroundShare
+from pladapt.labelling import Labelling
+from pladapt.recipes.bundle import Recipe
+from pladapt.selectors.certain_negatives import CertainNegativesSelector
+from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
+from pladapt.teaching import keep_share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pladapt.protocols import Selector
+    from pladapt.source import SourceStatistics
+    from pladapt.types import Progress
+
+
+def robust(
+    *,
+    cutoff: float | None = None,
+    source: SourceStatistics | None = None,
+    shares: Sequence[float] = (0.6, 0.8),
+    epochs: int = 4,
+    learning_rate: float = 3e-4,
+    ema: float | None = 0.99,
+    align: bool = True,
+    batch_norm: bool = True,
+    share: bool = True,
+    select: bool = True,
+    flip: tuple[int, ...] = (-1,),
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int = 8,
+    rounds: int | None = None,
+    checkpoints: Path | None = None,
+    progress: Progress | None = None,
+) -> Recipe:
+    """Return the recipe that we recommend: source-free, and without a label of the target.
+
+    First `ConsensusRecalibrator` makes a teacher of what several adjustments of the network agree
+    on. Then, round after round, the network is trained on the labels of the samples whose members
+    agree best, and of those that surely show nothing: with an exponential moving average of its
+    weights, on varied geometry and intensity, and so that it keeps the share of foreground that it
+    was taught. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its predictions.
+
+    Args:
+        cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
+            ``source``, or else 0.5.
+        source: What the source's images are like, which travels with the model; without it no
+            intensities are mapped.
+        shares: The share of the samples with foreground that is learnt from, for each round.
+        epochs: Of each round.
+        learning_rate: Of Adam.
+        ema: The decay of the moving average, or None.
+        align: Whether intensities are mapped to the source's, where that is known.
+        batch_norm: Whether batch normalisation's statistics of the target are tried.
+        share: Whether the share of foreground is found anew; else the source's cut-off decides.
+        select: Whether only the samples whose members agree best are learnt from; else all.
+        flip: The spatial axes along which a mirror image is as likely as the image, counted from
+            the end.
+        seed: Of the training.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
+        batch_size: How many samples are predicted at once, and trained on in a batch.
+        rounds: How many of the shares are used; by default all, and 0 for no training.
+        checkpoints: A folder for a training under way, as for `FineTune`.
+        progress: Called as work advances.
+
+    Raises:
+        InputError: More rounds than shares, or an option out of its range.
+    """
+    if cutoff is None:
+        cutoff = _single(source.cutoff) if source is not None else 0.5
+    count = len(shares) if rounds is None else rounds
+    if not 0 <= count <= len(shares):
+        raise InputError(f"rounds is {count}; it must lie between 0 and {len(shares)}, the shares.")
+    training = TrainingOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=partial(torch.optim.Adam, lr=learning_rate),
+        augmentation=Augmentations((RandomAffine(flip=flip), RandomIntensity())),
+        keep="last",
+        ema=ema,
+        seed=seed,
+        device=device,
+    )
+    fine_tune = FineTune(
+        validation=None, options=training, checkpoints=checkpoints, progress=progress
+    )
+    selectors = [_selector(cutoff, part if select else 1.0) for part in shares[: max(1, count)]]
+    return Recipe(
+        selector=selectors,
+        retrainer=keep_share(fine_tune, cutoff, batch_size=batch_size),
+        recalibrator=ConsensusRecalibrator(
+            cutoff=cutoff,
+            source=source,
+            align=align,
+            batch_norm=batch_norm,
+            share=share,
+            axes=flip,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+        ),
+        gates=[
+            DoNoHarm(
+                cutoff=cutoff, measures=(ForegroundShare(), Churn(limit=0.6)), batch_size=batch_size
+            )
+        ],
+        rounds=count,
+        batch_size=batch_size,
+    )
+
+
+def _selector(cutoff: float, share: float) -> Selector:
+    """Keep a share of the samples with foreground, over all sizes, and sure negatives."""
+    agreed = compose(
+        PairwiseDiceSelector(cutoff=cutoff, min_pixels=1),
+        select=Choice(min_pixels=1, top_k=share, spread=("size",)),
+        label=Labelling(cutoff=cutoff),
+    )
+    # what a probability of 0.1 is where the cut-off is 0.5
+    odds = cutoff / (1 - cutoff) / 9
+    return CertainNegativesSelector(selector=agreed, ceiling=odds / (1 + odds), amount=1.0)
+
+
+def _single(cutoff: Any) -> float:
+    if isinstance(cutoff, float | int):
+        return float(cutoff)
+    if len(set(cutoff)) == 1:
+        return float(cutoff[0])
+    raise InputError(
+        f"The source has the cut-offs {cutoff}, one per class; give a cutoff for all of them."
+    )

@@ -1,0 +1,141 @@
+"""Teachers that are not what is trained, and students that keep their teachers' share."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from pladapt.arrays import to_numpy
+from pladapt.averaging import ViewPredictor, members_of
+from pladapt.consensus import PIXELS, ShiftedPredictor, drawn, log_odds
+from pladapt.inference import batches
+from pladapt.protocols import ResumableRetrainer
+from pladapt.runs import describe
+from pladapt.types import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pladapt.protocols import Predictor, Retrainer
+    from pladapt.types import Array, PseudoLabelled, Samples
+
+_SHIFT = "shift.json"
+
+
+@dataclass(frozen=True, eq=False)
+class TeacherPredictor(ViewPredictor):
+    """Predicts as a teacher, and holds the student that is to be trained.
+
+    A retrainer trains what is inside; the trained student is then its own teacher.
+
+    Args:
+        predictor: The student, which has a module to train.
+        teacher: Whose predictions these are: an ensemble, say, that no retrainer could train.
+    """
+
+    teacher: Predictor
+
+    def predict_members(self, images: Array, /) -> Array:
+        """Map images ``(B, C, *S)`` to the teacher's probabilities ``(M, B, K, *S)``."""
+        return members_of(self.teacher, images)
+
+    def with_predictor(self, predictor: Predictor, /) -> Self:
+        """Return the student that predicts for itself."""
+        return replace(self, predictor=predictor, teacher=predictor)
+
+
+@dataclass(frozen=True, eq=False)
+class ShareKeeping:
+    """Retrains as another retrainer does, and keeps the share of foreground that was taught.
+
+    Networks that are trained on uncertain labels mark less than they were taught, round after
+    round. So the retrained predictor's logits are shifted until it marks the pseudo-labels' share
+    of the pixels that they label, on the very images that they label.
+
+    Args:
+        retrainer: Does the training.
+        cutoff: The probability above which a pixel is foreground, in (0, 1).
+        batch_size: How many samples are predicted at once.
+    """
+
+    retrainer: Retrainer
+    cutoff: float = 0.5
+    batch_size: int = 8
+
+    def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
+        """Return a `pladapt.ShiftedPredictor` around the retrained one."""
+        trained = self.retrainer.retrain(_unshifted(predictor), labels)
+        odds, marked = _labelled_odds(trained, labels, self.batch_size)
+        given = math.log(self.cutoff / (1 - self.cutoff))
+        share = float(np.mean(marked)) if marked.size else 0.0
+        reachable = 0 < share < 1
+        shift = given - float(np.quantile(odds, 1 - share)) if reachable else 0.0
+        return ShiftedPredictor(trained, shift)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the predictor depends on beside predictor and labels."""
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"type": kind, "cutoff": self.cutoff, "retrainer": describe(self.retrainer)}
+
+
+class ResumableShareKeeping(ShareKeeping):
+    """The same around a `pladapt.ResumableRetrainer`; see `keep_share`."""
+
+    retrainer: ResumableRetrainer
+
+    def save(self, predictor: Predictor, folder: Path, /) -> None:
+        """Write what the retrainer writes, and ``shift.json``."""
+        shifted = _shifted(predictor)
+        self.retrainer.save(shifted.predictor, folder)
+        (folder / _SHIFT).write_text(json.dumps(shifted.shift), encoding="utf-8")
+
+    def load(self, predictor: Predictor, folder: Path, /) -> Predictor:
+        """Read back what `save` wrote."""
+        loaded = self.retrainer.load(_unshifted(predictor), folder)
+        return ShiftedPredictor(loaded, json.loads((folder / _SHIFT).read_text(encoding="utf-8")))
+
+
+def keep_share(retrainer: Retrainer, cutoff: float = 0.5, *, batch_size: int = 8) -> ShareKeeping:
+    """Have a retrainer keep the share of foreground that it is taught; see `ShareKeeping`."""
+    kind = ResumableShareKeeping if isinstance(retrainer, ResumableRetrainer) else ShareKeeping
+    return kind(retrainer, cutoff, batch_size)
+
+
+def _unshifted(predictor: Predictor) -> Predictor:
+    return predictor.predictor if isinstance(predictor, ShiftedPredictor) else predictor
+
+
+def _shifted(predictor: Predictor) -> ShiftedPredictor:
+    return (
+        predictor if isinstance(predictor, ShiftedPredictor) else ShiftedPredictor(predictor, 0.0)
+    )
+
+
+def _labelled_odds(
+    predictor: Predictor, labels: Samples[PseudoLabelled], batch_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the log-odds of pixels that have a label, and whether it is foreground."""
+    most = max(1, PIXELS // max(1, len(labels)))
+    odds, marked = [], []
+    for batch, images in batches(_samples(labels), batch_size=batch_size):
+        members = members_of(predictor, images)
+        mean = np.mean(
+            [to_numpy(log_odds(members[m, ...])) for m in range(members.shape[0])], axis=0
+        )
+        for sample, values in zip(batch, mean, strict=True):
+            label = to_numpy(sample.label)
+            places = drawn(sample.id, (label != IGNORE).reshape(-1), most)
+            odds.append(values.reshape(-1)[places])
+            marked.append(label.reshape(-1)[places] > 0)
+    return np.concatenate(odds), np.concatenate(marked)
+
+
+def _samples(labels: Samples[PseudoLabelled]) -> Iterator[PseudoLabelled]:
+    return (labels[index] for index in range(len(labels)))
