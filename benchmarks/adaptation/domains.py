@@ -1,0 +1,226 @@
+"""The study's pairs of domains: their images, networks and training."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from pladapt import LabelledSample
+from pladapt.backends.torch import RandomAffine, TrainingOptions
+from pladapt.calibration import DEFAULT_CUTOFFS
+from pladapt.errors import InputError
+from pladapt.runs import written_aside
+from pladapt_covid_ct import demo
+from pladapt_covid_ct.domains import load_domains
+from pladapt_covid_ct.model import build_model
+from pladapt_covid_ct.phantoms import write_phantoms
+from pladapt_covid_ct.retraining import training_options
+from pladapt_covid_ct.settings import Settings
+
+sys.path.append(str(Path(__file__).parents[2] / "examples" / "ultrasound"))
+import ultrasound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import nn
+
+EPOCHS: Final = 30
+"""The most of a training on source masks or pseudo-labels."""
+
+FOLDS: Final = 5
+
+
+class Pair(NamedTuple):
+    """A source and a target.
+
+    Args:
+        family: Where both come from, a key of `FAMILIES`.
+        source: The source's name within the family.
+        target: The target's.
+    """
+
+    family: str
+    source: str
+    target: str
+
+
+PAIRS: Final = {
+    "A-to-C": Pair("ct", "A", "C"),
+    "C-to-A": Pair("ct", "C", "A"),
+    "phantoms": Pair("phantoms", "A", "B"),
+    "ultrasound": Pair("ultrasound", "source", "target"),
+}
+"""The pairs of the study, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the command line asks for.
+
+    Args:
+        out: Where everything is kept.
+        data: The folder with the real slices, in the layout of the COVID-19 example, or None.
+        encoder_weights: A file of the encoder's ImageNet weights, for the real slices, or None.
+        quick: Whether everything is tiny, to see that it works.
+        device: ``cpu``, ``cuda``, ...
+        size: Width and height of the real slices in pixels.
+    """
+
+    out: Path
+    data: Path | None = None
+    encoder_weights: Path | None = None
+    quick: bool = False
+    device: str = "cpu"
+    size: int = 128
+
+
+class Family(Protocol):
+    """**Protocol:** domains of one kind, and how a network is trained on them."""
+
+    @property
+    def fewest_pixels(self) -> int:
+        """The fewest pixels above the cut-off that the paper's rule keeps."""
+
+    @property
+    def cutoffs(self) -> Sequence[float]:
+        """The cut-offs that are tried."""
+
+    def load(self, name: str) -> list[LabelledSample]:
+        """Read or draw a domain."""
+
+    def network(self, seed: int) -> nn.Module:
+        """Return the network before training."""
+
+    def training(self, seed: int) -> TrainingOptions:
+        """Return how it is trained, and retrained."""
+
+
+class Slices:
+    """The real slices: LinkNet on EfficientNet-Lite0, which starts from ImageNet."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self.settings = Settings(
+            size=asked.size,
+            encoder="tu-tf_efficientnet_lite0",
+            encoder_weights=str(asked.encoder_weights or "none"),
+            lungs="files",
+            epochs=EPOCHS,
+            device=asked.device,
+        )
+        self.fewest_pixels = self.settings.fewest_pixels
+        self.cutoffs = self.settings.cutoff_grid
+
+    def load(self, name: str) -> list[LabelledSample]:
+        """Read a data set and prepare its slices."""
+        data = self._asked.data
+        if data is None:
+            raise InputError("The real slices need their folder: give --data DIR.")
+        samples = load_domains(data, [name], self.settings, _silent)[name].samples
+        return [samples[index] for index in range(len(samples))]
+
+    def network(self, seed: int) -> nn.Module:
+        """Return the network before training."""
+        return build_model(self.settings.encoder, self.settings.encoder_weights, seed=seed)
+
+    def training(self, seed: int) -> TrainingOptions:
+        """Return the paper's training."""
+        return training_options(replace(self.settings, seed=seed))
+
+
+class Phantoms(Slices):
+    """The COVID-19 example's phantoms: LinkNet on ResNet-18, which starts at random."""
+
+    def __init__(self, asked: Asked) -> None:
+        super().__init__(replace(asked, data=asked.out / "phantoms", encoder_weights=None))
+        self._patients = {"A": 6, "B": 4, "C": 1} if asked.quick else {"A": 10, "B": 10, "C": 1}
+        epochs = 2 if asked.quick else demo.SETTINGS.epochs
+        self.settings = replace(
+            demo.SETTINGS, encoder="resnet18", epochs=epochs, device=asked.device
+        )
+        self.fewest_pixels = self.settings.fewest_pixels
+
+    def load(self, name: str) -> list[LabelledSample]:
+        """Draw the phantoms where they are not there, and prepare one data set's slices."""
+        folder = self._asked.data
+        if folder is not None and not folder.exists():
+            with written_aside(folder) as aside:
+                slices = 6 if self._asked.quick else 16
+                write_phantoms(aside, seed=0, patients=self._patients, slices=slices)
+        return super().load(name)
+
+
+class Ultrasound:
+    """The ultrasound example's simulated scanners, and its U-Net."""
+
+    fewest_pixels = 50
+    cutoffs = DEFAULT_CUTOFFS
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._patients = {"source": 8, "target": 4} if asked.quick else {"source": 35, "target": 30}
+
+    def load(self, name: str) -> list[LabelledSample]:
+        """Draw one scanner's images."""
+        scanner = {"source": ultrasound.SOURCE, "target": ultrasound.TARGET}[name]
+        seed = ("source", "target").index(name)
+        return ultrasound.scans(name, scanner, self._patients[name], seed=seed)
+
+    def network(self, seed: int) -> nn.Module:
+        """Return the network before training."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return ultrasound.UNet()
+
+    def training(self, seed: int) -> TrainingOptions:
+        """Return the example's training."""
+        return TrainingOptions(
+            epochs=2 if self._asked.quick else 15,
+            augmentation=RandomAffine(),
+            seed=seed,
+            device=self._asked.device,
+        )
+
+
+FAMILIES: Final[Mapping[str, Callable[[Asked], Family]]] = {
+    "ct": Slices,
+    "phantoms": Phantoms,
+    "ultrasound": Ultrasound,
+}
+"""The kinds of domains."""
+
+
+@lru_cache
+def family(asked: Asked, name: str) -> Family:
+    """Return a family; the same one for the same question."""
+    return FAMILIES[name](asked)
+
+
+@lru_cache
+def domain(asked: Asked, name: str, letter: str) -> list[LabelledSample]:
+    """Return a domain's samples, which are prepared once and kept in a file."""
+    path = asked.out / "domains" / f"{name}-{letter}.npz"
+    if not path.exists():
+        samples = family(asked, name).load(letter)
+        arrays = {
+            "ids": np.array([s.id for s in samples]),
+            "groups": np.array([s.group for s in samples]),
+            "images": np.stack([np.asarray(s.image, np.float32) for s in samples]),
+            "masks": np.stack([np.asarray(s.mask, np.uint8) for s in samples]),
+        }
+        with written_aside(path) as aside, aside.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # arrays
+    with np.load(path) as stored:
+        columns = [stored[name] for name in ("ids", "groups", "images", "masks")]
+    return [LabelledSample(str(i), str(g), x, y) for i, g, x, y in zip(*columns, strict=True)]
+
+
+def _silent(_stage: str, _done: int, _total: int, /) -> None:
+    """Show nothing."""

@@ -1,0 +1,143 @@
+"""The rows of the study's table: ways from a source model to a predictor for the target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tent import tent
+
+import pladapt
+from pladapt.backends.torch import FineTune, fit, recalibrate_batch_norm
+from pladapt.views import Subset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sources import Source
+
+    from pladapt import LabelledSample, Predictor, Sample, Samples
+
+ORACLE: Final = "target-labels"
+"""The row that is trained on the target's labels."""
+
+ORACLE_EPOCHS: Final = 12
+SHARES: Final = {"paper-10": 0.10, "paper": 0.25, "paper-50": 0.50, "paper-75": 0.75}
+"""The rows that follow the paper, and which share of the target's samples each keeps at most."""
+
+
+class Row(Protocol):
+    """**Protocol:** adapts a source model to unlabelled images."""
+
+    def __call__(self, source: Source, target: Samples[Sample], /) -> Predictor:
+        """Return the predictor for the target."""
+
+
+def _source(source: Source, _target: Samples[Sample]) -> Predictor:
+    return source.predictor
+
+
+def _batch_norm(source: Source, target: Samples[Sample]) -> Predictor:
+    return recalibrate_batch_norm(source.predictor, target, device=source.training.device)
+
+
+def _tent(source: Source, target: Samples[Sample]) -> Predictor:
+    return tent(source.predictor, target, device=source.training.device)
+
+
+def _retrained(
+    source: Source, target: Samples[Sample], *, selector: str, share: float, seed: int | None = None
+) -> Predictor:
+    """Retrain once on the samples that a selector ranks highest, as the paper does."""
+    options = {} if seed is None else {"seed": seed}
+    chosen = pladapt.selector(
+        selector,
+        cutoff=source.cutoff,
+        min_pixels=source.fewest_pixels,
+        top_k=max(1, round(share * len(target))),
+        **options,
+    )
+    retrainer = FineTune(validation=source.validation, options=source.training)
+    return pladapt.adapt(source.predictor, target, selector=chosen, retrainer=retrainer).predictor
+
+
+def _random(source: Source, target: Samples[Sample]) -> Predictor:
+    return _retrained(source, target, selector="random", share=SHARES["paper"], seed=source.seed)
+
+
+def _robust(source: Source, target: Samples[Sample], **options: Any) -> Predictor:
+    recipe = pladapt.recipe(
+        "robust", cutoff=source.cutoff, source=source.statistics, seed=source.seed, **options
+    )
+    return recipe.adapt(source.predictor, target).predictor
+
+
+WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
+    "align": {"align": False},
+    "batch-norm": {"batch_norm": False},
+    "share": {"share": False},
+    "rounds": {"rounds": 0},
+    "ema": {"ema": None},
+    "select": {"select": False},
+}
+"""What each ablation of the robust recipe is told."""
+
+_papers: dict[str, Row] = {
+    name: partial(_retrained, selector="certainty-index", share=share)
+    for name, share in SHARES.items()
+}
+_ablations: dict[str, Row] = {
+    f"robust-without-{part}": partial(_robust, **options) for part, options in WITHOUT.items()
+}
+ROWS: Final[Mapping[str, Row]] = {
+    "source": _source,
+    "batch-norm": _batch_norm,
+    "tent": _tent,
+    "random": _random,
+    **_papers,
+    "robust": _robust,
+    **_ablations,
+}
+"""The rows that see no label of the target, by name."""
+
+ESSENTIAL: Final = ("source", "batch-norm", "tent", "paper", "robust", ORACLE)
+ORDER: Final = (*ESSENTIAL, *(row for row in (*ROWS, ORACLE) if row not in ESSENTIAL))
+"""All rows, in the order in which they are run."""
+
+
+def predictors(
+    row: str, source: Source, target: Sequence[LabelledSample]
+) -> list[tuple[Predictor, Samples[LabelledSample]]]:
+    """Return what a row makes, each with the target's samples that it is to be measured on.
+
+    Only the oracle is given the target's labels: two halves of the patients, each measured with
+    what was trained on the other.
+    """
+    if row != ORACLE:
+        return [(ROWS[row](source, pladapt.unlabelled(target)), target)]
+    return [
+        (_supervised(source, Subset(target, learnt)), Subset(target, held))
+        for learnt, held in halves(target)
+    ]
+
+
+def halves(target: Sequence[LabelledSample]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield two splits of the samples: the places to learn from, and those held out, by patient.
+
+    Every other patient by name is in the same half.
+    """
+    patients = sorted({sample.group for sample in target})
+    for half in (set(patients[0::2]), set(patients[1::2])):
+        inside = [index for index, sample in enumerate(target) if sample.group in half]
+        outside = [index for index, sample in enumerate(target) if sample.group not in half]
+        yield inside, outside
+
+
+def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Predictor:
+    """Fine-tune the source model on labels for a fixed number of epochs."""
+    epochs = min(ORACLE_EPOCHS, source.training.epochs)
+    options = replace(source.training, epochs=epochs, keep="last")
+    return source.predictor.with_module(
+        fit(source.predictor.module, labelled, None, options).module
+    )

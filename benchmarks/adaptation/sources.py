@@ -1,0 +1,130 @@
+"""The study's source models: each trained and calibrated once, and kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from domains import FOLDS, domain, family
+
+import pladapt
+from pladapt import SourceStatistics
+from pladapt.backends.torch import TorchPredictor, fit, load_module, save_module
+from pladapt.runs import read_table, write_table, written_aside
+from pladapt.views import Subset
+from pladapt_covid_ct.splits import split_patients
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from domains import Asked, Family, Pair
+    from torch import nn
+
+    from pladapt import LabelledSample, Samples
+    from pladapt.backends.torch import TrainingOptions
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source:
+    """A trained source model, and all of the source that an adaptation may use.
+
+    Args:
+        predictor: The model.
+        cutoff: The best on the source's test patients.
+        statistics: Measured on the same patients' images with the model.
+        validation: The labelled slices of the source's validation patients.
+        training: How the model was trained.
+        fewest_pixels: The fewest pixels above the cut-off that the paper's rule keeps.
+        seed: Of the split, the network and the training.
+    """
+
+    predictor: TorchPredictor
+    cutoff: float
+    statistics: SourceStatistics
+    validation: Samples[LabelledSample]
+    training: TrainingOptions
+    fewest_pixels: int
+    seed: int
+
+
+def source_of(asked: Asked, pair: Pair, seed: int) -> Source:
+    """Return a pair's source model, trained unless it is there."""
+    made = family(asked, pair.family)
+    train, validation, test = split(domain(asked, pair.family, pair.source), seed)
+    folder = asked.out / "sources" / f"{pair.family}-{pair.source}" / f"seed-{seed}"
+    module = _trained(made, train, validation, seed=seed, folder=folder)
+    predictor = TorchPredictor(module, device=asked.device, channels_last=True)
+    cutoff = _cutoff(predictor, test, made.cutoffs, folder / "calibration.parquet")
+    path = folder / "statistics.npz"
+    if not path.exists():
+        SourceStatistics.measure(test, predictor, cutoff=cutoff).save(path)
+    return Source(
+        predictor=predictor,
+        cutoff=cutoff,
+        statistics=SourceStatistics.load(path),
+        validation=validation,
+        training=made.training(seed),
+        fewest_pixels=made.fewest_pixels,
+        seed=seed,
+    )
+
+
+def split(
+    samples: Sequence[LabelledSample], seed: int
+) -> tuple[Samples[LabelledSample], Samples[LabelledSample], Samples[LabelledSample]]:
+    """Return the samples of the training, validation and test patients of a seed."""
+    parts = split_patients([s.group for s in samples], seed=seed, fold=seed % FOLDS)
+    train, validation, test = (
+        Subset(samples, [i for i, s in enumerate(samples) if s.group in patients])
+        for patients in (parts.train, parts.validation, parts.test)
+    )
+    return train, validation, test
+
+
+def _trained(
+    made: Family,
+    train: Samples[LabelledSample],
+    validation: Samples[LabelledSample],
+    *,
+    seed: int,
+    folder: Path,
+) -> nn.Module:
+    # in this layout a CPU trains depthwise convolutions half as quickly again
+    module = made.network(seed).to(memory_format=torch.channels_last)
+    path = folder / "model.safetensors"
+    if not path.exists():
+        start = time.process_time()
+        result = fit(
+            module,
+            train,
+            validation,
+            made.training(seed),
+            checkpoint=folder / "checkpoint.safetensors",
+        )
+        told = {
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.history),
+            "seconds": time.process_time() - start,
+        }
+        with written_aside(folder / "training.json") as aside:
+            aside.write_text(json.dumps(told), encoding="utf-8")
+        save_module(result.module, path)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    load_module(module, path)
+    return module.eval()
+
+
+def _cutoff(
+    predictor: TorchPredictor,
+    test: Samples[LabelledSample],
+    cutoffs: Sequence[float],
+    path: Path,
+) -> float:
+    if not path.exists():
+        write_table(pladapt.calibrate_cutoff(predictor, test, cutoffs=cutoffs).curve, path)
+    found = pladapt.Calibration.from_curve(read_table(path), "pooled").cutoff
+    return found if isinstance(found, float) else found[0]

@@ -1,0 +1,182 @@
+"""One task of the study: a row of a pair at a seed, its cost, and where the result is kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import torch
+from domains import PAIRS, domain
+from rows import ESSENTIAL, ORDER, predictors
+from sources import source_of
+from torch.nn.modules.module import register_module_forward_hook
+
+from pladapt.evaluators.overlap import OverlapEvaluator
+from pladapt.overlap import COUNTS
+from pladapt.runs import write_table, written_aside
+from pladapt_covid_ct.workers import in_processes
+
+sys.path.append(str(Path(__file__).parents[1]))
+import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from domains import Asked
+    from torch import nn
+
+_KEY = b"study"
+
+
+class Task(NamedTuple):
+    """A row of a pair at a seed; without a row, the source model alone."""
+
+    pair: str
+    seed: int
+    row: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.pair}, seed {self.seed}, {self.row or 'training the source'}"
+
+    def path(self, out: Path) -> Path:
+        """Return where the result is kept."""
+        return out / "rows" / self.pair / f"seed-{self.seed}" / f"{self.row}.parquet"
+
+    def note(self, out: Path) -> Path:
+        """Return where a failure is noted."""
+        return self.path(out).with_suffix(".txt")
+
+
+@dataclass
+class Passes:
+    """How many images went through the network, in images of the target's size.
+
+    Args:
+        inference: Without a gradient.
+        training: With one; the way back counts nothing.
+    """
+
+    inference: float = 0.0
+    training: float = 0.0
+
+
+@contextmanager
+def counted(network: nn.Module, pixels: int) -> Iterator[Passes]:
+    """Count the images that go through a network and its copies.
+
+    Args:
+        network: One of its kind.
+        pixels: How many pixels an image has.
+    """
+    passes = Passes()
+
+    def count(module: nn.Module, given: tuple[Any, ...], _made: object) -> None:
+        if type(module) is type(network):
+            images = given[0].numel() / given[0].shape[1] / pixels
+            if torch.is_grad_enabled():
+                passes.training += images
+            else:
+                passes.inference += images
+
+    handle = register_module_forward_hook(count)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def do(asked: Asked, task: Task) -> None:
+    """Do a task; what goes wrong is noted, and stops no other."""
+    task.note(asked.out).unlink(missing_ok=True)
+    try:
+        if task.row is None:
+            source_of(asked, PAIRS[task.pair], task.seed)
+        else:
+            write_table(measure(asked, task), task.path(asked.out))
+    except Exception as error:  # noqa: BLE001 - one row must not lose the others
+        note(asked, task, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def note(asked: Asked, task: Task, reason: str, details: str = "") -> None:
+    """Write down why a task failed."""
+    with written_aside(task.note(asked.out)) as aside:
+        aside.write_text(f"{' '.join(reason.split())}\n\n{details}", encoding="utf-8")
+
+
+def measure(asked: Asked, task: Task) -> pa.Table:
+    """Run a row, and count its pixels on each sample of the target at the source's cut-off."""
+    pair = PAIRS[task.pair]
+    source = source_of(asked, pair, task.seed)
+    target = domain(asked, pair.family, pair.target)
+    with counted(source.predictor.module, target[0].mask.size) as passes:
+        start = time.process_time()
+        made = predictors(task.row or "", source, target)
+        seconds = time.process_time() - start
+    evaluators = [
+        (predictor, OverlapEvaluator(samples=held, cutoff=source.cutoff))
+        for predictor, held in made
+    ]
+    counts = pa.concat_tables(e.evaluate(predictor).samples for predictor, e in evaluators)
+    told = {
+        "seconds": seconds,
+        "inference": passes.inference / len(target),
+        "training": passes.training / len(target),
+        "cutoff": source.cutoff,
+    } | machine.describe()
+    return counts.select(["id", "group", *COUNTS]).replace_schema_metadata({_KEY: json.dumps(told)})
+
+
+def told_of(table: pa.Table) -> dict[str, Any]:
+    """Return what `measure` kept beside the counts: seconds, passes, the cut-off, the machine."""
+    told: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
+    return told
+
+
+def tasks(pairs: Sequence[str], seeds: Sequence[int], rows: Sequence[str]) -> list[list[Task]]:
+    """Return what is to be done in turns, the essential first: the sources, then row after row.
+
+    A source model that serves several pairs is trained once.
+    """
+    sources = {
+        (PAIRS[p].family, PAIRS[p].source, seed): Task(p, seed) for seed in seeds for p in pairs
+    }
+    tiers = [ESSENTIAL, [r for r in ORDER if r not in ESSENTIAL and not r.startswith("robust")]]
+    tiers.append([r for r in ORDER if r not in (*tiers[0], *tiers[1])])
+    later = [
+        Task(pair, seed, row)
+        for tier in tiers
+        for seed in seeds
+        for pair in pairs
+        for row in tier
+        if row in rows
+    ]
+    return [list(sources.values()), later]
+
+
+def run(asked: Asked, wanted: Sequence[Task], jobs: int) -> None:
+    """Do the tasks that are not done yet, several at once."""
+    missing = [task for task in wanted if task.row is None or not task.path(asked.out).exists()]
+    for done, (task, code) in enumerate(in_processes(partial(_worker, asked), missing, jobs), 1):
+        if code is not None:
+            note(
+                asked, task, f"The process ended with exit code {code}; -9 is often lack of memory."
+            )
+        reason = task.note(asked.out)
+        state = reason.read_text(encoding="utf-8").partition("\n")[0] if reason.exists() else "done"
+        print(f"{datetime.now(UTC):%H:%M:%S} {done} of {len(missing)}: {task}: {state}", flush=True)
+
+
+def _worker(asked: Asked) -> Callable[[Task], None]:
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", module="lightning")
+    return partial(do, asked)
