@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from pladapt import InputError
 from pladapt.errors import MissingDependencyError
-from pladapt.reports.statistics import bootstrap_interval, paired_change, wilcoxon
+from pladapt.reports.statistics import (
+    bootstrap_interval,
+    bootstrap_statistic,
+    paired_change,
+    wilcoxon,
+)
 
 SKEWED = np.array([0.01, 0.02, 0.02, 0.05, 0.08, 0.11, 0.13, 0.21, 0.34, 0.55, 0.72, 0.9])
 
@@ -26,6 +31,23 @@ def test_without_groups_it_is_scipys_bca(level):
     ).confidence_interval
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.004)
     assert ours.mean == pytest.approx(SKEWED.mean())
+
+
+def test_another_statistic_has_scipys_bca_too():
+    stats = pytest.importorskip("scipy.stats")
+    above, below = SKEWED, SKEWED[::-1] + 0.3
+    ours = bootstrap_statistic(
+        lambda drawn: (drawn @ above) / (drawn @ below), len(SKEWED), resamples=60_000
+    )
+    theirs = stats.bootstrap(
+        (above, below),
+        lambda x, y, axis: x.mean(axis) / y.mean(axis),
+        paired=True,
+        n_resamples=60_000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
+    assert ours.mean == pytest.approx(above.sum() / below.sum())
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=0.02)
 
 
 def test_two_groups_by_hand():

@@ -15,7 +15,7 @@ from pladapt.backends._optional import needs
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -23,10 +23,10 @@ _NORMAL = NormalDist()
 
 
 class Interval(NamedTuple):
-    """A mean and its confidence interval; the ends are NaN where there are fewer than two groups.
+    """A statistic and its confidence interval; the ends are NaN with fewer than two groups.
 
     Args:
-        mean: Over all values.
+        mean: The statistic of all values; the mean unless another one was asked for.
         low: The interval's lower end.
         high: Its upper end.
         groups: How many groups were resampled.
@@ -81,33 +81,64 @@ def bootstrap_interval(
             values, or a level outside (0, 1).
     """
     flat = np.asarray(values, np.float64).reshape(-1)
-    _check(flat, groups, level)
+    _check(flat, groups)
     names = np.arange(flat.size) if groups is None else np.asarray(groups)
     _, place = np.unique(names, return_inverse=True)
-    sums, counts = np.bincount(place, flat), np.bincount(place)
-    mean = float(sums.sum() / counts.sum())
-    if len(sums) < 2:  # noqa: PLR2004 - one group has no spread
-        return Interval(mean, np.nan, np.nan, len(sums))
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(resamples, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    without = (sums.sum() - sums) / (counts.sum() - counts)
-    low, high = np.quantile(means, _bca_shares(mean, means, without, level))
-    return Interval(mean, float(low), float(high), len(sums))
+    sums, counts = np.bincount(place, flat), np.bincount(place).astype(np.float64)
+
+    def mean(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray((drawn @ sums) / (drawn @ counts))
+
+    return bootstrap_statistic(mean, len(sums), level=level, resamples=resamples, seed=seed)
 
 
-def _check(values: NDArray[np.float64], groups: Sequence[str] | None, level: float) -> None:
+def bootstrap_statistic(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]],
+    groups: int,
+    *,
+    level: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> Interval:
+    """Return any statistic of groups, with its BCa bootstrap interval; see `bootstrap_interval`.
+
+    Args:
+        statistic: Maps how often each group is drawn, ``(R, groups)``, to a finite number for each
+            of the ``R`` draws.
+        groups: How many there are, at least 1.
+        level: The nominal coverage, in (0, 1).
+        resamples: How often the groups are drawn.
+        seed: Of the draws.
+
+    Raises:
+        InputError: A level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; it must lie between 0 and 1, 0.95 for 95 %.")
+    everyone = np.ones((1, groups), np.int64)
+    found = float(statistic(everyone)[0])
+    if groups < 2:  # noqa: PLR2004 - one group has no spread
+        return Interval(found, np.nan, np.nan, groups)
+    drawn = np.random.default_rng(seed).integers(groups, size=(resamples, groups))
+    drawn += groups * np.arange(resamples)[:, None]  # a range of its own for each draw
+    counts = np.bincount(drawn.ravel(), minlength=resamples * groups).reshape(resamples, groups)
+    values = statistic(counts)
+    without = statistic(1 - np.eye(groups, dtype=np.int64))
+    low, high = np.quantile(values, _bca_shares(found, values, without, level))
+    return Interval(found, float(low), float(high), groups)
+
+
+def _check(values: NDArray[np.float64], groups: Sequence[str] | None) -> None:
     if values.size == 0 or not np.isfinite(values).all():
         raise InputError(f"Got {values.size} values; expected at least one, and all finite.")
     if groups is not None and len(groups) != values.size:
         raise InputError(f"Got {len(groups)} groups for {values.size} values; give one for each.")
-    if not 0 < level < 1:
-        raise InputError(f"level is {level}; it must lie between 0 and 1, 0.95 for 95 %.")
 
 
 def _bca_shares(
     mean: float, means: NDArray[np.float64], without: NDArray[np.float64], level: float
 ) -> tuple[float, float]:
-    """Return which shares of the resampled means are the interval's ends."""
+    """Return which shares of the resampled values are the interval's ends."""
     below = float(np.mean(means < mean) + np.mean(means == mean) / 2)
     bias = _NORMAL.inv_cdf(min(max(below, 1 / len(means)), 1 - 1 / len(means)))
     skew = without.mean() - without
