@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from tent import tent
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sources import Source
 
-    from pladapt import LabelledSample, Predictor, Sample, Samples
+    from pladapt import AdaptationResult, LabelledSample, Predictor, Sample, Samples
 
 ORACLE: Final = "target-labels"
 """The row that is trained on the target's labels."""
@@ -27,28 +27,41 @@ SHARES: Final = {"paper-10": 0.10, "paper": 0.25, "paper-50": 0.50, "paper-75": 
 """The rows that follow the paper, and which share of the target's samples each keeps at most."""
 
 
+class Adapted(NamedTuple):
+    """What a row makes.
+
+    Args:
+        predictor: The predictor for the target.
+        told: What else is known of how it came about; JSON-able.
+    """
+
+    predictor: Predictor
+    told: Mapping[str, Any] = {}
+
+
 class Row(Protocol):
     """**Protocol:** adapts a source model to unlabelled images."""
 
-    def __call__(self, source: Source, target: Samples[Sample], /) -> Predictor:
+    def __call__(self, source: Source, target: Samples[Sample], /) -> Adapted:
         """Return the predictor for the target."""
 
 
-def _source(source: Source, _target: Samples[Sample]) -> Predictor:
-    return source.predictor
+def _source(source: Source, _target: Samples[Sample]) -> Adapted:
+    return Adapted(source.predictor)
 
 
-def _batch_norm(source: Source, target: Samples[Sample]) -> Predictor:
-    return recalibrate_batch_norm(source.predictor, target, device=source.training.device)
+def _batch_norm(source: Source, target: Samples[Sample]) -> Adapted:
+    device = source.training.device
+    return Adapted(recalibrate_batch_norm(source.predictor, target, device=device))
 
 
-def _tent(source: Source, target: Samples[Sample]) -> Predictor:
-    return tent(source.predictor, target, device=source.training.device)
+def _tent(source: Source, target: Samples[Sample]) -> Adapted:
+    return Adapted(tent(source.predictor, target, device=source.training.device))
 
 
 def _retrained(
     source: Source, target: Samples[Sample], *, selector: str, share: float, seed: int | None = None
-) -> Predictor:
+) -> Adapted:
     """Retrain once on the samples that a selector ranks highest, as the paper does."""
     options = {} if seed is None else {"seed": seed}
     chosen = pladapt.selector(
@@ -59,18 +72,30 @@ def _retrained(
         **options,
     )
     retrainer = FineTune(validation=source.validation, options=source.training)
-    return pladapt.adapt(source.predictor, target, selector=chosen, retrainer=retrainer).predictor
+    return _adapted(pladapt.adapt(source.predictor, target, selector=chosen, retrainer=retrainer))
 
 
-def _random(source: Source, target: Samples[Sample]) -> Predictor:
+def _random(source: Source, target: Samples[Sample]) -> Adapted:
     return _retrained(source, target, selector="random", share=SHARES["paper"], seed=source.seed)
 
 
-def _robust(source: Source, target: Samples[Sample], **options: Any) -> Predictor:
+def _robust(source: Source, target: Samples[Sample], **options: Any) -> Adapted:
     recipe = pladapt.recipe(
         "robust", cutoff=source.cutoff, source=source.statistics, seed=source.seed, **options
     )
-    return recipe.adapt(source.predictor, target).predictor
+    return _adapted(recipe.adapt(source.predictor, target))
+
+
+def _adapted(result: AdaptationResult) -> Adapted:
+    found = result.recalibration
+    return Adapted(
+        result.predictor,
+        {
+            "kept": [round_.selection.counts["kept"] for round_ in result.rounds],
+            "stopped": result.stopped,
+            "evidence": found.evidence.to_pylist() if found else [],
+        },
+    )
 
 
 WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -106,9 +131,9 @@ ORDER: Final = (*ESSENTIAL, *(row for row in (*ROWS, ORACLE) if row not in ESSEN
 """All rows, in the order in which they are run."""
 
 
-def predictors(
+def adapted(
     row: str, source: Source, target: Sequence[LabelledSample]
-) -> list[tuple[Predictor, Samples[LabelledSample]]]:
+) -> list[tuple[Adapted, Samples[LabelledSample]]]:
     """Return what a row makes, each with the target's samples that it is to be measured on.
 
     Only the oracle is given the target's labels: two halves of the patients, each measured with
@@ -134,10 +159,9 @@ def halves(target: Sequence[LabelledSample]) -> Iterator[tuple[list[int], list[i
         yield inside, outside
 
 
-def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Predictor:
+def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
     """Fine-tune the source model on labels for a fixed number of epochs."""
     epochs = min(ORACLE_EPOCHS, source.training.epochs)
     options = replace(source.training, epochs=epochs, keep="last")
-    return source.predictor.with_module(
-        fit(source.predictor.module, labelled, None, options).module
-    )
+    trained = fit(source.predictor.module, labelled, None, options).module
+    return Adapted(source.predictor.with_module(trained))

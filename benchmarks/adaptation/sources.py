@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ from pladapt.views import Subset
 from pladapt_covid_ct.splits import split_patients
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from domains import Asked, Family, Pair
@@ -53,9 +55,23 @@ class Source:
 
 def source_of(asked: Asked, pair: Pair, seed: int) -> Source:
     """Return a pair's source model, trained unless it is there."""
+    folder = asked.out / "sources" / f"{pair.family}-{pair.source}" / f"seed-{seed}"
+    with _alone(folder):
+        return _source_in(folder, asked, pair, seed)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process is at work in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _source_in(folder: Path, asked: Asked, pair: Pair, seed: int) -> Source:
     made = family(asked, pair.family)
     train, validation, test = split(domain(asked, pair.family, pair.source), seed)
-    folder = asked.out / "sources" / f"{pair.family}-{pair.source}" / f"seed-{seed}"
     module = _trained(made, train, validation, seed=seed, folder=folder)
     predictor = TorchPredictor(module, device=asked.device, channels_last=True)
     cutoff = _cutoff(predictor, test, made.cutoffs, folder / "calibration.parquet")

@@ -6,6 +6,7 @@ Every model, prepared domain and finished row is kept in the folder, and found t
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from importlib.util import find_spec
@@ -18,27 +19,39 @@ sys.path.insert(0, str(HERE))
 
 import work  # noqa: E402 - beside this file
 from domains import PAIRS, Asked, domain  # noqa: E402 - the same
-from rows import ORDER  # noqa: E402 - the same
+from page import write_page  # noqa: E402 - the same
+from results import collect  # noqa: E402 - the same
+from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
+
+from pladapt.runs import open_run, written_aside  # noqa: E402 - after torch's threads are set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-_QUICK_ROWS: Final = ("source", "batch-norm", "tent", "paper", "robust", "target-labels")
+_PAGE: Final = HERE.parents[1] / "docs" / "adaptation-study.md"
+_RESULTS: Final = HERE / "results.json"
 
 
 def main() -> None:
     """Do what is not done yet of what was asked for, and write the page."""
     arguments = _arguments()
-    asked = Asked(
-        out=arguments.out,
-        data=arguments.data,
-        encoder_weights=arguments.encoder_weights or _installed_weights(),
-        quick=arguments.quick,
-        device=arguments.device,
-        size=arguments.size,
-    )
-    if not arguments.page_only:
-        _run(asked, arguments)
+    if arguments.out is not None:
+        asked = Asked(
+            out=arguments.out,
+            data=arguments.data,
+            encoder_weights=arguments.encoder_weights or _installed_weights(),
+            quick=arguments.quick,
+            device=arguments.device,
+            size=arguments.size,
+        )
+        settings = {"size": asked.size, "device": asked.device, "quick": asked.quick}
+        open_run(asked.out, settings)
+        if not arguments.page_only:
+            _run(asked, arguments)
+        with written_aside(arguments.results) as aside:
+            aside.write_text(json.dumps({"settings": settings, **collect(asked.out)}))
+    write_page(json.loads(arguments.results.read_text(encoding="utf-8")), arguments.page)
+    print(f"{arguments.results}\n{arguments.page}")
 
 
 def _run(asked: Asked, arguments: argparse.Namespace) -> None:
@@ -52,7 +65,7 @@ def _run(asked: Asked, arguments: argparse.Namespace) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="where all is kept")
+    parser.add_argument("--out", type=Path, help="where all is kept")
     parser.add_argument(
         "--data", type=Path, help="the real slices, as the COVID-19 example has them"
     )
@@ -64,12 +77,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--jobs", type=int, default=1, help="tasks at once, each in a process")
     parser.add_argument("--quick", action="store_true", help="tiny phantoms, to see that it works")
-    parser.add_argument("--page-only", action="store_true", help="run nothing")
+    parser.add_argument(
+        "--page-only",
+        action="store_true",
+        help="run nothing: the page of what is done in --out, or without it of --results",
+    )
+    parser.add_argument("--results", type=Path, help="JSON of what was found")
+    parser.add_argument("--page", type=Path, help="the page")
     arguments = parser.parse_args()
+    if arguments.out is None and not arguments.page_only:
+        parser.error("give --out DIR, in which an interrupted study continues")
+    if arguments.quick and arguments.out is None:
+        parser.error("a quick run says nothing of adaptation: give --out for its own results")
+    aside = arguments.out if arguments.quick else None
+    arguments.results = arguments.results or (aside / "results.json" if aside else _RESULTS)
+    arguments.page = arguments.page or (aside / "page.md" if aside else _PAGE)
     simulated = [name for name in PAIRS if PAIRS[name].family != "ct"]
     everything = list(PAIRS) if arguments.data and not arguments.quick else simulated
     arguments.pairs = arguments.pairs or everything
-    arguments.rows = arguments.rows or (_QUICK_ROWS if arguments.quick else ORDER)
+    arguments.rows = arguments.rows or (ESSENTIAL if arguments.quick else ORDER)
     return arguments
 
 

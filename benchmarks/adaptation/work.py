@@ -6,18 +6,17 @@ import json
 import sys
 import time
 import traceback
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import torch
 from domains import PAIRS, domain
-from rows import ESSENTIAL, ORDER, predictors
+from rows import ESSENTIAL, ORDER, adapted
 from sources import source_of
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from domains import Asked
     from torch import nn
 
-_KEY = b"study"
+KEY: Final = b"study"
+"""Where a result's table keeps what else is known of it."""
 
 
 class Task(NamedTuple):
@@ -120,26 +120,22 @@ def measure(asked: Asked, task: Task) -> pa.Table:
     target = domain(asked, pair.family, pair.target)
     with counted(source.predictor.module, target[0].mask.size) as passes:
         start = time.process_time()
-        made = predictors(task.row or "", source, target)
+        made = adapted(task.row or "", source, target)
         seconds = time.process_time() - start
-    evaluators = [
-        (predictor, OverlapEvaluator(samples=held, cutoff=source.cutoff))
-        for predictor, held in made
+    tables = [
+        OverlapEvaluator(samples=held, cutoff=source.cutoff).evaluate(each.predictor).samples
+        for each, held in made
     ]
-    counts = pa.concat_tables(e.evaluate(predictor).samples for predictor, e in evaluators)
     told = {
         "seconds": seconds,
         "inference": passes.inference / len(target),
         "training": passes.training / len(target),
         "cutoff": source.cutoff,
-    } | machine.describe()
-    return counts.select(["id", "group", *COUNTS]).replace_schema_metadata({_KEY: json.dumps(told)})
-
-
-def told_of(table: pa.Table) -> dict[str, Any]:
-    """Return what `measure` kept beside the counts: seconds, passes, the cut-off, the machine."""
-    told: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
-    return told
+        "about": machine.describe(),
+        **made[0][0].told,
+    }
+    counts = pa.concat_tables(tables).select(["id", "group", *COUNTS])
+    return counts.replace_schema_metadata({KEY: json.dumps(told)})
 
 
 def tasks(pairs: Sequence[str], seeds: Sequence[int], rows: Sequence[str]) -> list[list[Task]]:
@@ -166,7 +162,7 @@ def tasks(pairs: Sequence[str], seeds: Sequence[int], rows: Sequence[str]) -> li
 def run(asked: Asked, wanted: Sequence[Task], jobs: int) -> None:
     """Do the tasks that are not done yet, several at once."""
     missing = [task for task in wanted if task.row is None or not task.path(asked.out).exists()]
-    for done, (task, code) in enumerate(in_processes(partial(_worker, asked), missing, jobs), 1):
+    for done, (task, code) in enumerate(_ended(asked, missing, jobs), start=1):
         if code is not None:
             note(
                 asked, task, f"The process ended with exit code {code}; -9 is often lack of memory."
@@ -176,7 +172,15 @@ def run(asked: Asked, wanted: Sequence[Task], jobs: int) -> None:
         print(f"{datetime.now(UTC):%H:%M:%S} {done} of {len(missing)}: {task}: {state}", flush=True)
 
 
+def _ended(asked: Asked, missing: Sequence[Task], jobs: int) -> Iterator[tuple[Task, int | None]]:
+    if jobs > 1:
+        yield from in_processes(partial(_worker, asked), missing, jobs)
+        return
+    for task in missing:
+        do(asked, task)
+        yield task, None
+
+
 def _worker(asked: Asked) -> Callable[[Task], None]:
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", module="lightning")
     return partial(do, asked)

@@ -1,0 +1,55 @@
+"""A pair's chart: the DSC of every row and seed."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from results import SOURCE, pooled_dsc
+from rows import ORACLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from results import Found
+
+_STYLE: Final[Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pladapt",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+}
+_LINES: Final = {SOURCE: ("#555555", "--"), ORACLE: ("#0b6e4f", ":")}
+_MARKERS: Final = "osD^v<>P"
+
+
+def chart(found: Mapping[str, Found]) -> str:
+    """Return an SVG: a row of dots for each row of the table, with source and oracle as lines."""
+    with mpl.rc_context(_STYLE):
+        canvas = Figure(figsize=(7, 1.2 + 0.28 * len(found)), layout="constrained")
+        axes = canvas.subplots()
+        for place, values in enumerate(found.values()):
+            for marker, (seed, counts) in zip(_MARKERS, values.counts.items(), strict=False):
+                label = f"seed {seed}" if place == 0 else None
+                at = (float(pooled_dsc(counts)), place)
+                axes.plot(*at, marker, color="#1f5fa8", alpha=0.8, markersize=5, label=label)
+        for name, (colour, dashes) in _LINES.items():
+            if name in found:
+                each = [float(pooled_dsc(counts)) for counts in found[name].counts.values()]
+                axes.axvline(
+                    sum(each) / len(each), color=colour, linestyle=dashes, label=f"{name}, mean"
+                )
+        axes.set_yticks(range(len(found)), list(found))
+        axes.set(xlabel="DSC, all pixels together", ylim=(len(found) - 0.5, -0.5))
+        axes.grid(visible=False, axis="y")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8)
+        stream = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        canvas.savefig(stream, format="svg", facecolor="white", metadata=nothing)
+    return stream.getvalue()

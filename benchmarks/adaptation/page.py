@@ -1,0 +1,278 @@
+"""The page of the study: Markdown and charts made of what was collected, and of nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from chart import chart
+from results import BEST, SOURCE, closed, found_in, measures, rises
+from rows import ORACLE, ORACLE_EPOCHS, SHARES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from results import Found
+
+    from pladapt.reports.statistics import Interval
+
+_TITLES: Final = {
+    "A-to-C": "From A to C, real slices",
+    "C-to-A": "From C to A, real slices",
+    "phantoms": "Simulated CT",
+    "ultrasound": "Simulated ultrasound",
+}
+_DATA: Final = {
+    "A-to-C": "The slices of the coronacases patients to those of MedSeg's Radiopaedia volumes.",
+    "C-to-A": "The other way.",
+    "phantoms": "The COVID-19 example's phantoms, from A to B.",
+    "ultrasound": "The ultrasound example's two scanners.",
+}
+_ROWS: Final = {
+    SOURCE: "the source model as it is",
+    "batch-norm": "batch normalisation's statistics measured anew on the target, nothing else",
+    "tent": "Tent: one epoch of entropy minimisation on batch normalisation's scales and shifts",
+    "random": "as `paper`, with samples drawn by chance",
+    **{
+        name: f"the paper's rule: the {share:.0%} of the samples with the highest certainty index, "
+        "then fine-tuning, validated on source patients"
+        for name, share in SHARES.items()
+    },
+    BEST: "the best of the paper's rows, chosen at each seed **by the target's labels**: an "
+    "optimistic bound, which no one without labels could reach on purpose",
+    "robust": '`pladapt.recipe("robust")` with the statistics of the source\'s test images',
+    "robust-without-align": "`robust` without mapping intensities",
+    "robust-without-batch-norm": "`robust` without statistics of the target",
+    "robust-without-share": "`robust` at the source's cut-off: the share of foreground is not "
+    "found anew",
+    "robust-without-rounds": "`robust` without training: the consensus alone",
+    "robust-without-ema": "`robust` without averaging weights",
+    "robust-without-select": "`robust` learning from all samples with foreground",
+    ORACLE: "the source model fine-tuned **on the target's labels**, two-fold by patient: what "
+    "is measured on a patient was trained on the other half of them",
+}
+_CLOSED: Final = {"A-to-C": 0.8, "C-to-A": 0.6}
+_TIMES: Final = 3
+_COST: Final = 5
+_INTRODUCTION: Final = """# Adaptation study
+
+<!-- written by benchmarks/adaptation/study.py from results.json beside it; do not edit -->
+
+How far adaptation without labels goes from a source model towards one that was trained on the
+target's labels, and whether it ever makes a model worse. Every row starts from the same source
+models, and is measured at the cut-off that was best on the source's own test patients.
+"""
+_QUICK: Final = (
+    "**A quick run on tiny images: that everything works, and nothing of adaptation.**\n"
+)
+
+
+def write_page(collected: Mapping[str, Any], path: Path) -> None:
+    """Write the page, and beside it a chart for each pair.
+
+    Args:
+        collected: What `results.collect` returned.
+        path: The page; a chart's name begins with the page's.
+    """
+    pairs = {name: found_in(collected, name) for name in _TITLES}
+    pairs = {name: found for name, found in pairs.items() if SOURCE in found}
+    quick = collected["settings"]["quick"]
+    lines = [_INTRODUCTION, _QUICK if quick else "", *_limits(pairs)]
+    for name, found in pairs.items():
+        picture = path.with_name(f"{path.stem}-{name}.svg")
+        picture.write_text(chart(found), encoding="utf-8")
+        lines += _pair(name, found, picture.name)
+    lines += [*_explained(pairs), *_failures(collected["failures"]), *_about(collected)]
+    path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+def _limits(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
+    yield "## What `robust` is held to\n"
+    yield "| | found | limit | |"
+    yield "|---|---:|---:|---|"
+    for name, least in _CLOSED.items():
+        if name in pairs:
+            yield from _closing_limits(name, pairs[name], least)
+    worse = [
+        f"{name}, seed {seed}"
+        for name, found in pairs.items()
+        if "robust" in found
+        for seed, rise in rises(found["robust"], found[SOURCE]).items()
+        if rise.high < 0
+    ]
+    shown = "; ".join(worse) or "none"
+    yield f"| seeds below their source model beyond noise | {shown} | none | {_met(not worse)} |"
+    ratios = [r for r in (_cost_ratio(found) for found in pairs.values()) if r is not None]
+    if ratios:
+        shown = ", ".join(f"{ratio:.1f}" for ratio in ratios)
+        met = _met(max(ratios) <= _COST)
+        yield f"| seconds over `paper`'s, pair by pair | {shown} | at most {_COST} | {met} |"
+    yield ""
+
+
+def _closing_limits(name: str, found: Mapping[str, Found], least: float) -> Iterator[str]:
+    if not {"robust", "paper", ORACLE} <= found.keys():
+        return
+    robust, paper = (
+        closed(found[row], found[SOURCE], found[ORACLE]) for row in ("robust", "paper")
+    )
+    more = closed(found["robust"], found[SOURCE], found[ORACLE], minus=found["paper"])
+    if robust is None or paper is None or more is None:
+        yield f"| {name} | no gap | | open |"
+        return
+    yield (
+        f"| share of the gap closed, {name} | {_share(robust)} | at least {least:.0%} "
+        f"| {_met(robust.mean >= least)} |"
+    )
+    enough = robust.mean >= _TIMES * paper.mean and robust.mean > 0
+    yield (
+        f"| the same against `paper`'s, {name} | {robust.mean:.0%} to {paper.mean:.0%} "
+        f"| at least {_TIMES} times | {_met(enough)} |"
+    )
+    yield (
+        f"| the same minus `paper`'s, {name} | {_share(more)} | interval above 0 "
+        f"| {_met(more.low > 0)} |"
+    )
+
+
+def _met(met: object) -> str:
+    return "reached" if met else "**not reached**"
+
+
+def _cost_ratio(found: Mapping[str, Found]) -> float | None:
+    if not {"robust", "paper"} <= found.keys():
+        return None
+    ours, theirs = (
+        np.mean([cost.seconds for cost in found[name].costs.values()])
+        for name in ("robust", "paper")
+    )
+    return float(ours / theirs)
+
+
+def _pair(name: str, found: Mapping[str, Found], picture: str) -> Iterator[str]:
+    patients = len(next(iter(found[SOURCE].counts.values())))
+    seeds = len(found[SOURCE].counts)
+    yield f"## {_TITLES[name]}\n"
+    counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    yield f"{_DATA[name]} {patients} target patients; {counted}.\n"
+    yield f"![DSC of every row and seed, {name}]({picture})\n"
+    yield "| row | DSC | SEN | SPC | DSC by patient | SEN by patient | SPC by patient |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    keys = [f"{metric} {how}" for how in ("pooled", "patients") for metric in ("dsc", "sen", "spc")]
+    for row, values in found.items():
+        each = [measures(counts) for counts in values.counts.values()]
+        shown = " | ".join(_spread([m[key] for m in each]) for key in keys)
+        yield f"| `{row}`{_seeds(values, seeds)} | {shown} |"
+    yield ""
+    yield "| row | gap closed | seeds worse | beyond noise | passes, of them training | seconds |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for row, values in found.items():
+        yield f"| `{row}`{_seeds(values, seeds)} | {' | '.join(_change(row, values, found))} |"
+    yield ""
+    yield from _found_out(found)
+
+
+def _seeds(found: Found, all_: int) -> str:
+    return "" if len(found.counts) == all_ else f" ({len(found.counts)} of {all_} seeds)"
+
+
+def _change(row: str, values: Found, found: Mapping[str, Found]) -> Iterator[str]:
+    share = closed(values, found[SOURCE], found[ORACLE]) if ORACLE in found else None
+    fixed = row in (SOURCE, ORACLE)
+    yield "" if fixed else "no gap" if share is None else _share(share)
+    rise = rises(values, found[SOURCE]).values()
+    yield "" if row == SOURCE else f"{sum(r.mean < 0 for r in rise)} of {len(rise)}"
+    yield "" if row == SOURCE else f"{sum(r.high < 0 for r in rise)}"
+    costs = list(values.costs.values())
+    inference, training = (
+        float(np.mean([getattr(cost, name) for cost in costs]))
+        for name in ("inference", "training")
+    )
+    yield "" if row == SOURCE else f"{inference + training:.1f}, {training:.1f}"
+    yield "" if row == SOURCE else f"{np.mean([cost.seconds for cost in costs]):.0f}"
+
+
+def _found_out(found: Mapping[str, Found]) -> Iterator[str]:
+    """Yield what robust went by at each seed, without labels."""
+    if "robust" not in found:
+        return
+    yield "What `robust` found without labels:\n"
+    for seed, told in found["robust"].told.items():
+        kept = [f"`{row['adjustment']}`" for row in told["evidence"] if row["kept"]]
+        shares = {row["share"] for row in told["evidence"]}
+        share = next(iter(shares), None)
+        said = "no share of foreground" if share is None else f"{share:.1%} foreground"
+        stopped = f"; {told['stopped']}" if told["stopped"] else ""
+        rounds = ", ".join(map(str, told["kept"])) or "none"
+        taught = f"learnt from {rounds} samples"
+        yield f"- seed {seed}: kept {', '.join(kept)}; {said}; {taught}{stopped}."
+    yield ""
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{np.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.3f}"
+
+
+def _share(interval: Interval) -> str:
+    return f"{interval.mean:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
+
+
+def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
+    yield "## What the rows are\n"
+    shown = {row for found in pairs.values() for row in found}
+    for row, text in _ROWS.items():
+        if row in shown:
+            yield f"- `{row}`: {text}."
+    yield from (
+        "",
+        "## How to read it\n",
+        "- A seed decides the split of the source's patients, the network's random layers and the",
+        "  order of training; the target's patients are the same at all seeds. ± is the standard",
+        "  deviation over seeds.",
+        "- DSC, SEN and SPC are of all pixels together, then as the mean over patients, where a",
+        "  patient with few lesions weighs as much as one with many. A patient without a lesion",
+        "  has no SEN; where nothing is predicted either, the DSC is 1.",
+        "- *Gap closed* is (row - source) / (`target-labels` - source), each the mean over seeds",
+        "  of the DSC of all pixels. In brackets: its 95 % BCa bootstrap interval, patients drawn",
+        "  anew, the same at all seeds and in all rows. With some ten patients such an interval",
+        "  is a little too narrow, and what other seeds would give is not in it.",
+        "- *Seeds worse* have a lower DSC of all pixels than their source model; *beyond noise*",
+        "  are those whose two-sided 95 % interval by patient lies below 0.",
+        "- *Passes* are images through the network over images in the target, averages, mirror",
+        "  images and validation included; the way back of a training step is not counted.",
+        "  *Seconds* are of the process, all cores together.",
+        f"- `{ORACLE}` is trained for {ORACLE_EPOCHS} epochs at the most, on half of the patients",
+        "  each time. It is no upper bound: more patients' labels could do more.",
+        "- The default of `robust` was chosen on simulated data and on source images. Both real",
+        "  pairs are reported and nothing was chosen on them; only `paper-best` and",
+        f"  `{ORACLE}` see labels of the target.",
+        "- The cut-off was chosen on the source's test patients, and the source statistics were",
+        "  measured on the images of the same.",
+        "",
+    )
+
+
+def _failures(failures: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if failures:
+        yield "## What failed\n"
+        for one in failures:
+            row = one["row"] or "training the source"
+            yield f"- {one['pair']}, seed {one['seed']}, `{row}`: {one['reason']}"
+        yield ""
+
+
+def _about(collected: Mapping[str, Any]) -> Iterable[str]:
+    yield "## What it ran on\n"
+    settings = collected["settings"]
+    yield f"Real slices at {settings['size']} pixels, on the device `{settings['device']}`.\n"
+    for one in collected["machines"]:
+        machine = one["machine"]
+        gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+        versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
+        yield (
+            f"{one['date']}: {machine['processor']}, {machine['cores']} cores, "
+            f"{machine['memory']}, {machine['system']}{gpu}. {versions}.\n"
+        )
+    yield "Run it with `python benchmarks/adaptation/study.py --data DIR --out DIR --jobs 2`."
