@@ -32,7 +32,7 @@ from pladapt.runs import (
     written_aside,
 )
 from pladapt.types import Selection
-from pladapt.views import Subset, check_unlabelled
+from pladapt.views import Subset, check_unlabelled, checked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -366,7 +366,7 @@ def _recalibrated(
     """Make the predictor of the first round; it is made anew where a run goes on."""
     if job.recalibrator is None:
         return predictor, None
-    made = job.recalibrator.recalibrate(predictor, job.target)
+    made = job.recalibrator.recalibrate(predictor, checked(job.target))
     job.progress("recalibrate", 1, 1)
     if not (folder / _EVIDENCE).exists():
         write_table(made.evidence, folder / _EVIDENCE)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from array_api_compat import array_namespace
 
+from pladapt.inference import average
 from pladapt.protocols import MemberPredictor
 from pladapt.views import Mapped
 
@@ -76,3 +77,7 @@ class _AlignedMembers(AlignedPredictor):
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
         return self.predictor.predict_members(self.alignment(images))
+
+    def average(self, members: Array, /) -> Array:
+        """Return what the inner predictor makes of its members, ``(B, K, *S)``."""
+        return average(self.predictor, members)

@@ -61,6 +61,16 @@ def check_unlabelled(sample: object) -> None:
         )
 
 
+def checked(samples: Samples[Sample]) -> Samples[Sample]:
+    """View samples of which each that has a mask is refused, as by `check_unlabelled`."""
+    return Mapped(samples, _checked)
+
+
+def _checked(sample: Sample) -> Sample:
+    check_unlabelled(sample)
+    return sample
+
+
 def unlabelled(samples: Samples[LabelledSample]) -> Samples[Sample]:
     """View labelled samples without their masks, as adaptation wants them."""
     return Mapped(samples, LabelledSample.unlabelled)

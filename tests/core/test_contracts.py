@@ -14,17 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pladapt import Evaluation, RankingSelector, Selection, rank
+from pladapt import Evaluation, RankingSelector, Recalibration, Sample, Selection, rank
 from pladapt.evaluators.overlap import OverlapEvaluator
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
 from pladapt.testing import (
     EvaluatorContract,
     GateContract,
     PredictorContract,
+    RecalibratorContract,
     RetrainerContract,
     SelectorContract,
 )
-from pladapt.testing.checks import pseudo_labelled, some_images, some_prediction
+from pladapt.testing.checks import Sigmoid, pseudo_labelled, some_images, some_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -278,6 +279,7 @@ def test_a_description_that_changes_fails() -> None:
         RetrainerContract,
         EvaluatorContract,
         GateContract,
+        RecalibratorContract,
     )
     for contract in contracts:
         with pytest.raises(FAILURES, match="another thing each time"):
@@ -329,6 +331,92 @@ def test_a_mean_that_is_not_the_members_mean_fails() -> None:
     with pytest.raises(FAILURES, match="not the mean of its members"):
         PredictorContract().test_members_are_averaged_probabilities(
             predictor, some_images((3, 1, 8, 8))
+        )
+
+
+def test_an_average_that_says_otherwise_is_what_must_be_predicted() -> None:
+    predictor: Any = SimpleNamespace(
+        predict=lambda x: x + 1,
+        predict_members=lambda x: np.stack([x, x + 1]),
+        average=lambda members: members[1],
+    )
+    images = some_images((3, 1, 8, 8))
+    PredictorContract().test_members_are_averaged_probabilities(predictor, images)
+    predictor.average = lambda members: members[0]
+    with pytest.raises(FAILURES, match="predict is not what average makes of the members"):
+        PredictorContract().test_members_are_averaged_probabilities(predictor, images)
+
+
+FOUND = pa.table({"layers": [3]})
+TARGET = [Sample(f"t{i}", "p", image) for i, image in enumerate(some_images((3, 1, 8, 8)))]
+
+
+def first_value(target: Any) -> float:
+    return float(target[0].image[0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("test", "recalibrate", "message"),
+    [
+        ("test_it_returns_a_predictor_with_evidence", lambda p, t: p, "returned a Sigmoid"),
+        (
+            "test_it_returns_a_predictor_with_evidence",
+            lambda p, t: Recalibration(p, FOUND.slice(1)),
+            "table of at least a row",
+        ),
+        (
+            "test_it_returns_a_predictor_with_evidence",
+            lambda p, t: Recalibration(SimpleNamespace(predict=lambda x: x[..., :4]), FOUND),
+            r"predicts \(3, 1, 8, 4\) where",
+        ),
+        (
+            "test_it_leaves_the_given_predictor_and_the_target_unchanged",
+            lambda p, t: object.__setattr__(p, "bias", 1.0),
+            "predictor that was given has changed",
+        ),
+        (
+            "test_it_makes_the_same_again_and_in_any_order",
+            lambda p, t: Recalibration(Sigmoid(CHANCE.random()), FOUND),
+            "another predictor again",
+        ),
+        (
+            "test_it_makes_the_same_again_and_in_any_order",
+            lambda p, t: Recalibration(Sigmoid(first_value(t)), FOUND),
+            "another predictor with the samples in another order",
+        ),
+        (
+            "test_it_makes_the_same_again_and_in_any_order",
+            lambda p, t: Recalibration(p, pa.table({"x": [first_value(t)]})),
+            "evidence is another one with the samples in another order",
+        ),
+    ],
+)
+def test_a_broken_recalibrator_fails(test: str, recalibrate: Any, message: str) -> None:
+    broken: Any = SimpleNamespace(recalibrate=recalibrate)
+    with pytest.raises(FAILURES, match=message):
+        getattr(RecalibratorContract(), test)(broken, Sigmoid(), TARGET)
+
+
+def test_a_recalibrator_that_writes_into_the_target_fails() -> None:
+    def recalibrate(_predictor: Any, target: Any) -> None:
+        target[0].image[...] = 0
+
+    target = [Sample(sample.id, sample.group, sample.image.copy()) for sample in TARGET]
+    with pytest.raises(FAILURES, match="an image of the target was written into"):
+        RecalibratorContract().test_it_leaves_the_given_predictor_and_the_target_unchanged(
+            SimpleNamespace(recalibrate=recalibrate),
+            Sigmoid(),
+            target,
+        )
+
+
+def test_evidence_that_no_run_folder_keeps_fails(tmp_path: Path) -> None:
+    lost = pa.table({"x": [1]}, schema=pa.schema([pa.field("x", pa.uint32())]))
+    changed = lost.set_column(0, "x", pa.array([1], pa.dictionary(pa.int8(), pa.int64())))
+    broken: Any = SimpleNamespace(recalibrate=lambda p, t: Recalibration(p, changed))
+    with pytest.raises(FAILURES, match="comes back from the disk as"):
+        RecalibratorContract().test_a_run_folder_keeps_its_evidence(
+            broken, Sigmoid(), TARGET, tmp_path
         )
 
 

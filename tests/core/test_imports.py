@@ -33,12 +33,12 @@ assert selector.label(prediction).all()
     assert modules_after(code) & {*FRAMEWORKS, *OTHERS} == set()
 
 
-@pytest.mark.parametrize("name", ["fine-tune", "torch"])
+@pytest.mark.parametrize("name", ["fine-tune", "torch", "paper", "robust"])
 def test_the_parts_that_need_a_framework_are_listed_without_it(name: str) -> None:
     code = f"""
 import pladapt
 plugins = pladapt.PluginManager()
-kinds = ("retrainer", "predictor")
+kinds = ("retrainer", "predictor", "recipe")
 assert {name!r} in [item.name for kind in kinds for _, item in plugins.registrations(kind)]
 """
     assert modules_after(code) & set(FRAMEWORKS) == set()

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
 import pladapt
 from pladapt import (
@@ -20,6 +21,7 @@ from pladapt import (
     hookimpl,
     hookspecs,
 )
+from pladapt.cli.application import application
 from pladapt.plugins import KINDS, default_manager
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
 
@@ -90,7 +92,11 @@ def test_parts_are_made_by_name() -> None:
 def test_every_kind_of_part_has_its_function(toy: SimpleNamespace) -> None:
     assert isinstance(pladapt.selector("certainty-index"), pladapt.Selector)
     assert isinstance(pladapt.evaluator("overlap", samples=toy.lesions()), pladapt.Evaluator)
-    for make, kind in ((pladapt.retrainer, "retrainer"), (pladapt.predictor, "predictor")):
+    for make, kind in (
+        (pladapt.retrainer, "retrainer"),
+        (pladapt.predictor, "predictor"),
+        (pladapt.recipe, "recipe"),
+    ):
         with pytest.raises(UnknownPluginError, match=f"no {kind} 'nothing'"):
             make("nothing")
 
@@ -267,6 +273,38 @@ def test_a_dependency_of_a_factory_that_is_missing_says_so_itself(
         plugins.build("selector", "part")
 
 
+def test_a_plugin_may_offer_a_recipe(toy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours(*, top_k: int = 2) -> pladapt.Recipe:
+        parts = toy.parts(top_k=top_k)
+        return pladapt.Recipe(selector=parts["selector"], retrainer=parts["retrainer"], rounds=2)
+
+    class Plugin:
+        @hookimpl
+        def pladapt_recipes(self) -> list[Registration[Any]]:
+            return [Registration("ours", ours, "Ours.")]
+
+    plugins = manager(own=Plugin)
+    monkeypatch.setattr("pladapt.recipes.bundle.default_manager", lambda: plugins)
+    listed = {item.name: provider for provider, item in plugins.registrations("recipe")}
+    builtin = dict.fromkeys(["paper", "robust"], "pladapt.builtins")
+    assert listed == {"ours": "own", **builtin}
+    made = pladapt.recipe("ours", top_k=1)
+    result = made.adapt(toy.Predictor(), toy.target(), plugins=PluginManager())
+    assert [len(done.selection.kept) for done in result.rounds] == [1, 1]
+    with pytest.raises(UnknownPluginError, match=r"no recipe 'our'\. Did you mean 'ours'?"):
+        pladapt.recipe("our")
+    with pytest.raises(TypeError, match="cut_off"):
+        pladapt.recipe("ours", cut_off=0.5)
+
+
+def test_plugins_lists_recipes() -> None:
+    result = CliRunner().invoke(application(), ["plugins"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.split("│")] for line in result.output.splitlines()]
+    listed = {(row[1], row[2]) for row in rows if len(row) > 3}
+    assert {("recipe", "paper"), ("recipe", "robust")} <= listed
+
+
 # Registering
 
 
@@ -337,6 +375,10 @@ class Observer:
     @hookimpl
     def pladapt_predictors(self) -> None:
         self.told.append(("pladapt_predictors",))
+
+    @hookimpl
+    def pladapt_recipes(self) -> None:
+        self.told.append(("pladapt_recipes",))
 
     @hookimpl
     def pladapt_commands(self) -> None:

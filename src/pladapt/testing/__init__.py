@@ -17,6 +17,7 @@ of another size, say. Nothing else of pladapt imports pytest.
 from pladapt.testing.evaluators import EvaluatorContract
 from pladapt.testing.gates import GateContract
 from pladapt.testing.predictors import PredictorContract
+from pladapt.testing.recalibrators import RecalibratorContract
 from pladapt.testing.retrainers import RetrainerContract
 from pladapt.testing.selectors import SelectorContract
 
@@ -24,6 +25,7 @@ __all__ = [
     "EvaluatorContract",
     "GateContract",
     "PredictorContract",
+    "RecalibratorContract",
     "RetrainerContract",
     "SelectorContract",
 ]

@@ -1,0 +1,450 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from array_api_compat import array_namespace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pladapt
+from pladapt import InputError, LabelledTargetError, Sample, ShiftedPredictor, find_consensus
+from pladapt.arrays import to_numpy
+from pladapt.averaging import members_of
+from pladapt.consensus import SHARES, drawn, log_odds, shift_odds
+from pladapt.inference import predictions
+from pladapt.testing import PredictorContract
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import SimpleNamespace
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Takes some of an image's channels for its members' logits, raised by a bias."""
+
+    places: tuple[int, ...]
+    bias: float = 0.0
+
+    def predict_members(self, images: Any, /) -> Any:
+        """Return a member for each channel."""
+        return np.stack([_sigmoid(images[:, p : p + 1] + self.bias) for p in self.places])
+
+    def predict(self, images: Any, /) -> Any:
+        """Return the members' mean."""
+        return self.predict_members(images).mean(axis=0)
+
+
+def _sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(1 / (1 + np.exp(-logits)))
+
+
+PAIRS = (Channels((0, 1)), Channels((2, 3)), Channels((4, 5)))
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def discs(size: int = 16, *, radius: float = 4.0, count: int = 4) -> NDArray[np.bool_]:
+    """Return masks of a disc each, which lies elsewhere in each."""
+    rows, columns = np.mgrid[:size, :size]
+    return np.stack(
+        [(rows - 6 - i % 3) ** 2 + (columns - 7) ** 2 < radius**2 for i in range(count)]
+    )
+
+
+def target_of(logits: NDArray[Any]) -> list[Sample]:
+    """Make samples of six channels of logits ``(B, 6, H, W)``."""
+    return [Sample(f"s{i}", f"p{i // 2}", image) for i, image in enumerate(logits)]
+
+
+def seen(masks: NDArray[np.bool_], *, blind: tuple[int, ...] = (), seed: int = 0) -> list[Sample]:
+    """Make samples whose channels show the masks, but for some that show nothing."""
+    logits = noise(len(masks), 6, *masks.shape[1:], seed=seed)
+    for channel in set(range(6)) - set(blind):
+        logits[:, channel] += np.where(masks, 4, -4)
+    return target_of(logits)
+
+
+def found(target: Sequence[Sample], predictors: Any = PAIRS, **options: Any) -> pladapt.Consensus:
+    return find_consensus(predictors, target, **{"region": None} | options)
+
+
+def told(consensus: pladapt.Consensus) -> tuple[Any, ...]:
+    columns = (consensus.share, consensus.agreed, consensus.kept, consensus.shifts)
+    return (*columns, consensus.agreement, str(consensus.curve.to_pylist()))
+
+
+# Odds
+
+
+def test_log_odds_of_one_channel_and_of_a_softmax(xp: Any) -> None:
+    one = np.asarray([0.5, 0.1, 0.9]).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(
+        to_numpy(log_odds(xp.asarray(one)))[0, :, 0], [0, -math.log(9), math.log(9)], rtol=1e-6
+    )
+    several = np.asarray([[0.5, 0.2], [0.25, 0.5], [0.25, 0.3]]).reshape(1, 3, 2, 1)
+    np.testing.assert_allclose(
+        to_numpy(log_odds(xp.asarray(several)))[0, :, 0], [0, math.log(4)], rtol=1e-6, atol=1e-9
+    )
+
+
+def test_log_odds_of_what_has_saturated_are_finite(xp: Any) -> None:
+    ends = xp.asarray(np.asarray([0.0, 1.0], np.float32).reshape(1, 1, 2, 1))
+    expected = [-126 * math.log(2), 24 * math.log(2)]
+    np.testing.assert_allclose(to_numpy(log_odds(ends))[0, :, 0], expected, rtol=1e-6)
+
+
+def softmax(classes: int, seed: int) -> NDArray[np.float64]:
+    if classes == 1:
+        return np.random.default_rng(seed).uniform(0.01, 0.99, (2, 1, 4, 3))
+    exponentials = np.exp(noise(2, classes, 4, 3, seed=seed))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+@settings(max_examples=25)
+@given(classes=st.sampled_from([1, 2, 4]), seed=st.integers(0, 99), shift=st.floats(-5, 5))
+def test_a_shift_adds_to_the_log_odds_and_can_be_undone(
+    xp: Any, classes: int, seed: int, shift: float
+) -> None:
+    given_ = softmax(classes, seed)
+    shifted = shift_odds(xp.asarray(given_), shift)
+    assert array_namespace(shifted) is array_namespace(xp.asarray(given_))
+    before, after = (to_numpy(log_odds(p)) for p in (xp.asarray(given_), shifted))
+    np.testing.assert_allclose(after, before + shift, atol=1e-5)
+    np.testing.assert_allclose(to_numpy(shift_odds(shifted, -shift)), given_, rtol=1e-6)
+    if classes > 1:
+        np.testing.assert_allclose(to_numpy(shifted).sum(axis=1), 1, rtol=1e-6)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 99), shift=st.floats(-5, 5))
+def test_a_shift_keeps_the_order_of_pixels_and_of_foreground_classes(
+    seed: int, shift: float
+) -> None:
+    given_ = softmax(4, seed)
+    shifted = shift_odds(given_, shift)
+    np.testing.assert_array_equal(
+        np.argsort(given_[:, 1:], axis=1), np.argsort(shifted[:, 1:], axis=1)
+    )
+    one, moved = softmax(1, seed), shift_odds(softmax(1, seed), shift)
+    np.testing.assert_array_equal(np.argsort(one, axis=None), np.argsort(moved, axis=None))
+
+
+def test_no_shift_changes_nothing_and_single_precision_is_the_least() -> None:
+    for classes in (1, 3):
+        given_ = softmax(classes, 0)
+        np.testing.assert_allclose(shift_odds(given_, 0), given_, rtol=1e-12)
+    assert shift_odds(softmax(1, 0).astype(np.float16), 1).dtype == np.float32
+
+
+def test_what_has_saturated_can_be_brought_back() -> None:
+    ones = np.ones((1, 1, 1, 1), np.float32)
+    assert float(shift_odds(ones, -24 * math.log(2))[0, 0, 0, 0]) == pytest.approx(0.5, rel=1e-6)
+    certain = np.asarray([0.0, 1.0], np.float32).reshape(1, 2, 1, 1)
+    assert float(shift_odds(certain, -24 * math.log(2))[0, 1, 0, 0]) == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [math.nan, -0.1, 1.1])
+def test_what_is_no_probability_cannot_be_shifted(value: float) -> None:
+    with pytest.raises(InputError, match="probabilities"):
+        shift_odds(np.full((1, 1, 2, 2), value), 1)
+
+
+# Shifted predictors
+
+
+class TestShifted(PredictorContract):
+    @pytest.fixture(params=["plain", "members", "classes"])
+    def predictor(self, request: pytest.FixtureRequest, toy: SimpleNamespace) -> Any:
+        inner = {
+            "plain": Channels((0,)),
+            "members": Channels((0, 1, 2)),
+            "classes": toy.Predictor(),
+        }[request.param]
+        return ShiftedPredictor(inner, -1.5)
+
+    @pytest.fixture
+    def images(self) -> Any:
+        return noise(3, 3, 8, 8).astype(np.float32)
+
+
+@given(shift=st.floats(-4, 4), seed=st.integers(0, 20))
+def test_the_average_is_the_shifted_mean_of_the_inner_members(shift: float, seed: int) -> None:
+    inner, images = Channels((0, 1, 2)), noise(2, 3, 5, 4, seed=seed)
+    predictor = ShiftedPredictor(inner, shift)
+    expected = shift_odds(inner.predict(images), shift)
+    np.testing.assert_allclose(predictor.predict(images), expected, rtol=1e-9)
+    ((_, prediction),) = predictions(predictor, target_of(images))
+    np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-9)
+    assert prediction.members is not None
+    np.testing.assert_allclose(
+        prediction.members[1], shift_odds(Channels((1,)).predict(images), shift), rtol=1e-9
+    )
+
+
+def test_shifted_probabilities_are_not_the_mean_of_shifted_members() -> None:
+    images = np.asarray([-6.0, 6.0]).reshape(1, 2, 1, 1)
+    predictor = ShiftedPredictor(Channels((0, 1)), 4.0)
+    assert float(predictor.predict(images)[0, 0, 0, 0]) == pytest.approx(_sigmoid(np.array(4.0)))
+    mean = predictor.predict_members(images).mean()
+    assert abs(mean - _sigmoid(np.array(4.0))) > 0.4
+
+
+def test_an_alignment_before_it_predicts_what_it_predicts() -> None:
+    images = noise(2, 3, 5, 4)
+    inner = ShiftedPredictor(Channels((0, 1, 2)), 2.0)
+    behind = pladapt.AlignedPredictor(inner, lambda given_: given_ / 2)
+    ((_, prediction),) = predictions(behind, target_of(images))
+    np.testing.assert_array_equal(prediction.probabilities, behind.predict(images))
+    np.testing.assert_array_equal(prediction.probabilities, inner.predict(images / 2))
+
+
+@pytest.mark.parametrize("shift", [math.nan, math.inf, -math.inf])
+def test_a_shift_must_be_finite(shift: float) -> None:
+    with pytest.raises(InputError, match="shift is"):
+        ShiftedPredictor(Channels((0,)), shift)
+
+
+# Agreement against a plain loop
+
+
+def kappa(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Return Cohen's kappa of two raters, counted pixel by pixel."""
+    counts = {(a, b): 0 for a in (False, True) for b in (False, True)}
+    for a, b in zip(one.tolist(), other.tolist(), strict=True):
+        counts[a, b] += 1
+    total = len(one)
+    observed = (counts[True, True] + counts[False, False]) / total
+    first = (counts[True, True] + counts[True, False]) / total
+    second = (counts[True, True] + counts[False, True]) / total
+    expected = first * second + (1 - first) * (1 - second)
+    return 0.0 if expected == 1 else (observed - expected) / (1 - expected)
+
+
+def surest(logits: NDArray[Any], share: float) -> NDArray[np.bool_]:
+    """Mark as many of the surest pixels as lie above the quantile, by sorting."""
+    count = len(logits) - 1 - math.floor((len(logits) - 1) * (1 - share) + 1e-9)
+    marked = np.zeros(len(logits), bool)
+    marked[np.argsort(-logits)[:count]] = True
+    return marked
+
+
+def agreement_by_hand(
+    channels: dict[int, NDArray[Any]], own: list[int], others: list[int], share: float
+) -> float:
+    """Return a half of the agreement among own views, and a half of that with others' views."""
+    marked = {c: surest(logits, share) for c, logits in channels.items()}
+    inside: list[float] = []
+    across: list[float] = []
+    for predictor in own:
+        for place in (2 * predictor, 2 * predictor + 1):
+            for channel, other in marked.items():
+                if channel == place or channel // 2 not in {predictor, *others}:
+                    continue
+                kind = inside if channel // 2 == predictor else across
+                kind.append(kappa(marked[place], other))
+    return sum(sum(kind) / len(kind) for kind in (inside, across)) / 2
+
+
+def test_the_curves_are_cohen_s_kappa_of_the_surest_pixels() -> None:
+    target = seen(discs(8, radius=2.5, count=3), blind=(4, 5))
+    consensus = found(target)
+    flat = np.stack([sample.image for sample in target]).astype(np.float32)
+    channels = {c: flat[:, c].reshape(-1) for c in range(6)}
+    everyone = [0, 1, 2]
+    rows = consensus.curve.to_pylist()
+    for predictor in (*everyone, None):
+        own = list(consensus.kept) if predictor is None else [predictor]
+        others = list(consensus.kept) if predictor is None else everyone
+        curve = [row for row in rows if row["predictor"] == predictor]
+        assert [row["share"] for row in curve] == list(SHARES)
+        for row in curve:
+            expected = agreement_by_hand(channels, own, others, row["share"])
+            assert row["agreement"] == pytest.approx(expected, abs=1e-9)
+    assert len(rows) == 4 * len(SHARES)
+
+
+def test_each_shift_puts_the_share_above_a_half() -> None:
+    target = seen(discs())
+    consensus = found(target)
+    assert consensus.share is not None
+    images = np.stack([sample.image for sample in target])
+    for predictor, shift in zip(PAIRS, consensus.shifts, strict=True):
+        odds = np.mean([log_odds(m) for m in predictor.predict_members(images)], axis=0)
+        assert np.mean(odds + shift > 0) == pytest.approx(consensus.share, abs=2e-3)
+
+
+# What is found
+
+
+def test_one_that_is_noise_is_left_out_and_the_share_of_the_discs_is_found() -> None:
+    masks = discs()
+    consensus = found(seen(masks, blind=(4, 5)))
+    assert consensus.kept == (0, 1)
+    assert consensus.agreed is not None
+    truth = masks.mean()
+    step = abs(math.log(consensus.agreed / (1 - consensus.agreed)) - math.log(truth / (1 - truth)))
+    assert step <= 0.3
+    assert consensus.agreement[0] > consensus.agreement[2] + 0.3
+
+
+def test_the_mean_of_the_kept_ones_marks_the_discs_whatever_their_scale() -> None:
+    """The logits of one predictor lie far below, of the other far above the cut-off."""
+    masks = discs()
+    target = seen(masks, blind=(4, 5))
+    moved = (Channels((0, 1), -4.5), Channels((2, 3), 3.0), PAIRS[2])
+    consensus = found(target, moved)
+    images = np.stack([sample.image for sample in target])
+    marked = consensus.predictor(moved).predict(images)[:, 0] > 0.5
+    overlap = 2 * np.sum(marked & masks) / (marked.sum() + masks.sum())
+    assert overlap > 0.9
+    unmoved = moved[0].predict(images)[:, 0] > 0.5
+    assert 2 * np.sum(unmoved & masks) / (unmoved.sum() + masks.sum()) < 0.6
+
+
+def test_the_share_lies_between_what_is_agreed_on_and_what_is_marked() -> None:
+    target = seen(discs())
+    moved = [Channels(predictor.places, -3.0) for predictor in PAIRS]
+    consensus = found(target, moved)
+    images = np.stack([sample.image for sample in target])
+    marked = [np.mean(predictor.predict(images) > 0.5) for predictor in moved]
+    assert consensus.share is not None
+    assert consensus.agreed is not None
+    assert max(marked) < consensus.share < consensus.agreed
+
+
+@settings(max_examples=15)
+@given(shift=st.floats(-1, 1))
+def test_a_shift_of_all_logits_does_not_change_what_is_agreed_on(shift: float) -> None:
+    target = seen(discs(), blind=(4, 5))
+    moved = [Channels(predictor.places, shift) for predictor in PAIRS]
+    before, after = found(target), found(target, moved)
+    assert before.agreed is not None
+    assert (after.agreed, after.kept) == (before.agreed, before.kept)
+
+
+@settings(max_examples=15)
+@given(order=st.permutations(range(4)), size=st.integers(1, 4), pixels=st.sampled_from([80, 10**6]))
+def test_order_and_batches_change_nothing(order: list[int], size: int, pixels: int) -> None:
+    target = seen(discs())
+    turned = [target[place] for place in order]
+    assert told(found(turned, batch_size=size, pixels=pixels)) == told(
+        found(target, batch_size=4, pixels=pixels)
+    )
+
+
+@settings(max_examples=10)
+@given(order=st.permutations(range(3)))
+def test_the_order_of_the_predictors_does_not_matter(order: list[int]) -> None:
+    target = seen(discs(), blind=(4, 5))
+    one, other = found(target), found(target, [PAIRS[place] for place in order])
+    assert other.share == pytest.approx(one.share)
+    assert other.agreed == one.agreed
+    assert {order[place] for place in other.kept} == set(one.kept)
+    assert other.shifts == pytest.approx([one.shifts[place] for place in order])
+
+
+@pytest.mark.parametrize("cutoff", [0.3, 0.5, 0.9])
+def test_where_nothing_is_shown_nothing_can_be_told(cutoff: float) -> None:
+    consensus = found(target_of(noise(4, 6, 16, 16)), cutoff=cutoff)
+    assert (consensus.share, consensus.agreed) == (None, None)
+    expected = -math.log(cutoff / (1 - cutoff))
+    assert consensus.shifts == pytest.approx([expected] * 3)
+
+
+def test_a_single_predictor_agrees_with_its_own_members() -> None:
+    consensus = found(seen(discs()), PAIRS[:1])
+    assert consensus.kept == (0,)
+    assert consensus.agreed is not None
+
+
+def test_pixels_outside_the_region_do_not_count() -> None:
+    masks = discs()
+    target = [
+        Sample(s.id, s.group, np.concatenate([s.image, np.full((6, 8, 16), -7.0)], axis=1))
+        for s in seen(masks)
+    ]
+    inside = found(target, region=lambda images: images[:, 0] != -7)
+    assert inside.agreed == found(seen(masks)).agreed
+    assert inside.agreed != found(target).agreed
+
+
+def test_other_shifts_may_be_given() -> None:
+    target = seen(discs())
+    images = np.stack([sample.image for sample in target])
+    ensemble = found(target).predictor(PAIRS, (0.0, 0.0, 0.0))
+    members = np.concatenate([members_of(predictor, images) for predictor in PAIRS])
+    np.testing.assert_allclose(ensemble.predict_members(images), members, rtol=1e-12)
+
+
+def test_each_batch_is_told() -> None:
+    calls: list[tuple[str, int, int]] = []
+    found(seen(discs()), batch_size=3, progress=lambda *call: calls.append(call))
+    assert calls == [("consensus", 3, 4), ("consensus", 4, 4)]
+
+
+@given(
+    flags=st.lists(st.booleans(), max_size=40),
+    most=st.integers(1, 40),
+    id_=st.text(max_size=5),
+)
+def test_pixels_are_drawn_from_the_region_in_order_and_by_the_id(
+    flags: list[bool], most: int, id_: str
+) -> None:
+    inside = np.asarray(flags, bool)
+    places = drawn(id_, inside, most)
+    assert len(places) == min(most, int(inside.sum()))
+    assert inside[places].all()
+    assert (np.diff(places) > 0).all()
+    np.testing.assert_array_equal(places, drawn(id_, inside, most))
+
+
+def test_other_ids_draw_other_pixels() -> None:
+    inside = np.ones(1000, bool)
+    assert drawn("a", inside, 10).tolist() != drawn("b", inside, 10).tolist()
+
+
+# Errors
+
+
+@pytest.mark.parametrize("cutoff", [0.0, 1.0, -1.0, math.nan])
+def test_a_cutoff_lies_between_0_and_1(cutoff: float) -> None:
+    with pytest.raises(InputError, match=r"cutoff is .*between 0 and 1"):
+        found(seen(discs()), cutoff=cutoff)
+
+
+@pytest.mark.parametrize(("predictors", "count"), [((), 4), (PAIRS, 0)])
+def test_there_must_be_predictors_and_samples(predictors: Any, count: int) -> None:
+    with pytest.raises(InputError, match=f"{len(predictors)} predictors and {count} unlabelled"):
+        found(seen(discs())[:count], predictors)
+
+
+def test_one_member_has_none_to_agree_with() -> None:
+    with pytest.raises(InputError, match="single member"):
+        found(seen(discs()), [Channels((0,))])
+    with pytest.raises(InputError, match="single member"):
+        found(seen(discs()), [pladapt.TemperaturePredictor(Channels((0,)), 2.0)])
+
+
+def test_a_region_of_no_pixel_is_refused() -> None:
+    with pytest.raises(InputError, match="No image has a pixel"):
+        found(seen(discs()), region=lambda images: images[:, 0] > 100)
+
+
+def test_a_mask_is_refused(toy: SimpleNamespace) -> None:
+    labelled: Any = [*toy.target(count=2), *toy.lesions(count=3)[2:]]
+    with pytest.raises(LabelledTargetError, match="'s2' has a mask"):
+        found(labelled, [pladapt.FlipPredictor(toy.Predictor())])
+
+
+def test_a_batch_size_below_1_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size is 0"):
+        found(seen(discs()), batch_size=0)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import pladapt
+from pladapt import (
+    DataError,
+    InputError,
+    LabelledTargetError,
+    MissingDataError,
+    PluginManager,
+    Recalibration,
+    RunChangedError,
+)
+from pladapt.arrays import to_numpy
+from pladapt.testing import RecalibratorContract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import SimpleNamespace
+
+QUIET = PluginManager()
+
+
+@dataclass(frozen=True)
+class Brighten:
+    """Shifts a predictor until the brightest value of the target is what it should be."""
+
+    goal: float = 0.95
+
+    def recalibrate(self, predictor: Any, target: Any, /) -> Recalibration:
+        """Shift it."""
+        brightest = max(float(to_numpy(target[i].image).max()) for i in range(len(target)))
+        by = self.goal - brightest
+        new = dataclasses.replace(predictor, shift=predictor.shift + by)
+        evidence = pa.table({"brightest": [brightest], "sure": [True], "none": pa.nulls(1)})
+        return Recalibration(new, evidence)
+
+
+class TestBrighten(RecalibratorContract):
+    @pytest.fixture
+    def recalibrator(self) -> Any:
+        return Brighten()
+
+    @pytest.fixture
+    def predictor(self, toy: SimpleNamespace) -> Any:
+        return toy.Predictor()
+
+
+@pytest.fixture
+def run(toy: SimpleNamespace) -> Callable[..., pladapt.AdaptationResult]:
+    def adapt(**changes: Any) -> pladapt.AdaptationResult:
+        options = {
+            "predictor": toy.Predictor(-0.2),
+            "target": toy.target(),
+            **toy.parts(),
+            "recalibrator": Brighten(),
+            "plugins": QUIET,
+        }
+        return pladapt.adapt(**options | changes)
+
+    return adapt
+
+
+def dsc(evaluations: Any) -> float:
+    return float(evaluations["overlap"].value("dsc", aggregation="sample"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_recalibrated_predictor_teaches_and_is_measured(run: Any, toy: SimpleNamespace) -> None:
+    result = run()
+    given, made = toy.Predictor(-0.2), Brighten().recalibrate(toy.Predictor(-0.2), toy.target())
+    (evaluator,) = toy.parts()["evaluators"].values()
+    assert result.recalibration is not None
+    assert result.recalibration.evidence.equals(made.evidence)
+    expected = [dsc({"overlap": evaluator.evaluate(p)}) for p in (given, made.predictor)]
+    assert [dsc(result.before), dsc(result.recalibration.evaluations)] == expected
+    assert expected[0] < expected[1]
+    alone = run(predictor=made.predictor, recalibrator=None)
+    assert str(result.rounds[0].scores) == str(alone.rounds[0].scores)  # NaN among them
+    assert result.predictor == alone.predictor
+    assert dsc(result.after) == dsc(result.rounds[0].evaluations)
+
+
+def test_without_rounds_it_is_all_that_happens(run: Any, toy: SimpleNamespace) -> None:
+    told: list[str] = []
+    result = run(rounds=0, progress=lambda stage, *_: told.append(stage))
+    assert result.rounds == ()
+    assert result.stopped is None
+    made = Brighten().recalibrate(toy.Predictor(-0.2), toy.target())
+    assert result.predictor == made.predictor
+    assert result.after is result.recalibration.evaluations
+    assert told == ["evaluate", "recalibrate", "evaluate"]
+
+
+def test_a_run_without_a_recalibrator_has_no_recalibration(run: Any, tmp_path: Path) -> None:
+    result = run(recalibrator=None, workdir=tmp_path)
+    assert result.recalibration is None
+    assert pladapt.read_run(tmp_path).recalibration is None
+    assert not (tmp_path / "recalibration").exists()
+    with pytest.raises(InputError, match="rounds is 0; it must be at least 1"):
+        run(recalibrator=None, rounds=0)
+    with pytest.raises(InputError, match="rounds is -1; it must be at least 0"):
+        run(rounds=-1)
+
+
+def test_where_no_round_stands_the_recalibrated_one_is_returned(
+    run: Any, toy: SimpleNamespace
+) -> None:
+    made = Brighten().recalibrate(toy.Predictor(-0.2), toy.target()).predictor
+    refused = run(retrainer=toy.Retrainer(rate=-5), gates=[pladapt.DoNoHarm()])
+    assert "round 1 refused" in str(refused.stopped)
+    nothing = run(selector=toy.parts(min_pixels=10_000)["selector"])
+    assert "selected none" in str(nothing.stopped)
+    for result in (refused, nothing):
+        assert result.predictor == made
+        assert dsc(result.after) == dsc(result.recalibration.evaluations) != dsc(result.before)
+
+
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_a_labelled_sample_reaches_no_recalibrator(
+    run: Any, toy: SimpleNamespace, rounds: int
+) -> None:
+    target = [*toy.target()[:5], *toy.lesions()[5:]]
+    with pytest.raises(LabelledTargetError, match="'s5' has a mask"):
+        run(target=target, rounds=rounds)
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_a_run_is_read_back_with_its_recalibration(run: Any, tmp_path: Path, rounds: int) -> None:
+    result = run(workdir=tmp_path, rounds=rounds)
+    record = pladapt.read_run(tmp_path)
+    assert record.recalibration is not None
+    assert record.recalibration.evidence.equals(result.recalibration.evidence)
+    assert dsc(record.recalibration.evaluations) == dsc(result.recalibration.evaluations)
+    assert dsc(record.after) == dsc(result.after)
+    assert len(record.rounds) == rounds
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_a_run_killed_after_any_change_on_the_disk_ends_with_the_same_bytes(
+    run: Any, tmp_path: Path, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """The process ends here."""
+
+    def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            made = function(*args, **options)
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return made
+
+        return call
+
+    left = [0]
+    for owner, name in ((pq, "write_table"), (os, "replace"), (Path, "mkdir")):
+        monkeypatch.setattr(owner, name, dying(getattr(owner, name)))
+    undisturbed = run(workdir=tmp_path / "undisturbed", rounds=rounds)
+    expected, changes = contents(tmp_path / "undisturbed"), -left[0]
+    assert "recalibration/evidence.parquet" in expected
+    assert "recalibration/evaluations/overlap/summary.parquet" in expected
+    for at in range(1, changes + 1):
+        left[0] = at
+        with pytest.raises(Killed):
+            run(workdir=tmp_path / str(at), rounds=rounds)
+        result = run(workdir=tmp_path / str(at), rounds=rounds)
+        assert result.predictor == undisturbed.predictor, at
+        assert contents(tmp_path / str(at)) == expected, at
+
+
+def test_another_recalibrator_is_named(run: Any, tmp_path: Path) -> None:
+    run(workdir=tmp_path)
+    with pytest.raises(RunChangedError, match=r"recalibrator.goal was 0.95 and is now 0.9"):
+        run(workdir=tmp_path, recalibrator=Brighten(0.9))
+    with pytest.raises(RunChangedError, match=r"recalibrator.* and is now 'nothing'"):
+        run(workdir=tmp_path, recalibrator=None)
+
+
+def test_a_run_that_lost_its_evidence_is_not_read(run: Any, tmp_path: Path) -> None:
+    run(workdir=tmp_path, rounds=0)
+    path = tmp_path / "recalibration/evidence.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"evidence\.parquet is no whole parquet file"):
+        pladapt.read_run(tmp_path)
+    path.unlink()
+    with pytest.raises(MissingDataError, match=r"no evidence\.parquet; continue the run"):
+        pladapt.read_run(tmp_path)
+    run(workdir=tmp_path, rounds=0)
+    assert pladapt.read_run(tmp_path).recalibration is not None
