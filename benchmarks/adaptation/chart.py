@@ -26,19 +26,24 @@ _STYLE: Final[Any] = {
     "grid.color": "#dddddd",
 }
 _LINES: Final = {SOURCE: ("#555555", "--"), ORACLE: ("#0b6e4f", ":")}
+_DOTS: Final = "#1f5fa8"
 _MARKERS: Final = "osD^v<>P"
 
 
 def chart(found: Mapping[str, Found]) -> str:
     """Return an SVG: a row of dots for each row of the table, with source and oracle as lines."""
+    seeds = sorted({seed for row in found.values() for seed in row.counts})
     with mpl.rc_context(_STYLE):
         canvas = Figure(figsize=(7, 1.2 + 0.28 * len(found)), layout="constrained")
         axes = canvas.subplots()
-        for place, values in enumerate(found.values()):
-            for marker, (seed, counts) in zip(_MARKERS, values.counts.items(), strict=False):
-                label = f"seed {seed}" if place == 0 else None
-                at = (float(pooled_dsc(counts)), place)
-                axes.plot(*at, marker, color="#1f5fa8", alpha=0.8, markersize=5, label=label)
+        for seed, marker in zip(seeds, _MARKERS, strict=False):
+            places = [place for place, row in enumerate(found.values()) if seed in row.counts]
+            dots = [
+                float(pooled_dsc(row.counts[seed])) for row in found.values() if seed in row.counts
+            ]
+            axes.plot(
+                dots, places, marker, color=_DOTS, alpha=0.8, markersize=5, label=f"seed {seed}"
+            )
         for name, (colour, dashes) in _LINES.items():
             if name in found:
                 each = [float(pooled_dsc(counts)) for counts in found[name].counts.values()]
