@@ -32,15 +32,18 @@ def members_of(predictor: Predictor, images: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class AveragingPredictor(ABC):
-    """A base for predictors that need only ``predict_members``: they predict its mean."""
+    """A base for predictors that need only ``predict_members``: they predict its ``average``."""
 
     @abstractmethod
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the probabilities ``(M, B, K, *S)`` to be averaged."""
 
     def predict(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the mean ``(B, K, *S)`` of their members."""
-        members = self.predict_members(images)
+        """Map images ``(B, C, *S)`` to the average ``(B, K, *S)`` of their members."""
+        return self.average(self.predict_members(images))
+
+    def average(self, members: Array, /) -> Array:
+        """Return the mean ``(B, K, *S)`` of members ``(M, B, K, *S)``."""
         return array_namespace(members).mean(members, axis=0)
 
 

@@ -23,7 +23,7 @@ from pladapt.arrays import to_numpy
 from pladapt.averaging import EnsemblePredictor, ViewPredictor, members_of
 from pladapt.certainty import require_probabilities
 from pladapt.errors import InputError
-from pladapt.inference import batches
+from pladapt.inference import average, batches
 from pladapt.intensities import split
 from pladapt.views import check_unlabelled
 
@@ -125,6 +125,17 @@ class ShiftedPredictor(ViewPredictor):
         each = (members[index, ...] for index in range(members.shape[0]))
         return xp.stack([shift_odds(member, self.shift) for member in each])
 
+    def average(self, members: Array, /) -> Array:
+        """Shift what the other predictor makes of its members, ``(B, K, *S)``.
+
+        The mean of shifted members would be another one: near a cut-off of 1 nearly the least of
+        them, near 0 nearly the greatest.
+        """
+        xp = array_namespace(members)
+        each = (members[index, ...] for index in range(members.shape[0]))
+        given = xp.stack([shift_odds(member, -self.shift) for member in each])
+        return shift_odds(average(self.predictor, given), self.shift)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Consensus:
@@ -133,6 +144,7 @@ class Consensus:
     Args:
         share: The share of the region's pixels that is foreground; None where the agreement has
             no peak, so that nothing can be told.
+        agreed: The share of the highest agreement alone, or None.
         kept: Which predictors agree about as well as the best one, by their place.
         shifts: What is to be added to each predictor's foreground logits, so that this share lies
             above a probability of 0.5; where the share is None, so that what lay above the
@@ -144,6 +156,7 @@ class Consensus:
     """
 
     share: float | None
+    agreed: float | None
     kept: tuple[int, ...]
     shifts: tuple[float, ...]
     curve: pa.Table
@@ -182,7 +195,9 @@ def find_consensus(
     largest one that comes within 0.02 of the highest peak: the peak itself tends to lie below the
     truth, since the heart of an object is agreed on more easily than its rim. Predictors whose best
     agreement is more than 0.03 below the best one's are left out, and the share is found anew from
-    the others. Only shares within a factor of ten (in odds) of what some predictor marks at the
+    the others. What is returned lies half-way (in
+    log-odds) between that and what the predictors that are kept mark at the source's cut-off.
+    Only shares within a factor of ten (in odds) of what some predictor marks at the
     cut-off are considered. A peak at the end of that range is none, nor is one below 0.65: where
     nothing is agreed on, as where the target shows no foreground at all, nothing can be told.
 
@@ -239,9 +254,12 @@ def find_consensus(
     kept = np.flatnonzero(np.asarray(best) >= max(best) - _TRUST)
     together = _agreement(kappas, owner, kept, kept)
     peak = _peak(together, within)
-    share = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
+    agreed = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
+    marked = [_marked(views[place], given) for place in kept]
+    share = None if agreed is None else _middle([agreed, _middle(marked)])
     return Consensus(
         share,
+        agreed,
         tuple(kept.tolist()),
         tuple(-_threshold(members.mean(axis=0), share, given) for members in views),
         pa.concat_tables([*map(_rows, everyone.tolist(), curves), _rows(None, together)]),
@@ -291,12 +309,24 @@ def drawn(id_: str, inside: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
 
 def _considered(views: Sequence[NDArray[np.float32]], given: float) -> NDArray[np.bool_]:
     """Tell which shares are near enough to what some predictor marks at the cut-off."""
-    marked = [float(np.mean(members.mean(axis=0) > given)) for members in views]
+    marked = [_marked(members, given) for members in views]
     shares = np.asarray(SHARES)
     odds = shares / (1 - shares)
-    low, high = (share / max(1 - share, _RESOLUTION) for share in (min(marked), max(marked)))
+    low, high = (share / (1 - share) for share in (min(marked), max(marked)))
     near: NDArray[np.bool_] = (odds >= low / _REACH) & (odds <= high * _REACH)
     return near
+
+
+def _marked(members: NDArray[np.float32], given: float) -> float:
+    """Return the share of the pixels that lies above the cut-off, neither none nor all."""
+    pixels = members.shape[1]
+    return float(np.clip(np.mean(members.mean(axis=0) > given), 0.5 / pixels, 1 - 0.5 / pixels))
+
+
+def _middle(shares: Sequence[float]) -> float:
+    """Return the mean in log-odds."""
+    mean = np.mean([math.log(share / (1 - share)) for share in shares])
+    return float(1 / (1 + np.exp(-mean)))
 
 
 def _kappas(odds: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from pladapt.inference import batches, predict, truth_rows
 from pladapt.overlap import COUNTS, dsc, pool
 from pladapt.separation import keep_apart, names_of
 from pladapt.types import EVIDENCE, Judgement
+from pladapt.views import thinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -237,8 +238,11 @@ class DoNoHarm:
     cutoff: Cutoff = 0.5
     measures: Sequence[Measure] = (ForegroundShare(), Churn(), Agreement())
     batch_size: int = 8
+    most: int | None = None
 
     def __post_init__(self) -> None:
+        if self.most is not None and self.most < 1:
+            raise InputError(f"most is {self.most}; give at least 1, or None for all.")
         if not self.measures or len(self._axes) > 1:
             raise InputError(
                 f"{len(self.measures)} measures, {len(self._axes)} of them Agreement; give at "
@@ -258,7 +262,7 @@ class DoNoHarm:
         comparison = compare(
             before,
             after,
-            target,
+            target if self.most is None else thinned(target, self.most),
             cutoff=self.cutoff,
             axis=next(iter(self._axes), None),
             batch_size=self.batch_size,

@@ -72,7 +72,7 @@ def predict(
     members = None
     if isinstance(predictor, MemberPredictor):
         members = predictor.predict_members(images)
-        probabilities = array_namespace(members).mean(members, axis=0)
+        probabilities = average(predictor, members)
     else:
         probabilities = predictor.predict(images)
     given, expected = tuple(probabilities.shape), tuple(images.shape)
@@ -82,6 +82,17 @@ def predict(
             f"{expected}; expected ({expected[0]}, channel, {', '.join(map(str, expected[2:]))})."
         )
     return Prediction(tuple(sample.id for sample in batch), probabilities, members)
+
+
+def average(predictor: Predictor, members: Array) -> Array:
+    """Return the probabilities ``(B, K, *S)`` that a predictor makes of its members.
+
+    Args:
+        predictor: Whose members they are; one with ``average(members)`` says itself how.
+        members: ``(M, B, K, *S)``; by default their mean is predicted.
+    """
+    own = getattr(predictor, "average", None)
+    return array_namespace(members).mean(members, axis=0) if own is None else own(members)
 
 
 def truth_rows(

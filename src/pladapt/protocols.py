@@ -41,7 +41,11 @@ class Predictor(Protocol):
 
 @runtime_checkable
 class MemberPredictor(Predictor, Protocol):
-    """**Protocol:** a predictor that averages several predictions and can show each."""
+    """**Protocol:** a predictor that averages several predictions and can show each.
+
+    What it predicts is their mean, unless it has a method ``average`` that makes ``(B, K, *S)`` of
+    the members.
+    """
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""

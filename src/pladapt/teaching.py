@@ -12,7 +12,7 @@ import numpy as np
 from pladapt.arrays import to_numpy
 from pladapt.averaging import ViewPredictor, members_of
 from pladapt.consensus import PIXELS, ShiftedPredictor, drawn, log_odds
-from pladapt.inference import batches
+from pladapt.inference import average, batches
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs import describe
 from pladapt.types import IGNORE
@@ -45,6 +45,10 @@ class TeacherPredictor(ViewPredictor):
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the teacher's probabilities ``(M, B, K, *S)``."""
         return members_of(self.teacher, images)
+
+    def average(self, members: Array, /) -> Array:
+        """Return what the teacher makes of its members, ``(B, K, *S)``."""
+        return average(self.teacher, members)
 
     def with_predictor(self, predictor: Predictor, /) -> Self:
         """Return the student that predicts for itself."""
@@ -125,11 +129,8 @@ def _labelled_odds(
     most = max(1, PIXELS // max(1, len(labels)))
     odds, marked = [], []
     for batch, images in batches(_samples(labels), batch_size=batch_size):
-        members = members_of(predictor, images)
-        mean = np.mean(
-            [to_numpy(log_odds(members[m, ...])) for m in range(members.shape[0])], axis=0
-        )
-        for sample, values in zip(batch, mean, strict=True):
+        mean = average(predictor, members_of(predictor, images))
+        for sample, values in zip(batch, to_numpy(log_odds(mean)), strict=True):
             label = to_numpy(sample.label)
             places = drawn(sample.id, (label != IGNORE).reshape(-1), most)
             odds.append(values.reshape(-1)[places])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pladapt.errors import LabelledTargetError
@@ -45,6 +46,17 @@ class Subset(Generic[T]):
 
     def __getitem__(self, index: int, /) -> T:
         return self._samples[self._positions[index]]
+
+
+def thinned(samples: Samples[Sample], most: int) -> Samples[Sample]:
+    """View at most so many of the samples: those whose ids have the lowest SHA-256.
+
+    Which ones depends on the ids alone. Where there are more, each is read once to know its id.
+    """
+    if len(samples) <= most:
+        return samples
+    keys = [hashlib.sha256(samples[i].id.encode()).digest() for i in range(len(samples))]
+    return Subset(samples, sorted(sorted(range(len(keys)), key=keys.__getitem__)[:most]))
 
 
 def check_unlabelled(sample: object) -> None:

@@ -118,7 +118,10 @@ def robust(
         ),
         gates=[
             DoNoHarm(
-                cutoff=cutoff, measures=(ForegroundShare(), Churn(limit=0.6)), batch_size=batch_size
+                cutoff=cutoff,
+                measures=(ForegroundShare(), Churn(limit=0.6)),
+                batch_size=batch_size,
+                most=256,
             )
         ],
         rounds=count,

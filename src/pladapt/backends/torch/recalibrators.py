@@ -17,6 +17,7 @@ from pladapt.consensus import ShiftedPredictor, find_consensus
 from pladapt.protocols import Recalibration
 from pladapt.runs import describe
 from pladapt.teaching import TeacherPredictor
+from pladapt.views import thinned
 
 if TYPE_CHECKING:
     from pladapt.intensities import Region
@@ -70,6 +71,8 @@ class ConsensusRecalibrator:
         axes: The spatial axes to mirror along, counted from the end.
         region: Which pixels are compared, as for `pladapt.SourceStatistics`.
         batch_size: How many samples are predicted at once.
+        most: At most so many samples are compared, drawn by their ids. Batch normalisation and
+            intensities are measured on all.
         statistics_batch_size: How many are normalised together where statistics are measured.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         progress: Called as work advances.
@@ -83,6 +86,7 @@ class ConsensusRecalibrator:
     axes: tuple[int, ...] = (-1,)
     region: Region = "informative"
     batch_size: int = 8
+    most: int = 256
     statistics_batch_size: int = 32
     device: str = "auto"
     progress: Progress | None = None
@@ -91,8 +95,9 @@ class ConsensusRecalibrator:
         """Return the teacher and its student as a `pladapt.TeacherPredictor`.
 
         The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
-        kappa), whether it was ``kept``, its ``shift`` (of the logits), and the consensus'
-        ``share`` of the region's pixels, null where none was found.
+        kappa), whether it was ``kept``, its ``shift`` (of the logits), the
+        ``agreed`` share of the region's pixels, and the consensus' ``share``, null where none was
+        found.
 
         Raises:
             InputError: The predictor has no module, or as for `pladapt.find_consensus`.
@@ -102,7 +107,7 @@ class ConsensusRecalibrator:
         candidates = list(adjusted.values())
         found = find_consensus(
             candidates,
-            target,
+            thinned(target, self.most),
             cutoff=self.cutoff,
             region=self.region,
             batch_size=self.batch_size,
@@ -118,6 +123,7 @@ class ConsensusRecalibrator:
                 "agreement": pa.array(found.agreement, pa.float64()),
                 "kept": [place in found.kept for place in range(len(candidates))],
                 "shift": pa.array(shifts, pa.float64()),
+                "agreed": pa.array([found.agreed] * len(candidates), pa.float64()),
                 "share": pa.array([found.share] * len(candidates), pa.float64()),
             }
         )
