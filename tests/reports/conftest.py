@@ -69,7 +69,16 @@ def lesions(*, count=8, shape=(12, 14), classes=1, names=None):
 
 
 def run(
-    truth, *, workdir=None, rounds=1, evaluators=None, selector=None, gates=(), by=0.1, **selection
+    truth,
+    *,
+    workdir=None,
+    rounds=1,
+    evaluators=None,
+    selector=None,
+    recalibrator=None,
+    gates=(),
+    by=0.1,
+    **selection,
 ):
     """Adapt to the samples, and return what came of it with what a report needs."""
     options = {"cutoff": 0.5, "min_pixels": 3, "ci_limit": 0.6, "top_k": 3} | selection
@@ -83,6 +92,7 @@ def run(
         evaluators={"overlap": OverlapEvaluator(samples=truth)}
         if evaluators is None
         else evaluators,
+        recalibrator=recalibrator,
         gates=gates,
         rounds=rounds,
         workdir=workdir,

@@ -21,6 +21,7 @@ from pladapt.reports.document import (
 from pladapt.reports.galleries import KEPT, gallery_section
 from pladapt.reports.illustrations import overlap_charts, score_charts, training_chart
 from pladapt.reports.pipeline import pipeline
+from pladapt.reports.recalibration import recalibration_section
 from pladapt.reports.tables import (
     change_tables,
     evidence_table,
@@ -57,20 +58,29 @@ def describe_run(
     tables: list[Block] = [Text("No evaluator was given: nothing was measured.")]
     if record.before:
         tables = [block for name in record.before for block in change_tables(record, name)]
-    scored = len(record.rounds[0].scores)
-    kept, rounds = len(selected(record)), sum(current.stands for current in record.rounds)
-    stopped = f" The run stopped: {record.stopped}." if record.stopped else ""
     return Document(
         title,
-        f"{kept} of {scored} target samples were retrained on in {rounds} "
-        f"round{'' if rounds == 1 else 's'}, with the model's own predictions.{stopped}",
+        _lead(record),
         (
             Section("Before and after", tuple(tables)),
             reading_section(caveats([record])),
             *run_sections(record, shown=shown),
-            pipeline_section(pipeline_words(record)),
+            *([pipeline_section(pipeline_words(record))] if record.rounds else []),
             manifest_section(read_manifest(record.workdir)),
         ),
+    )
+
+
+def _lead(record: RunRecord) -> str:
+    first = "The model was recalibrated on the unlabelled target" if record.recalibration else ""
+    if not record.rounds:
+        return f"{first}, and not retrained."
+    scored = len(record.rounds[0].scores)
+    kept, rounds = len(selected(record)), sum(current.stands for current in record.rounds)
+    stopped = f" The run stopped: {record.stopped}." if record.stopped else ""
+    return (
+        f"{first and f'{first}. '}{kept} of {scored} target samples were retrained on in {rounds} "
+        f"round{'' if rounds == 1 else 's'}, with the model's own predictions.{stopped}"
     )
 
 
@@ -81,9 +91,11 @@ def run_sections(record: RunRecord, *, shown: Shown | None = None) -> Iterator[S
         record: What the run did.
         shown: What overlays are drawn from; None for none.
     """
-    yield selection_section(record, None if shown is None else shown.selector)
-    yield from _judgements(record)
-    if shown is not None:
+    yield from recalibration_section(record)
+    if record.rounds:
+        yield selection_section(record, None if shown is None else shown.selector)
+        yield from _judgements(record)
+    if record.rounds and shown is not None:
         yield gallery_section(record, shown, _measured(record))
     for name in overlap_evaluators(record):
         yield overlap_section(record, name)
@@ -213,17 +225,18 @@ def pipeline_section(words: Mapping[str, str]) -> Section:
 
 def pipeline_words(record: RunRecord) -> dict[str, str]:
     """Return what a run put into the steps of the pipeline."""
-    first = record.rounds[0]
-    counts = first.selection.counts
-    dropped = ", ".join(f"{count} {rule}" for rule, count in counts.items() if rule != KEPT)
     cutoff = _parameters(record).get("cutoff")
-    words = {
-        "calibration": "" if cutoff is None else f"cut-off {cutoff}",
-        "target": f"{len(first.scores)} samples, no masks",
-        "selection": f"{counts[KEPT]} kept",
-        "dropped": dropped or "none",
-        "evaluation": ", ".join(record.before),
-    }
+    words = {"calibration": "" if cutoff is None else f"cut-off {cutoff}"}
+    if record.rounds:
+        first = record.rounds[0]
+        counts = first.selection.counts
+        dropped = ", ".join(f"{count} {rule}" for rule, count in counts.items() if rule != KEPT)
+        words |= {
+            "target": f"{len(first.scores)} samples, no masks",
+            "selection": f"{counts[KEPT]} kept",
+            "dropped": dropped or "none",
+        }
+    words["evaluation"] = ", ".join(record.before)
     return {step: text for step, text in words.items() if text}
 
 

@@ -36,7 +36,8 @@ class Shown:
 
     Args:
         target: The unlabelled samples.
-        predictor: The predictor before the first round.
+        predictor: The predictor before the first round: where there was a recalibrator, the one
+            that it made.
         selector: The selector, for the labels.
         truth: The same samples, labelled, in the same order, or None.
         channel: Which channel of an image is shown.

@@ -137,7 +137,7 @@ def evidence_table(current: Round) -> Table | None:
             (
                 row["measure"],
                 "all" if row["class"] is None else str(row["class"]),
-                *(_figure(row[name]) for name in ("reference", "before", "after")),
+                *(figure(row[name]) for name in ("reference", "before", "after")),
                 row["limit"],
                 "yes" if row["passed"] else "no",
             )
@@ -146,7 +146,8 @@ def evidence_table(current: Round) -> Table | None:
     )
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """Return a number as a cell; nothing for None."""
     return "" if value is None else f"{value:.4f}"
 
 
