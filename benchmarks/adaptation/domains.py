@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-EPOCHS: Final = 30
+EPOCHS: Final = 15
 """The most of a training on source masks or pseudo-labels."""
 
 FOLDS: Final = 5
