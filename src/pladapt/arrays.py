@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, is_torch_array, to_device
@@ -14,17 +14,28 @@ if TYPE_CHECKING:
 
     from pladapt.types import Array
 
+_TORCH_FLOATS: Final = ("torch.float16", "torch.float32", "torch.float64")
+
 
 def to_numpy(array: Array) -> NDArray[Any]:
-    """Return an array of any library as a numpy array on the host, without a copy if possible."""
+    """Return an array of any library as a numpy array on the host, without a copy if possible.
+
+    Types that numpy lacks become the next that it has: torch's bfloat16 becomes float32.
+    """
     if isinstance(array, np.ndarray):
         return array
     if is_torch_array(array):
-        return np.asarray(array.detach().cpu())
+        host = array.detach().cpu()
+        return np.asarray(host.float() if _lacking(host) else host)
     try:
         return np.from_dlpack(array)
     except (AttributeError, BufferError, RuntimeError, TypeError):
         return np.asarray(to_device(array, "cpu"))
+
+
+def _lacking(tensor: Array) -> bool:
+    """Tell whether numpy has no type for a tensor's floating-point values."""
+    return tensor.is_floating_point() and str(tensor.dtype) not in _TORCH_FLOATS
 
 
 def host_view(array: Array) -> NDArray[np.floating] | None:

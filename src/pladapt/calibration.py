@@ -63,6 +63,21 @@ class Calibration:
         )
         return cls(best[0] if len(best) == 1 else best, curve, aggregation)
 
+    @property
+    def at_edge(self) -> tuple[int, ...]:
+        """The classes whose cut-off is the first or last that was tried: a better may lie beyond.
+
+        A class of which a single cut-off was tried is not one of them.
+        """
+        best = self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,)
+        classes, cutoffs = (self.curve[name].to_numpy() for name in ("class", "cutoff"))
+        tried = [(int(c), np.unique(cutoffs[classes == c])) for c in np.unique(classes)]
+        return tuple(
+            class_
+            for (class_, each), chosen in zip(tried, best, strict=True)
+            if len(each) > 1 and chosen in (each[0], each[-1])
+        )
+
 
 def calibrate_cutoff(
     predictor: Predictor,

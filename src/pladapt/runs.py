@@ -36,11 +36,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Yield a place to write a file or folder to, and rename it to ``path`` once it is whole."""
+    """Yield a place to write a file or folder to, and rename it to ``path`` once it is whole.
+
+    Where the block raises, what it wrote is removed, and what was at ``path`` stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     _remove(aside)
-    yield aside
+    try:
+        yield aside
+    except BaseException:
+        _remove(aside)
+        raise
     os.replace(aside, path)  # noqa: PTH105 - Path.replace cannot tell a folder from a file either
 
 
@@ -175,17 +182,25 @@ class PseudoLabels(Samples[PseudoLabelled]):
         sample = self._target[self._positions[index]]
         shape = self._labels["shape"][index].as_py()
         soft = {
-            name: self._read(name, index).reshape(given) / np.float32(255)
+            name: _unpacked(self._labels, name, index).reshape(given) / np.float32(255)
             for name, given in (("probabilities", [-1, *shape]), ("weight", shape))
             if name in self._labels.column_names
         }
-        label = self._read("label", index).reshape(shape).copy()
+        label = _unpacked(self._labels, "label", index).reshape(shape).copy()
         score = self._scores[index]
         return PseudoLabelled(sample.id, sample.group, sample.image, label, score, **soft)
 
-    def _read(self, name: str, index: int) -> NDArray[np.uint8]:
-        packed = pa.BufferReader(self._labels[name][index].as_buffer())
-        return np.frombuffer(pa.CompressedInputStream(packed, "zstd").read(), np.uint8)
+
+def read_labels(path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield each id with its ``label`` ``(*S)`` of what `write_labels` wrote."""
+    labels = read_table(path)
+    for index, id_ in enumerate(labels["id"].to_pylist()):
+        yield id_, _unpacked(labels, "label", index).reshape(labels["shape"][index].as_py())
+
+
+def _unpacked(labels: pa.Table, name: str, index: int) -> NDArray[np.uint8]:
+    packed = pa.BufferReader(labels[name][index].as_buffer())
+    return np.frombuffer(pa.CompressedInputStream(packed, "zstd").read(), np.uint8)
 
 
 def fingerprint(image: Array) -> str:

@@ -4,12 +4,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import InputError, LabelledSample, calibrate_cutoff
+from pladapt import Calibration, InputError, LabelledSample, calibrate_cutoff
 from pladapt.calibration import DEFAULT_CUTOFFS, count_above
 
 if TYPE_CHECKING:
@@ -225,3 +226,25 @@ def test_there_must_be_samples_to_calibrate_on() -> None:
 def test_bad_cutoffs_are_refused() -> None:
     with pytest.raises(InputError, match="must ascend"):
         calibrate_cutoff(AsGiven(), samples(), cutoffs=(0.9, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("curves", "edges"),
+    [
+        ({1: [0.2, 0.9, 0.3]}, ()),
+        ({1: [0.9, 0.5, 0.3]}, (1,)),
+        ({1: [0.2, 0.5, 0.9]}, (1,)),
+        ({1: [0.2, 0.9, 0.3], 2: [0.1, 0.2, 0.9]}, (2,)),
+        ({1: [0.9]}, ()),
+    ],
+)
+def test_a_best_cutoff_at_the_edge_of_those_tried_is_said(
+    curves: dict[int, list[float]], edges: tuple[int, ...]
+) -> None:
+    rows = [
+        {"class": class_, "cutoff": cutoff, "dsc": value}
+        for class_, values in curves.items()
+        for cutoff, value in zip((0.1, 0.5, 0.9), values, strict=False)
+    ]
+    found = Calibration.from_curve(pa.Table.from_pylist(rows), "pooled")
+    assert found.at_edge == edges

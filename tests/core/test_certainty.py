@@ -173,6 +173,8 @@ def test_half_precision_in_torch() -> None:
     expected, count = certainty_index(probabilities.to(torch.float32), 0.25)
     assert torch.equal(pixels, count)
     np.testing.assert_allclose(to_numpy(ci), to_numpy(expected), rtol=1e-6)
+    as_numpy = to_numpy(probabilities)  # numpy has no such type
+    np.testing.assert_array_equal(as_numpy, probabilities.to(torch.float32).numpy(), strict=True)
     half = torch.asarray(some_map(dtype="float16"))
     assert torch.equal(certainty_index(half, 0.3)[1], (half[:, 1:] > 0.3).sum(dim=(2, 3)))
 

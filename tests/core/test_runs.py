@@ -22,6 +22,7 @@ from pladapt.runs import (
     fingerprint,
     open_run,
     read_evaluation,
+    read_labels,
     read_table,
     write_evaluation,
     write_labels,
@@ -154,6 +155,10 @@ def test_labels_are_read_as_they_were_written(
     target = [Sample(f"s{i}", "p", label[None] / 255) for i, label in enumerate(labels)]
     read = PseudoLabels(target, range(len(target)), [0.5] * len(target), path)
     assert len(read) == len(labels)
+    alone = list(read_labels(path))
+    assert [id_ for id_, _ in alone] == [sample.id for sample in target]
+    for (_, found), label in zip(alone, labels, strict=True):
+        np.testing.assert_array_equal(found, label, strict=True)
     for index, label in enumerate(labels):
         np.testing.assert_array_equal(read[index].label, label, strict=True)
         assert read[index].label.flags.writeable
@@ -257,11 +262,22 @@ def test_what_fails_half_way_is_not_there(tmp_path: Path) -> None:
         aside.mkdir()
         (aside / "half").write_text("half")
         raise ZeroDivisionError
-    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".stage.partial").write_text("left by a killed process")
     with written_aside(path) as aside:
-        assert not aside.exists()  # nothing of the last attempt
+        assert not aside.exists()
         aside.write_text("whole")
     assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("of before")
+    with pytest.raises(KeyboardInterrupt), written_aside(path) as aside:  # noqa: PT012 - fails inside
+        aside.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "of before"
     assert list(tmp_path.iterdir()) == [path]
 
 
