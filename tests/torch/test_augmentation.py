@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt.backends.torch import RandomAffine
+from pladapt.backends.torch import Augmentations, RandomAffine, RandomIntensity
 from pladapt.errors import InputError
 
 pytestmark = pytest.mark.torch
@@ -167,3 +167,92 @@ def test_a_soft_mask_moves_as_a_hard_one(seed: int, outside: Any) -> None:
     assert torch.equal(changed[1][:, 0] > 0.5, hard[1] == 1)
     if outside == "border":
         assert torch.all(changed[1][:, 1] == 1)
+
+
+# Intensity
+
+
+UNTOUCHED: dict[str, float] = {"gamma": 0.0, "contrast": 0.0, "brightness": 0.0}
+
+
+@pytest.mark.parametrize("shape", [(8, 6), (4, 6, 8)])
+def test_without_any_change_of_intensity_nothing_changes(shape: tuple[int, ...]) -> None:
+    images, masks = batch(*shape)
+    changed, labels = RandomIntensity(**UNTOUCHED)(7 * images - 3, masks, generator())
+    torch.testing.assert_close(changed, 7 * images - 3, rtol=0, atol=1e-5)
+    assert labels is masks
+
+
+@given(seed=st.integers(0, 2**16), gamma=st.floats(0, 1), contrast=st.floats(0, 0.9))
+def test_an_image_s_pixels_keep_their_order_and_its_mask_stays(
+    seed: int, gamma: float, contrast: float
+) -> None:
+    images, masks = batch(5, 4, count=3)
+    before = masks.clone()
+    changed, labels = RandomIntensity(gamma, contrast, 0.5)(images, masks, generator(seed))
+    assert changed.dtype == torch.float32
+    assert torch.equal(labels, before)
+    for image, new in zip(images, changed, strict=True):
+        assert (new.flatten()[image.flatten().argsort()].diff() >= -1e-6).all()
+
+
+def test_contrast_multiplies_brightness_adds_and_gamma_bends_between_the_ends() -> None:
+    images, masks = batch(8, 6)
+    flat = images.flatten(1)
+
+    def changed(**amounts: float) -> torch.Tensor:
+        return RandomIntensity(**UNTOUCHED | amounts)(images, masks, generator())[0].flatten(1)
+
+    factor = changed(contrast=0.3) / flat
+    torch.testing.assert_close(factor, factor[:, :1].expand_as(factor), rtol=1e-4, atol=0)
+    assert 0.7 <= factor.min() < 0.9
+    assert 1.1 < factor.max() <= 1.3
+    added = (changed(brightness=0.5) - flat) / flat.std(1, keepdim=True)
+    torch.testing.assert_close(added, added[:, :1].expand_as(added), rtol=0, atol=1e-4)
+    assert -0.5 <= added.min() < -0.2 < 0.2 < added.max() <= 0.5
+    low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
+    bent = changed(gamma=0.4)
+    torch.testing.assert_close(bent.amin(1, keepdim=True), low)
+    torch.testing.assert_close(bent.amax(1, keepdim=True), high)
+    inner = ((flat - low) / (high - low) > 0.1) & ((flat - low) / (high - low) < 0.9)
+    exponent = ((bent - low) / (high - low)).log() / ((flat - low) / (high - low)).log()
+    for row, counts in zip(exponent, inner, strict=True):
+        torch.testing.assert_close(row[counts], row[counts][:1].expand(int(counts.sum())))
+    assert math.exp(-0.4) <= exponent[inner].min() < exponent[inner].max() <= math.exp(0.4) + 1e-3
+
+
+def test_an_image_of_one_value_stays_finite() -> None:
+    images = torch.full((2, 1, 4, 4), 3.0)
+    changed, _ = RandomIntensity()(images, torch.zeros(2, 4, 4), generator())
+    assert torch.isfinite(changed).all()
+
+
+def test_the_draws_come_from_the_generator_alone_one_image_by_one() -> None:
+    images, masks = batch(8, 6)
+    one, again, other = (RandomIntensity()(images, masks, generator(seed))[0] for seed in (3, 3, 4))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    alike = RandomIntensity()(images[:1].expand(4, 1, 8, 6), masks[:4], generator())[0]
+    assert len({float(image.sum()) for image in alike}) == 4, "all images are changed alike"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"gamma": -0.1}, {"contrast": -0.1}, {"contrast": 1.0}, {"brightness": -1.0}]
+)
+def test_a_magnitude_of_intensity_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="none may be negative, and contrast must be below 1"):
+        RandomIntensity(**wrong)
+
+
+def test_augmentations_follow_each_other_in_order() -> None:
+    images, masks = batch(8, 6)
+    parts = (RandomAffine(), RandomIntensity())
+    together, labels = Augmentations(parts)(images, masks, generator(5))
+    drawn = generator(5)
+    expected, moved = RandomIntensity()(*RandomAffine()(images, masks, drawn), drawn)
+    assert torch.equal(together, expected)
+    assert torch.equal(labels, moved)
+    assert not torch.equal(Augmentations(parts[::-1])(images, masks, generator(5))[0], together)
+    unchanged, same = Augmentations(())(images, masks, generator())
+    assert unchanged is images
+    assert same is masks
