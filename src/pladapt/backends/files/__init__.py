@@ -7,17 +7,27 @@ each is imported when a file of its kind is first read.
 from pladapt.backends.files.evaluation import evaluate_files
 from pladapt.backends.files.folder import Files, Grouping, Problem, write_problems
 from pladapt.backends.files.reading import ImageLayout, MaskLayout
+from pladapt.backends.files.samples import (
+    FileSamples,
+    TrueFileSamples,
+    read_samples,
+    read_truth,
+)
 from pladapt.backends.files.scoring import GivenProbabilities, score_files
 from pladapt.backends.files.selection import select_file
 
 __all__ = [
+    "FileSamples",
     "Files",
     "GivenProbabilities",
     "Grouping",
     "ImageLayout",
     "MaskLayout",
     "Problem",
+    "TrueFileSamples",
     "evaluate_files",
+    "read_samples",
+    "read_truth",
     "score_files",
     "select_file",
     "write_problems",

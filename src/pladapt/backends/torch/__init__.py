@@ -18,6 +18,7 @@ from pladapt.backends.torch.augmentation import (
     RandomIntensity,
 )
 from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor
+from pladapt.backends.torch.deployment import load_predictor, save_predictor
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.backends.torch.recalibration import recalibrate_batch_norm
@@ -44,8 +45,10 @@ __all__ = [
     "TrainingOptions",
     "fit",
     "load_module",
+    "load_predictor",
     "module_of",
     "recalibrate_batch_norm",
     "save_module",
+    "save_predictor",
     "with_module",
 ]

@@ -1,0 +1,154 @@
+"""Predictors that are stored and read back predict the same, to the bit."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pladapt import (
+    AlignedPredictor,
+    DataError,
+    EnsemblePredictor,
+    FlipPredictor,
+    FourierAmplitude,
+    InputError,
+    MissingDataError,
+    QuantileMatching,
+    Sample,
+    SourceStatistics,
+    TeacherPredictor,
+    TemperaturePredictor,
+)
+from pladapt.backends.torch import (
+    ConsensusRecalibrator,
+    DropoutPredictor,
+    ScalePredictor,
+    TorchPredictor,
+    load_predictor,
+    save_predictor,
+)
+from pladapt.consensus import ShiftedPredictor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+    from pladapt import Predictor
+
+    Net = Callable[..., nn.Module]
+
+pytestmark = pytest.mark.torch
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.normal(0.4, 0.3, (4, 1, 16, 16)).astype(np.float32)
+IMAGES[:, :, :4] = -1.0  # a constant background
+SAMPLES = [Sample(f"s{i}", f"p{i // 2}", image) for i, image in enumerate(IMAGES)]
+
+
+def predicted(predictor: Predictor) -> np.ndarray:
+    return np.asarray(predictor.predict(IMAGES))
+
+
+def made(net: Net) -> dict[str, Predictor]:
+    plain = TorchPredictor(net(), device="cpu")
+    other = TorchPredictor(net(seed=1), device="cpu")
+    source = SourceStatistics.measure(
+        [Sample(s.id, s.group, np.float32(2) * s.image) for s in SAMPLES]
+    )
+    matching = QuantileMatching.fit(SAMPLES, source)
+    return {
+        "plain": plain,
+        "flips": FlipPredictor(plain, (-1, -2), combine=True),
+        "shifted": ShiftedPredictor(TemperaturePredictor(plain, 1.5), -0.25),
+        "scales": ScalePredictor(plain, (0.5, 1.0), multiple=8),
+        "dropout": DropoutPredictor(plain, members=2, seed=3),
+        "aligned": AlignedPredictor(FlipPredictor(plain), matching),
+        "ensemble": EnsemblePredictor([FlipPredictor(plain), other, plain]),
+        "teacher": TeacherPredictor(plain, FlipPredictor(other)),
+        "consensus": ConsensusRecalibrator(source=source, device="cpu")
+        .recalibrate(plain, SAMPLES)
+        .predictor,
+    }
+
+
+KINDS = [
+    *("plain", "flips", "shifted", "scales", "dropout"),
+    *("aligned", "ensemble", "teacher", "consensus"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_read_back_predicts_the_same(kind: str, net: Net, tmp_path: Path) -> None:
+    predictor = made(net)[kind]
+    save_predictor(predictor, tmp_path / "adapted", cutoff=0.3)
+    module = net(seed=5)
+    loaded = load_predictor(module, tmp_path / "adapted", device="cpu")
+    np.testing.assert_array_equal(predicted(loaded), predicted(predictor))
+    assert json.loads((tmp_path / "adapted/predictor.json").read_text())["cutoff"] == 0.3
+    fresh = TorchPredictor(net(seed=5), device="cpu")
+    np.testing.assert_array_equal(predicted(TorchPredictor(module, device="cpu")), predicted(fresh))
+
+
+def test_the_same_weights_are_stored_once(net: Net, tmp_path: Path) -> None:
+    save_predictor(made(net)["ensemble"], tmp_path / "adapted")
+    names = sorted(path.name for path in (tmp_path / "adapted").iterdir())
+    assert names == ["model-2.safetensors", "model.safetensors", "predictor.json"]
+
+
+def test_a_stored_predictor_is_replaced_and_nothing_else(net: Net, tmp_path: Path) -> None:
+    parts = made(net)
+    save_predictor(parts["ensemble"], tmp_path / "adapted")
+    save_predictor(parts["plain"], tmp_path / "adapted")
+    names = sorted(path.name for path in (tmp_path / "adapted").iterdir())
+    assert names == ["model.safetensors", "predictor.json"]
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no predictor"):
+        save_predictor(parts["plain"], tmp_path)
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_what_cannot_be_stored_is_named_and_leaves_nothing(net: Net, tmp_path: Path) -> None:
+    plain = TorchPredictor(net(), device="cpu")
+
+    class Own:
+        """Someone's predictor."""
+
+        def predict(self, images: np.ndarray, /) -> np.ndarray:
+            return images
+
+    fourier = FourierAmplitude(np.ones((1, 1, 1)))
+    for predictor, name in (
+        (FlipPredictor(Own()), "Own"),
+        (AlignedPredictor(plain, fourier), "AlignedPredictor"),
+    ):
+        with pytest.raises(InputError, match=f"^{name} cannot be stored"):
+            save_predictor(predictor, tmp_path / "adapted")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_is_said(net: Net, tmp_path: Path) -> None:
+    folder = tmp_path / "adapted"
+    with pytest.raises(MissingDataError, match="that save_predictor wrote"):
+        load_predictor(net(), folder)
+    save_predictor(TorchPredictor(net(), device="cpu"), folder)
+    with pytest.raises(DataError, match="does not fit the module"):
+        load_predictor(net(classes=2), folder)
+    path = folder / "predictor.json"
+    whole = json.loads(path.read_text())
+    for text, message in (
+        ("{", "no whole predictor"),
+        ('{"version": 1, "predictor": {"kind": "unknown", "predictor": 1}}', "no whole predictor"),
+        (json.dumps(whole | {"version": 2}), "of version 2, and 1 is read"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            load_predictor(net(), folder)
+    path.write_text(json.dumps(whole))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(MissingDataError, match="There is no file"):
+        load_predictor(net(), folder)
