@@ -89,6 +89,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "pladapt": pladapt,
         "predictor": tutorial["predictor"],
         "retrainer": tutorial["Halfway"](),
+        "trained_on_target": tutorial["Threshold"](0.6),
         "probabilities": tutorial["predictor"].predict(images),
         "source_test": tutorial["source"],
         "target": tutorial["images"],

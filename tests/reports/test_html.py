@@ -91,6 +91,7 @@ def test_every_promised_part_is_there(page):
         "Selection",
         "Kept and dropped samples",
         "Each sample and each group",
+        "What the pseudo-labels were worth",
         "Retraining",
         "The pipeline",
         "What ran",

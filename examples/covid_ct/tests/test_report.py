@@ -6,9 +6,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
+from pladapt import Calibration
 from pladapt.reports.document import Table
 from pladapt_covid_ct import appearance, tables
 from pladapt_covid_ct.datasets import DATASETS
@@ -86,6 +88,7 @@ def test_every_promised_part_is_there(document):
             "Selection",
             "Kept and dropped samples",
             "Each sample and each group",
+            "What the pseudo-labels were worth",
             "Retraining",
         ]
 
@@ -167,6 +170,34 @@ def test_what_a_reader_must_know_leads(document, finished, html):
     assert all(patient in points[1] for patient in finished[1].trained.split.test)
     assert any("were harder" in point or "harder ones" in point for point in points)
     assert "&lt;b&gt;not&lt;/b&gt;" in html
+
+
+def test_a_cutoff_at_the_edge_of_its_grid_is_said(finished):
+    out, outcome = finished
+    curve = pa.table({"class": [1] * 3, "cutoff": [0.1, 0.5, 0.9], "dsc": [0.0, 0.0, 0.0]})
+    warned = []
+    for best in (1, 2):
+        values = pa.array([float(place == best) for place in range(3)])
+        calibration = Calibration.from_curve(curve.set_column(2, "dsc", values), "pooled")
+        changed = replace(outcome, trained=replace(outcome.trained, calibration=calibration))
+        points = describe(changed, out).body[1].body[0].items
+        warned.append([point for point in points if "at the edge" in point])
+    assert warned[0] == []
+    assert warned[1][0].startswith("The cut-off 0.9 lies at the edge of those that were tried")
+
+
+def test_the_pseudo_labels_are_measured_by_the_truth(finished, document):
+    for section, record in zip(document.body[2:4], finished[1].targets.values(), strict=True):
+        rows = table(section, "Kept against dropped").rows
+        kept = record.rounds[0].selection.kept
+        samples = {row[2]: row[3] for row in rows}
+        assert samples["pseudo-labels, kept"] == samples["predictions, kept"] == str(len(kept))
+        # the labels are what was predicted at the evaluator's cut-off
+        labels, predicted = (
+            next(row for row in rows if row[2] == what)[4:]
+            for what in ("pseudo-labels, kept", "predictions, kept")
+        )
+        assert labels == predicted
 
 
 def test_a_choice_of_infected_slices_is_owned_up_to(finished):

@@ -13,6 +13,7 @@ from rich.table import Table
 
 import pladapt
 from pladapt.cli import files, onnx
+from pladapt.cli.adapt import adapt, source
 from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
 from pladapt.plugins import KINDS, PluginWarning, default_manager
@@ -30,6 +31,8 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     manager = plugins or default_manager()
     app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(_options)
+    app.command()(adapt)
+    app.command()(source)
     app.command()(files.score)
     app.command()(files.select)
     app.command()(files.evaluate)
@@ -82,22 +85,20 @@ def _plugins() -> None:
     Console().print(table)
 
 
-def _report(folder: Folder) -> None:
+def _report(
+    folder: Folder,
+    *,
+    upper: Annotated[
+        Path | None,
+        typer.Option(
+            help="What pladapt evaluate wrote of a model with target labels: tells the gap closed."
+        ),
+    ] = None,
+) -> None:
     """Write a run's report.html and report.md from what its folder holds.
 
     Images are not in the folder, so overlays are missing; the tables and charts are there.
     """
-    from pladapt.reports.findings import describe_run  # noqa: PLC0415 - needs the extra
-    from pladapt.reports.html import write_html  # noqa: PLC0415 - the same
-    from pladapt.reports.markdown import write_markdown  # noqa: PLC0415 - the same
+    from pladapt.cli.report import write_report  # noqa: PLC0415 - needs the extra
 
-    record = pladapt.read_run(folder)
-    document = describe_run(record, title=f"{folder.resolve().name}: before and after")
-    for write, path in (
-        (write_html, folder / "report.html"),
-        (write_markdown, folder / "report.md"),
-    ):
-        write(document, path)
-        typer.echo(f"Report: {path}")
-    if record.stopped:
-        typer.echo(f"The run stopped: {record.stopped}.")
+    write_report(pladapt.read_run(folder), folder, upper=upper)

@@ -110,7 +110,7 @@ def score(
                 output,
                 selector=_made(make_selector, selector, scoring),
                 layout=layout,
-                grouping=_grouping(group_by, groups),
+                grouping=grouping_of(group_by, groups),
                 batch_size=batch_size,
                 readers=readers,
                 strict=strict,
@@ -119,8 +119,8 @@ def score(
         except RunChangedError as error:
             error.add_note("Or start anew with --overwrite.")
             raise
-    _show_problems(problems, output)
-    _print(f"Scores: {output}")
+    show_problems(problems, output)
+    print_line(f"Scores: {output}")
 
 
 def select(
@@ -155,7 +155,7 @@ def select(
     for rule, count in counts.items():
         table.add_row(rule, f"{count:,}")
     Console().print(table)
-    _print(f"Selection: {output}")
+    print_line(f"Selection: {output}")
 
 
 def evaluate(
@@ -206,7 +206,7 @@ def evaluate(
             Files.find(truth),
             layout=MaskLayout(labels, None, size, axes),
             truth_layout=MaskLayout(tuple(truth_label or labels), ignore, size, axes),
-            grouping=_grouping(group_by, groups),
+            grouping=grouping_of(group_by, groups),
             cutoff=cutoff,
             empty=empty,
             readers=readers,
@@ -215,8 +215,8 @@ def evaluate(
         )
     write_evaluation(evaluation, output)
     _show_evaluation(evaluation)
-    _show_problems(problems, output)
-    _print(f"Evaluation: {output}")
+    show_problems(problems, output)
+    print_line(f"Evaluation: {output}")
 
 
 def _make_way(output: Path, *, overwrite: bool) -> None:
@@ -253,21 +253,23 @@ def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -
         raise InputError(f"{name!r} cannot be made with {dict(parameters)}: {error}.") from error
 
 
-def _grouping(by: str, table: Path | None) -> Grouping:
+def grouping_of(by: str, table: Path | None) -> Grouping:
+    """Return what --group-by and --groups say."""
     from pladapt.backends.files import Grouping  # noqa: PLC0415 - help must not wait for it
 
     return Grouping(by) if table is None else Grouping.from_csv(table)
 
 
-def _show_problems(problems: Sequence[Problem], output: Path) -> None:
+def show_problems(problems: Sequence[Problem], output: Path) -> None:
+    """List what was left out, in a file beside the output and, in part, on the terminal."""
     from pladapt.backends.files import write_problems  # noqa: PLC0415 - help must not wait for it
 
     path = output.with_name(f"{output.stem}.left-out.csv")
     write_problems(problems, path)
     for name, reason in problems[:_SHOWN]:
-        _print(f"Left out: {name}: {reason}")
+        print_line(f"Left out: {name}: {reason}")
     if problems:
-        _print(f"Left out: {len(problems):,} in all, listed in {path}")
+        print_line(f"Left out: {len(problems):,} in all, listed in {path}")
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:
@@ -285,5 +287,6 @@ def _figure(row: Mapping[str, Any]) -> str:
     return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")
 
 
-def _print(line: str) -> None:
+def print_line(line: str) -> None:
+    """Print a line as it is, however long."""
     Console(soft_wrap=True).print(line, markup=False, highlight=False)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import pkgutil
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from pladapt.cli.options import named_values
+from pladapt.cli.modules import (
+    Arguments,  # noqa: TC001 - typer reads the annotations
+    Factory,  # noqa: TC001 - the same
+    Weights,  # noqa: TC001 - the same
+    build_module,
+)
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,21 +29,14 @@ def _group() -> None:
 
 @app.command()
 def export(
-    factory: Annotated[
-        str, typer.Argument(help="What makes the torch module, as package.module:function.")
-    ],
+    factory: Factory,
     path: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
     *,
     example: Annotated[
         str, typer.Option(help="An image's shape, channels first, such as 1,512,512.")
     ],
-    weights: Annotated[
-        Path | None, typer.Option(help="The weights, as safetensors; else the function's own.")
-    ] = None,
-    argument: Annotated[
-        list[str] | None,
-        typer.Option(help="An argument of the function as NAME=VALUE; may be repeated."),
-    ] = None,
+    weights: Weights = None,
+    argument: Arguments = None,
     output: Annotated[
         Literal["probabilities", "logits"], typer.Option(help="What the file shall give.")
     ] = "probabilities",
@@ -60,11 +56,8 @@ def export(
 ) -> None:
     """Write a torch model to one ONNX file, and compare the two on random images."""
     from pladapt.backends.onnx import export as write  # noqa: PLC0415 - help must not wait for it
-    from pladapt.backends.torch import load_module  # noqa: PLC0415 - help must not wait for torch
 
-    module = _build(factory, named_values(argument or (), "--argument"))
-    if weights is not None:
-        load_module(module, weights)
+    module = build_module(factory, argument, weights)
     record = write(
         module,
         path,
@@ -79,22 +72,6 @@ def export(
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{record.path}: {record.bytes / 1e6:.1f} MB, {precision}, opset {record.opset}")
     console.print(f"Largest difference from torch: {record.largest_difference:.3g} ({output})")
-
-
-def _build(reference: str, arguments: dict[str, Any]) -> Any:
-    from torch import nn  # noqa: PLC0415 - help must not wait for torch
-
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does
-    try:
-        module = pkgutil.resolve_name(reference)(**arguments)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{reference!r} with the arguments {arguments} makes no module: {error}. Give "
-            "package.module:function, and its arguments with --argument NAME=VALUE."
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise InputError(f"{reference!r} made a {type(module).__name__}; expected a torch module.")
-    return module
 
 
 def _shape(text: str) -> Sequence[int]:

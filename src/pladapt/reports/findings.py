@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pladapt.errors import InputError
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, selected
 from pladapt.reports.document import (
     Bullets,
@@ -19,7 +20,9 @@ from pladapt.reports.document import (
     Text,
 )
 from pladapt.reports.galleries import KEPT, gallery_section
+from pladapt.reports.gap import gap_table
 from pladapt.reports.illustrations import overlap_charts, score_charts, training_chart
+from pladapt.reports.labels import label_sections
 from pladapt.reports.pipeline import pipeline
 from pladapt.reports.recalibration import recalibration_section
 from pladapt.reports.tables import (
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from pladapt.protocols import Selector
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
+    from pladapt.types import Evaluation, LabelledSample, Samples
 
 
 def describe_run(
@@ -47,6 +51,8 @@ def describe_run(
     *,
     title: str = "Before and after adaptation",
     shown: Shown | None = None,
+    truth: Samples[LabelledSample] | None = None,
+    upper: Mapping[str, Evaluation] | None = None,
 ) -> Document:
     """Return the report of a run.
 
@@ -54,17 +60,25 @@ def describe_run(
         record: What `pladapt.adapt` returned, or what `pladapt.read_run` found in a folder.
         title: The heading.
         shown: What overlays are drawn from; None for none.
+        truth: The target's samples with masks, as far as they are known, to measure the stored
+            pseudo-labels; by default those that are shown.
+        upper: What overlap evaluators, by their names, measured of a model that was trained with
+            the target's labels (cross-validated), to say how much of the gap was closed.
+
+    Raises:
+        InputError: ``upper`` was measured on other samples, or no evaluator has its name.
     """
     tables: list[Block] = [Text("No evaluator was given: nothing was measured.")]
     if record.before:
         tables = [block for name in record.before for block in change_tables(record, name)]
+    tables += [_gap(record, name, given) for name, given in (upper or {}).items()]
     return Document(
         title,
         _lead(record),
         (
             Section("Before and after", tuple(tables)),
             reading_section(caveats([record])),
-            *run_sections(record, shown=shown),
+            *run_sections(record, shown=shown, truth=truth),
             *([pipeline_section(pipeline_words(record))] if record.rounds else []),
             manifest_section(read_manifest(record.workdir)),
         ),
@@ -84,12 +98,24 @@ def _lead(record: RunRecord) -> str:
     )
 
 
-def run_sections(record: RunRecord, *, shown: Shown | None = None) -> Iterator[Section]:
+def _gap(record: RunRecord, name: str, upper: Evaluation) -> Table:
+    if name not in (known := overlap_evaluators(record)):
+        raise InputError(f"There is no overlap evaluator {name!r}; the run had {known}.")
+    return gap_table(record.before[name], record.after[name], upper)
+
+
+def run_sections(
+    record: RunRecord,
+    *,
+    shown: Shown | None = None,
+    truth: Samples[LabelledSample] | None = None,
+) -> Iterator[Section]:
     """Yield what there is to say of a run beside its tables of before and after.
 
     Args:
         record: What the run did.
         shown: What overlays are drawn from; None for none.
+        truth: As for `describe_run`.
     """
     yield from recalibration_section(record)
     if record.rounds:
@@ -99,6 +125,7 @@ def run_sections(record: RunRecord, *, shown: Shown | None = None) -> Iterator[S
         yield gallery_section(record, shown, _measured(record))
     for name in overlap_evaluators(record):
         yield overlap_section(record, name)
+    yield from label_sections(record, truth if truth is not None or shown is None else shown.truth)
     yield from _retraining(record)
 
 

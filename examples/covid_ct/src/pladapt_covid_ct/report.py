@@ -90,6 +90,12 @@ def _caveats(outcome: Outcome) -> Iterator[str]:
         f"({patients}). The in-domain row is measured on the same slices, as in the paper, and is "
         "flattered by that; the targets are not."
     )
+    if outcome.trained.calibration.at_edge:
+        yield (
+            f"The cut-off {outcome.trained.calibration.cutoff} lies at the edge of those that were "
+            "tried: a better one may lie beyond. It is found where probabilities crowd near 0 or "
+            "1; the curve of the calibration shows it."
+        )
     if outcome.settings.slices == "infected":
         yield (
             "Slices without a lesion were left out of the targets, too, which looks at their "

@@ -1,0 +1,304 @@
+"""``pladapt source`` and ``pladapt adapt``: a recipe, from a network and a folder of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pladapt.cli.files import (
+    Axes,  # noqa: TC001 - typer reads the annotations
+    Dimensions,  # noqa: TC001 - the same
+    GroupBy,  # noqa: TC001 - the same
+    Groups,  # noqa: TC001 - the same
+    Readers,  # noqa: TC001 - the same
+    Strict,  # noqa: TC001 - the same
+    grouping_of,
+    print_line,
+    show_problems,
+)
+from pladapt.cli.modules import (
+    Arguments,  # noqa: TC001 - the same
+    Factory,  # noqa: TC001 - the same
+    Weights,  # noqa: TC001 - the same
+    build_module,
+)
+from pladapt.cli.options import named_values
+from pladapt.cli.progress import progress_bars
+from pladapt.errors import InputError
+from pladapt.evaluators.overlap import OverlapEvaluator
+from pladapt.source import SourceStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pladapt.adaptation import AdaptationResult
+    from pladapt.backends.files import FileSamples, Problem, TrueFileSamples
+    from pladapt.recipes.bundle import Recipe
+    from pladapt.reports.document import Table as Shown
+    from pladapt.types import Progress
+
+Window = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="What becomes 0 and what becomes 1, such as -1000 400 for CT."),
+]
+BatchSize = Annotated[int, typer.Option(help="Samples in a batch.", min=1)]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")]
+
+
+def source(
+    images: Annotated[Path, typer.Argument(help="A folder of the source's images, or one.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file of statistics to write, .npz.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="What makes the torch module, as package.module:function."),
+    ] = None,
+    weights: Weights = None,
+    argument: Arguments = None,
+    cutoff: Annotated[
+        float, typer.Option(help="The probability above which a pixel is foreground.")
+    ] = 0.5,
+    device: Device = "auto",
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    window: Window = None,
+    batch_size: BatchSize = 8,
+    readers: Readers = 2,
+    strict: Strict = False,
+) -> None:
+    """Measure the few numbers about the source that travel with a model in place of its images.
+
+    With a model also what it predicts on them, which is honest only on images that it was not
+    trained on.
+    """
+    from pladapt.backends.torch import TorchPredictor  # noqa: PLC0415 - for help
+
+    if output.suffix != ".npz":
+        raise InputError(f"The output is {output}; its name must end in .npz.")
+    made = None
+    if model is not None:
+        made = TorchPredictor(build_module(model, argument, weights), device=device)
+    elif weights is not None or argument:
+        raise InputError("There are --weights or --argument, and no --model that they are for.")
+    with progress_bars() as progress:
+        reading = _Reading(
+            dimensions=dimensions, axes=axes, window=window, readers=readers, strict=strict
+        )
+        samples, problems = reading.samples(images, progress)
+        measured = SourceStatistics.measure(samples, made, cutoff=cutoff, batch_size=batch_size)
+    measured.save(output)
+    show_problems(problems, output)
+    print_line(f"Source statistics of {len(samples)} samples: {output}")
+
+
+def adapt(
+    model: Factory,
+    images: Annotated[Path, typer.Argument(help="A folder of unlabelled target images, or one.")],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The run folder; an interrupted run continues in it."),
+    ],
+    weights: Weights = None,
+    argument: Arguments = None,
+    recipe: Annotated[str, typer.Option(help="How to adapt, by name.")] = "robust",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of the recipe as NAME=VALUE; may be repeated."),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="What pladapt source wrote about the source's images.")
+    ] = None,
+    cutoff: Annotated[
+        float | None,
+        typer.Option(
+            help="The source's cut-off.  [default: that in the source's statistics, or 0.5]"
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the recipe's training.", min=0)] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute: auto, cpu, cuda, ...  [default: auto]")
+    ] = None,
+    batch_size: BatchSize = 8,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="True masks of the same names: for the evaluation and nothing else."),
+    ] = None,
+    truth_label: Annotated[
+        list[int] | None,
+        typer.Option(help="A class's value in the masks; repeat in order.  [default: 1]"),
+    ] = None,
+    ignore: Annotated[
+        int | None, typer.Option(help="The value of pixels of the truth to leave out.")
+    ] = None,
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    window: Window = None,
+    group_by: GroupBy = "file",
+    groups: Groups = None,
+    readers: Readers = 2,
+    strict: Strict = False,
+) -> None:
+    """Adapt a network to unlabelled images, and write the adapted predictor and a report.
+
+    An interrupted command goes on where it was when it is given again.
+    """
+    # imported before the work, so that what is missing is said before it
+    from pladapt.backends.torch import TorchPredictor, save_predictor  # noqa: PLC0415 - for help
+    from pladapt.cli.report import write_report  # noqa: PLC0415 - the same
+
+    _keep_masks_apart(images, truth)
+    statistics = None if source is None else SourceStatistics.load(source)
+    given: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": device}
+    asked = {name: value for name, value in given.items() if value is not None}
+    asked |= {} if statistics is None else {"source": statistics}
+    chosen = asked | _options(set_ or [], asked)
+    predictor = TorchPredictor(build_module(model, argument, weights), device=device or "auto")
+    reading = _Reading(
+        dimensions=dimensions,
+        axes=axes,
+        window=window,
+        group_by=group_by,
+        groups=groups,
+        readers=readers,
+        strict=strict,
+    )
+    with progress_bars() as progress:
+        target, problems = reading.samples(images, progress)
+        labelled = None
+        if truth is not None:
+            labelled, more = reading.truth(target, truth, truth_label, ignore)
+            problems += more
+        used = _cutoff(chosen, statistics)
+        evaluators = {}
+        if labelled is not None:
+            evaluators["truth"] = OverlapEvaluator(
+                samples=labelled, cutoff=used, batch_size=batch_size
+            )
+        made = _recipe(recipe, chosen, output, batch_size, progress)
+        result = made.adapt(
+            predictor, target, evaluators=evaluators, workdir=output, progress=progress
+        )
+    save_predictor(result.predictor, output / "adapted", cutoff=used)
+    show_problems(problems, output / "images")
+    _show(result)
+    write_report(result, output, truth=labelled)
+    print_line(f"Adapted predictor: {output / 'adapted'} (cut-off {used:g})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """How files become samples; the options of the same names."""
+
+    dimensions: Literal["2", "3"]
+    axes: str | None
+    window: tuple[float, float] | None
+    group_by: str = "file"
+    groups: Path | None = None
+    readers: int
+    strict: bool
+
+    @property
+    def _size(self) -> Literal[2, 3]:
+        return 3 if self.dimensions == "3" else 2
+
+    def samples(self, images: Path, progress: Progress) -> tuple[FileSamples, list[Problem]]:
+        """Read the images."""
+        from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+            Files,
+            ImageLayout,
+            read_samples,
+        )
+
+        return read_samples(
+            Files.find(images),
+            layout=ImageLayout(self._size, self.axes, self.window),
+            grouping=grouping_of(self.group_by, self.groups),
+            readers=self.readers,
+            strict=self.strict,
+            progress=progress,
+        )
+
+    def truth(
+        self, samples: FileSamples, truth: Path, labels: list[int] | None, ignore: int | None
+    ) -> tuple[TrueFileSamples, list[Problem]]:
+        """Read the masks of the images."""
+        from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+            Files,
+            MaskLayout,
+            read_truth,
+        )
+
+        axes = None if self.axes is None else self.axes.replace("C", "")
+        layout = MaskLayout(tuple(labels or [1]), ignore, self._size, axes)
+        return read_truth(samples, Files.find(truth), layout=layout, strict=self.strict)
+
+
+def _keep_masks_apart(images: Path, truth: Path | None) -> None:
+    if truth is None:
+        return
+    one, other = images.resolve(), truth.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise InputError(
+            f"The images are in {images} and the truth in {truth}; keep the masks in a folder "
+            "apart, or they would be taken for images."
+        )
+
+
+def _options(items: list[str], asked: dict[str, Any]) -> dict[str, Any]:
+    found = named_values(items, "--set")
+    if twice := sorted(found.keys() & {*asked, "source", "cutoff", "seed", "device"}):
+        raise InputError(f"--set gives {twice[0]!r}; give it as --{twice[0]}.")
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+
+
+def _cutoff(chosen: dict[str, Any], statistics: SourceStatistics | None) -> float:
+    """Return the cut-off that the adapted predictor is to be used and measured with."""
+    known = 0.5 if statistics is None else statistics.cutoff
+    each = chosen.get("cutoff", known)
+    different = {each} if isinstance(each, float) else {*each}
+    if len(different) > 1:
+        raise InputError(f"The source has the cut-offs {each}; give one with --cutoff.")
+    return float(different.pop())
+
+
+def _recipe(
+    name: str, chosen: dict[str, Any], folder: Path, batch_size: int, progress: Progress
+) -> Recipe:
+    from pladapt.recipes.bundle import recipe  # noqa: PLC0415 - help must not wait for it
+
+    own = {"batch_size": batch_size, "checkpoints": folder / "checkpoints", "progress": progress}
+    try:
+        return recipe(name, **own, **chosen)
+    except TypeError as error:
+        raise InputError(
+            f"The recipe {name!r} cannot be made with the options {sorted(chosen)}: {error}."
+        ) from error
+
+
+def _show(result: AdaptationResult) -> None:
+    """Print the figures before and after; where there is no truth, the evidence without it."""
+    console = Console()
+    for shown in _tables(result):
+        table = Table(*shown.header, title=shown.caption)
+        for row in shown.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def _tables(result: AdaptationResult) -> Iterator[Shown]:
+    from pladapt.reports.tables import change_tables, evidence_table  # noqa: PLC0415 - for help
+
+    if result.before:
+        yield next(change_tables(result, next(iter(result.before))))
+        return
+    for current in result.rounds:
+        if (evidence := evidence_table(current)) is not None:
+            yield evidence

@@ -1,0 +1,57 @@
+"""Writing a run's report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pladapt.cli.files import print_line
+from pladapt.errors import InputError, MissingDataError
+from pladapt.reports.findings import describe_run
+from pladapt.reports.html import write_html
+from pladapt.reports.markdown import write_markdown
+from pladapt.reports.tables import overlap_evaluators
+from pladapt.runs import read_evaluation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pladapt.adaptation import RunRecord
+    from pladapt.types import Evaluation, LabelledSample, Samples
+
+
+def write_report(
+    record: RunRecord,
+    folder: Path,
+    *,
+    truth: Samples[LabelledSample] | None = None,
+    upper: Path | None = None,
+) -> None:
+    """Write ``report.html`` and ``report.md`` into a run's folder, and say where they are.
+
+    Args:
+        record: The run.
+        folder: Its folder.
+        truth: As for `pladapt.reports.findings.describe_run`.
+        upper: The folder of the evaluation of a model with the target's labels, or None.
+    """
+    title = f"{folder.resolve().name}: before and after"
+    document = describe_run(record, title=title, truth=truth, upper=_upper(record, upper))
+    for write, path in (
+        (write_html, folder / "report.html"),
+        (write_markdown, folder / "report.md"),
+    ):
+        write(document, path)
+        print_line(f"Report: {path}")
+    if record.stopped:
+        print_line(f"The run stopped: {record.stopped}.")
+
+
+def _upper(record: RunRecord, folder: Path | None) -> dict[str, Evaluation]:
+    if folder is None:
+        return {}
+    names = overlap_evaluators(record)
+    if not names:
+        raise InputError("The run has no evaluation by truth, so there is no gap to be closed.")
+    if not (folder / "samples.parquet").is_file():
+        raise MissingDataError(f"{folder} holds no evaluation; `pladapt evaluate` writes one.")
+    return dict.fromkeys(names, read_evaluation(folder))

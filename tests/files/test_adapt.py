@@ -1,0 +1,287 @@
+"""Adapting from the command line: a function that makes a network, weights, and folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pladapt import DataError, LabelledSample, Sample, SourceStatistics, read_run
+from pladapt.backends.files import (
+    Files,
+    Grouping,
+    ImageLayout,
+    MaskLayout,
+    read_samples,
+    read_truth,
+)
+from pladapt.cli.application import application
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from typer.testing import Result
+
+    Write = Callable[[Path, NDArray[Any]], Path]
+
+NETWORK = """
+from torch import nn
+
+def net(width=4):
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 1, 1)
+    )
+
+def words():
+    return "no module"
+"""
+
+
+def blobs(count: int, *, gain: float = 1.0) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Noisy images with a bright square each, and their masks."""
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(count):
+        mask = np.zeros((16, 16), np.uint8)
+        row, column = rng.integers(1, 9, 2)
+        mask[row : row + 6, column : column + 6] = 1
+        image = (gain * (mask + rng.normal(0, 0.2, mask.shape))).astype(np.float32)
+        made.append((image, mask))
+    return made
+
+
+@pytest.fixture
+def folders(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of the source's images and of the target's, with its truth apart."""
+    for index, (image, _) in enumerate(blobs(4)):
+        write(tmp_path / f"source/{index}.npy", image)
+    for index, (image, mask) in enumerate(blobs(6, gain=0.7)):
+        write(tmp_path / f"images/p{index // 2}_{index}.npy", image)
+        write(tmp_path / f"truth/p{index // 2}_{index}.npy", 255 * mask)
+    (tmp_path / "tiny_network.py").write_text(NETWORK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def weights(folders: Path) -> Path:
+    """Weights of a network that was trained a little on the source."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("lightning", reason="lightning is not installed")
+    from pladapt.backends.torch import TrainingOptions, fit, save_module
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = made_by(folders)
+    source = [
+        LabelledSample(f"s{index}", f"g{index}", image[None], mask)
+        for index, (image, mask) in enumerate(blobs(4))
+    ]
+    options = TrainingOptions(
+        epochs=15,
+        batch_size=2,
+        keep="last",
+        device="cpu",
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.03),
+    )
+    save_module(fit(module, source, None, options).module, folders / "net.safetensors")
+    return folders / "net.safetensors"
+
+
+def made_by(folder: Path) -> Any:
+    names: dict[str, Any] = {}
+    exec((folder / "tiny_network.py").read_text(), names)  # noqa: S102 - the network above
+    return names["net"]()
+
+
+def pladapt(line: str) -> Result:
+    return CliRunner().invoke(application(), line.split())
+
+
+def error_of(line: str) -> str:
+    result = pladapt(line)
+    assert result.exit_code == 1, result.output
+    return str(result.exception)
+
+
+ADAPT = (
+    "adapt tiny_network:net images -o run --weights net.safetensors --group-by ^(p\\d) --device cpu"
+)
+QUICK = "--set shares=[0.8] --set epochs=1 --batch-size 4"
+
+
+@pytest.mark.torch
+def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    from pladapt.backends.torch import load_predictor
+
+    line = "source source -o stats.npz --model tiny_network:net --device cpu --cutoff 0.4"
+    measured = pladapt(f"{line} --weights {weights.name}")
+    assert measured.exit_code == 0, measured.output
+    assert "Source statistics of 4 samples: stats.npz" in measured.stdout
+    statistics = SourceStatistics.load(folders / "stats.npz")
+    assert statistics.cutoff == 0.4
+    assert statistics.share is not None
+
+    line = f"{ADAPT} {QUICK} --source stats.npz --truth truth --truth-label 255"
+    adapted = pladapt(line)
+    assert adapted.exit_code == 0, adapted.output
+    assert "truth, pooled" in adapted.stdout
+    assert "Adapted predictor: run/adapted (cut-off 0.4)" in adapted.stdout
+    record = read_run(folders / "run")
+    assert set(record.before) == {"truth"}
+    asked = json.loads((folders / "run/run.json").read_text())["asked"]
+    assert asked["target"] == {"samples": 6}
+    assert asked["recalibrator"]["cutoff"] == 0.4
+    for name in ("report.html", "report.md"):
+        assert (folders / "run" / name).exists()
+
+    again = pladapt(line)
+    assert again.exit_code == 0, again.output
+    images = np.stack([image[None] for image, _ in blobs(6, gain=0.7)])
+    loaded = load_predictor(made_by(folders), folders / "run/adapted", device="cpu")
+    probabilities = loaded.predict(images)
+    assert probabilities.shape == images.shape
+    found = np.asarray(probabilities[:, 0]) > 0.4
+    truth = np.stack([mask for _, mask in blobs(6)]).astype(bool)
+    dsc = 2 * np.sum(found & truth) / (found.sum() + truth.sum())
+    assert record.after["truth"].value("dsc") == pytest.approx(dsc, abs=1e-6)
+
+
+@pytest.mark.torch
+def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
+    folders: Path, weights: Path
+) -> None:
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    assert weights.exists()
+    adapted = pladapt(f"{ADAPT} {QUICK}")
+    assert adapted.exit_code == 0, adapted.output
+    assert "the predictor before it and the one it made" in " ".join(adapted.stdout.split())
+    assert read_run(folders / "run").before == {}
+    told = json.loads((folders / "run/adapted/predictor.json").read_text())
+    assert told["cutoff"] == 0.5
+    assert "another folder to start anew" in error_of(f"{ADAPT} {QUICK} --seed 7")
+
+
+@pytest.mark.torch
+def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    assert weights.exists()
+    line = ADAPT.removesuffix(" --device cpu") + " --recipe paper --cutoff 0.4 --set min_pixels=3"
+    assert "cannot be made with the options ['cutoff', 'min_pixels', 'shares']" in error_of(
+        f"{line} --set shares=[0.8]"
+    )
+    assert "There is no recipe 'papr'. Did you mean 'paper'" in error_of(
+        line.replace("paper", "papr")
+    )
+
+
+@pytest.mark.torch
+def test_an_interrupted_adaptation_goes_on(
+    folders: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    assert weights.exists()
+    with monkeypatch.context() as patch:
+
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("pladapt.backends.torch.retrainer.fit", interrupt)
+        stopped = pladapt(f"{ADAPT} {QUICK}")
+    assert stopped.exit_code == 130
+    assert "the same command continues the run" in " ".join(stopped.output.split())
+    scores = folders / "run/round-1/scores.parquet"
+    written = scores.stat().st_mtime_ns
+    gone_on = pladapt(f"{ADAPT} {QUICK}")
+    assert gone_on.exit_code == 0, gone_on.output
+    assert scores.stat().st_mtime_ns == written
+    first = (folders / "run/adapted/model.safetensors").read_bytes()
+    shutil.rmtree(folders / "run")
+    assert pladapt(f"{ADAPT} {QUICK}").exit_code == 0
+    assert (folders / "run/adapted/model.safetensors").read_bytes() == first
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("adapt tiny_network.py images -o run", "is a file; expected what makes the torch module"),
+        ("adapt tiny_network:words images -o run", "made a str; expected a torch module"),
+        ("adapt tiny_network:nut images -o run", "makes no module"),
+        ("adapt tiny_network:net images -o run --argument depth=3", "'depth': 3"),
+        ("adapt tiny_network:net images -o run --weights net.pth", "can run code"),
+        ("adapt tiny_network:net images -o run --weights gone.safetensors", "There is no file"),
+        ("adapt tiny_network:net images -o run --truth images/truth", "keep the masks in a folder"),
+        ("adapt tiny_network:net images -o run --set cutoff=0.3", "give it as --cutoff"),
+        ("adapt tiny_network:net images -o run --source gone.npz", "There is no file gone.npz"),
+        ("source source -o stats.csv", "its name must end in .npz"),
+        ("source source -o stats.npz --weights net.safetensors", "no --model that they are for"),
+    ],
+)
+def test_what_cannot_be_done_is_said(line: str, said: str, folders: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    assert said in error_of(line)
+    assert not (folders / "run").exists()
+
+
+def test_samples_are_read_as_score_reads_them(tmp_path: Path, write: Write) -> None:
+    rng = np.random.default_rng(0)
+    stack = rng.random((3, 4, 5), np.float32)
+    write(tmp_path / "images/a/case.npy", stack)
+    write(tmp_path / "images/b.npy", rng.random((3, 4, 5), np.float32))
+    (tmp_path / "images/torn.npy").write_bytes(b"")
+    layout = ImageLayout(axes="ZYX", window=(0.0, 2.0))
+    read = read_samples(
+        Files.find(tmp_path / "images"), layout=layout, grouping=Grouping(), memory=1
+    )
+    samples, problems = read
+    assert [problem.name for problem in problems] == ["torn"]
+    assert [samples[i].id for i in range(len(samples))] == [
+        *(f"a/case/z00{z}" for z in range(3)),
+        *(f"b/z00{z}" for z in range(3)),
+    ]
+    assert {samples[i].group for i in range(3)} == {"a/case"}
+    assert type(samples[-1]) is Sample
+    assert samples[-1].id == "b/z002"
+    np.testing.assert_allclose(samples[1].image, stack[None, 1] / 2)
+    with pytest.raises(DataError, match="torn: It cannot be read"):
+        read_samples(
+            Files.find(tmp_path / "images"), layout=layout, grouping=Grouping(), strict=True
+        )
+    with pytest.raises(IndexError):
+        samples[6]
+
+
+def test_truth_is_matched_by_name_and_shape(tmp_path: Path, write: Write) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"images/{name}.npy", np.zeros((4, 5), np.float32))
+    masks = {"a": np.eye(4, 5, dtype=np.uint8), "c": np.zeros((5, 4), np.uint8)}
+    for name, mask in (masks | {"d": masks["a"]}).items():
+        write(tmp_path / f"truth/{name}.npy", mask)
+    samples, _ = read_samples(
+        Files.find(tmp_path / "images"), layout=ImageLayout(), grouping=Grouping()
+    )
+    truth = Files.find(tmp_path / "truth")
+    labelled, problems = read_truth(samples, truth, layout=MaskLayout())
+    assert len(labelled) == 1
+    assert (labelled[0].id, type(labelled[0])) == ("a", LabelledSample)
+    np.testing.assert_array_equal(labelled[0].mask, masks["a"])
+    said = dict(problems)
+    assert said.keys() == {"b", "c", "d"}
+    assert "There is no truth of this name" in said["b"]
+    assert "of shape (4, 5), and the truth 1, the first of shape (5, 4)" in said["c"]
+    assert "no image of this name" in said["d"]
+    with pytest.raises(DataError, match="b: There is no truth"):
+        read_truth(samples, truth, layout=MaskLayout(), strict=True)
+    (tmp_path / "truth/a.npy").unlink()
+    with pytest.raises(DataError, match="can be used"):
+        read_truth(samples, Files.find(tmp_path / "truth"), layout=MaskLayout())
