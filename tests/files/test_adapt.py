@@ -131,8 +131,11 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     assert statistics.share is not None
 
     line = f"{ADAPT} {QUICK} --source stats.npz --truth truth --truth-label 255"
+    (folders / "truth/p0_0.npy").rename(folders / "truth/other.npy")
     adapted = pladapt(line)
     assert adapted.exit_code == 0, adapted.output
+    assert "Left out: other: There is a truth, and no image" in adapted.stdout
+    assert (folders / "run/truth.left-out.csv").read_text().count("\n") == 3
     assert "truth, pooled" in adapted.stdout
     assert "Adapted predictor: run/adapted (cut-off 0.4)" in adapted.stdout
     record = read_run(folders / "run")
@@ -145,12 +148,12 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
 
     again = pladapt(line)
     assert again.exit_code == 0, again.output
-    images = np.stack([image[None] for image, _ in blobs(6, gain=0.7)])
+    images = np.stack([image[None] for image, _ in blobs(6, gain=0.7)[1:]])
     loaded = load_predictor(made_by(folders), folders / "run/adapted", device="cpu")
     probabilities = loaded.predict(images)
     assert probabilities.shape == images.shape
     found = np.asarray(probabilities[:, 0]) > 0.4
-    truth = np.stack([mask for _, mask in blobs(6)]).astype(bool)
+    truth = np.stack([mask for _, mask in blobs(6)[1:]]).astype(bool)
     dsc = 2 * np.sum(found & truth) / (found.sum() + truth.sum())
     assert record.after["truth"].value("dsc") == pytest.approx(dsc, abs=1e-6)
 
@@ -163,7 +166,10 @@ def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
     assert weights.exists()
     adapted = pladapt(f"{ADAPT} {QUICK}")
     assert adapted.exit_code == 0, adapted.output
-    assert "the predictor before it and the one it made" in " ".join(adapted.stdout.split())
+    said = " ".join(adapted.stdout.split())
+    assert "What it was made from, without a label of the target" in said
+    assert "the predictor before it and the one it made" in said
+    assert "of 6 target samples were retrained on in 1 round" in said
     assert read_run(folders / "run").before == {}
     told = json.loads((folders / "run/adapted/predictor.json").read_text())
     assert told["cutoff"] == 0.5
@@ -221,6 +227,8 @@ def test_an_interrupted_adaptation_goes_on(
         ("adapt tiny_network:net images -o run --weights gone.safetensors", "There is no file"),
         ("adapt tiny_network:net images -o run --truth images/truth", "keep the masks in a folder"),
         ("adapt tiny_network:net images -o run --set cutoff=0.3", "give it as --cutoff"),
+        ("adapt tiny_network:net images -o run --truth gone", "There is no folder or file gone"),
+        ("adapt tiny_network:net images -o run --set rounds=5", "rounds is 5"),
         ("adapt tiny_network:net images -o run --source gone.npz", "There is no file gone.npz"),
         ("source source -o stats.csv", "its name must end in .npz"),
         ("source source -o stats.npz --weights net.safetensors", "no --model that they are for"),

@@ -12,11 +12,13 @@ from rich.table import Table
 
 from pladapt.cli.files import (
     Axes,  # noqa: TC001 - typer reads the annotations
+    BatchSize,  # noqa: TC001 - the same
     Dimensions,  # noqa: TC001 - the same
     GroupBy,  # noqa: TC001 - the same
     Groups,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
     Strict,  # noqa: TC001 - the same
+    Window,  # noqa: TC001 - the same
     grouping_of,
     print_line,
     show_problems,
@@ -37,16 +39,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pladapt.adaptation import AdaptationResult
-    from pladapt.backends.files import FileSamples, Problem, TrueFileSamples
+    from pladapt.backends.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
+    from pladapt.protocols import Evaluator
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.types import Progress
 
-Window = Annotated[
-    tuple[float, float] | None,
-    typer.Option(help="What becomes 0 and what becomes 1, such as -1000 400 for CT."),
-]
-BatchSize = Annotated[int, typer.Option(help="Samples in a batch.", min=1)]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")]
 
 
@@ -170,24 +168,22 @@ def adapt(
         readers=readers,
         strict=strict,
     )
+    used = _cutoff(chosen, statistics)
     with progress_bars() as progress:
-        target, problems = reading.samples(images, progress)
-        labelled = None
-        if truth is not None:
-            labelled, more = reading.truth(target, truth, truth_label, ignore)
-            problems += more
-        used = _cutoff(chosen, statistics)
-        evaluators = {}
-        if labelled is not None:
-            evaluators["truth"] = OverlapEvaluator(
-                samples=labelled, cutoff=used, batch_size=batch_size
-            )
         made = _recipe(recipe, chosen, output, batch_size, progress)
+        masks = None if truth is None else reading.masks(truth, truth_label, ignore)
+        target, problems = reading.samples(images, progress)
+        labelled, without = (None, []) if masks is None else reading.labelled(target, masks)
         result = made.adapt(
-            predictor, target, evaluators=evaluators, workdir=output, progress=progress
+            predictor,
+            target,
+            evaluators=_evaluators(labelled, used, batch_size),
+            workdir=output,
+            progress=progress,
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     show_problems(problems, output / "images")
+    show_problems(without, output / "truth")
     _show(result)
     write_report(result, output, truth=labelled)
     print_line(f"Adapted predictor: {output / 'adapted'} (cut-off {used:g})")
@@ -226,19 +222,22 @@ class _Reading:
             progress=progress,
         )
 
-    def truth(
-        self, samples: FileSamples, truth: Path, labels: list[int] | None, ignore: int | None
-    ) -> tuple[TrueFileSamples, list[Problem]]:
-        """Read the masks of the images."""
-        from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
-            Files,
-            MaskLayout,
-            read_truth,
-        )
+    def masks(
+        self, truth: Path, labels: list[int] | None, ignore: int | None
+    ) -> tuple[Files, MaskLayout]:
+        """Find the masks."""
+        from pladapt.backends.files import Files, MaskLayout  # noqa: PLC0415 - for help
 
         axes = None if self.axes is None else self.axes.replace("C", "")
-        layout = MaskLayout(tuple(labels or [1]), ignore, self._size, axes)
-        return read_truth(samples, Files.find(truth), layout=layout, strict=self.strict)
+        return Files.find(truth), MaskLayout(tuple(labels or [1]), ignore, self._size, axes)
+
+    def labelled(
+        self, samples: FileSamples, masks: tuple[Files, MaskLayout]
+    ) -> tuple[TrueFileSamples, list[Problem]]:
+        """Match the images with the masks, of which some may be missing."""
+        from pladapt.backends.files import read_truth  # noqa: PLC0415 - for help
+
+        return read_truth(samples, masks[0], layout=masks[1], strict=self.strict)
 
 
 def _keep_masks_apart(images: Path, truth: Path | None) -> None:
@@ -269,6 +268,14 @@ def _cutoff(chosen: dict[str, Any], statistics: SourceStatistics | None) -> floa
     return float(different.pop())
 
 
+def _evaluators(
+    labelled: TrueFileSamples | None, cutoff: float, batch_size: int
+) -> dict[str, Evaluator]:
+    if labelled is None:
+        return {}
+    return {"truth": OverlapEvaluator(samples=labelled, cutoff=cutoff, batch_size=batch_size)}
+
+
 def _recipe(
     name: str, chosen: dict[str, Any], folder: Path, batch_size: int, progress: Progress
 ) -> Recipe:
@@ -294,11 +301,15 @@ def _show(result: AdaptationResult) -> None:
 
 
 def _tables(result: AdaptationResult) -> Iterator[Shown]:
-    from pladapt.reports.tables import change_tables, evidence_table  # noqa: PLC0415 - for help
+    from pladapt.reports import document  # noqa: PLC0415 - for help
+    from pladapt.reports.recalibration import recalibration_section  # noqa: PLC0415 - the same
+    from pladapt.reports.tables import change_tables, evidence_table  # noqa: PLC0415 - the same
 
     if result.before:
         yield next(change_tables(result, next(iter(result.before))))
         return
+    for section in recalibration_section(result):
+        yield from (block for block in section.body if isinstance(block, document.Table))
     for current in result.rounds:
         if (evidence := evidence_table(current)) is not None:
             yield evidence

@@ -31,6 +31,11 @@ Axes = Annotated[
     str | None,
     typer.Option(help="The axes of NPY and NIfTI arrays, of Z (slices), C (channels), Y and X."),
 ]
+Window = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="What becomes 0 and what becomes 1, such as -1000 400 for CT."),
+]
+BatchSize = Annotated[int, typer.Option(help="Samples in a batch.", min=1)]
 GroupBy = Annotated[
     str,
     typer.Option(help="file, folder, or a regular expression whose first group is the patient."),
@@ -71,13 +76,10 @@ def score(
     ] = 0.5,
     dimensions: Dimensions = "2",
     axes: Axes = None,
-    window: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="What becomes 0 and what becomes 1, such as -1000 400 for CT."),
-    ] = None,
+    window: Window = None,
     group_by: GroupBy = "file",
     groups: Groups = None,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.", min=1)] = 8,
+    batch_size: BatchSize = 8,
     readers: Readers = 2,
     strict: Strict = False,
     overwrite: Annotated[

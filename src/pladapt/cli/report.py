@@ -26,7 +26,7 @@ def write_report(
     truth: Samples[LabelledSample] | None = None,
     upper: Path | None = None,
 ) -> None:
-    """Write ``report.html`` and ``report.md`` into a run's folder, and say where they are.
+    """Write ``report.html`` and ``report.md`` into a run's folder; say in a line what they tell.
 
     Args:
         record: The run.
@@ -36,14 +36,13 @@ def write_report(
     """
     title = f"{folder.resolve().name}: before and after"
     document = describe_run(record, title=title, truth=truth, upper=_upper(record, upper))
+    print_line(document.lead)
     for write, path in (
         (write_html, folder / "report.html"),
         (write_markdown, folder / "report.md"),
     ):
         write(document, path)
         print_line(f"Report: {path}")
-    if record.stopped:
-        print_line(f"The run stopped: {record.stopped}.")
 
 
 def _upper(record: RunRecord, folder: Path | None) -> dict[str, Evaluation]:
