@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pladapt.types import Array, Progress, Sample, Samples
 
 SHARES: Final = tuple(1 / (1 + math.exp(-odds)) for odds in np.arange(-9, 2.3, 0.3))
-"""The shares of foreground that are tried: from 0.0001 to 0.9, evenly in log-odds."""
+"""The shares of foreground that are tried, from 0.0001 to 0.9, evenly in log-odds."""
 
 PIXELS: Final = 1_000_000
 """How many pixels of the target are compared, at most, all images together."""
@@ -189,17 +189,17 @@ def find_consensus(
 ) -> Consensus:
     """Find the share of foreground on which predictors, and views of each, agree best.
 
-    At each of `SHARES` the surest pixels of every member are its foreground. Two members' agreement
-    is Cohen's kappa, which is 0 for what chance gives. A predictor's agreement is the mean of two:
-    that among its own members, and that with the other predictors' members. The share is the
-    largest one that comes within 0.02 of the highest peak: the peak itself tends to lie below the
-    truth, since the heart of an object is agreed on more easily than its rim. Predictors whose best
-    agreement is more than 0.03 below the best one's are left out, and the share is found anew from
-    the others. What is returned lies half-way (in
-    log-odds) between that and what the predictors that are kept mark at the source's cut-off.
-    Only shares within a factor of ten (in odds) of what some predictor marks at the
-    cut-off are considered. A peak at the end of that range is none, nor is one below 0.65: where
-    nothing is agreed on, as where the target shows no foreground at all, nothing can be told.
+    At each of `pladapt.consensus.SHARES` the surest pixels of every member are its foreground. Two
+    members' agreement is Cohen's kappa, which is 0 for what chance gives. A predictor's agreement
+    is the mean of two: that among its own members, and that with the other predictors' members. The
+    share is the largest one that comes within 0.02 of the highest peak: the peak itself tends to
+    lie below the truth, since the heart of an object is agreed on more easily than its rim.
+    Predictors whose best agreement is more than 0.03 below the best one's are left out, and the
+    share is found anew from the others. What is returned lies half-way (in log-odds) between that
+    and what the predictors that are kept mark at the source's cut-off. Only shares within a factor
+    of ten (in odds) of what some predictor marks at the cut-off are considered. A peak at the end
+    of that range is none, nor is one below 0.65: where nothing is agreed on, as where the target
+    shows no foreground at all, nothing can be told.
 
     The result depends neither on the samples' order nor on the size of the batches.
 

@@ -107,7 +107,10 @@ class ResumableShareKeeping(ShareKeeping):
 
 
 def keep_share(retrainer: Retrainer, cutoff: float = 0.5, *, batch_size: int = 8) -> ShareKeeping:
-    """Have a retrainer keep the share of foreground that it is taught; see `ShareKeeping`."""
+    """Have a retrainer keep the share of foreground that it is taught.
+
+    See `pladapt.teaching.ShareKeeping`.
+    """
     kind = ResumableShareKeeping if isinstance(retrainer, ResumableRetrainer) else ShareKeeping
     return kind(retrainer, cutoff, batch_size)
 

@@ -189,6 +189,41 @@ for done in result.rounds:
     assert_type(done.selection.dropped, dict[str, str])
     assert_type(done.selection.counts, dict[str, int])
 
+# Recalibrating, by consensus or otherwise, and recipes
+
+
+class Shifting:
+    """A recalibrator."""
+
+    def recalibrate(
+        self, predictor: pladapt.Predictor, target: pladapt.Samples[pladapt.Sample], /
+    ) -> pladapt.Recalibration:
+        """Shift the predictor by what is agreed on."""
+        found = pladapt.find_consensus([pladapt.FlipPredictor(predictor)], target, cutoff=0.4)
+        assert_type(found, pladapt.Consensus)
+        assert_type(found.share, float | None)
+        assert_type(found.kept, tuple[int, ...])
+        assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
+        teacher = pladapt.ShiftedPredictor(predictor, found.shifts[0])
+        return pladapt.Recalibration(pladapt.TeacherPredictor(predictor, teacher), found.curve)
+
+
+recalibrator: pladapt.Recalibrator = Shifting()
+keeping: pladapt.Retrainer = pladapt.keep_share(resumable, 0.4, batch_size=2)
+recalibrated = pladapt.adapt(
+    predictor, target, selector=selector, retrainer=keeping, recalibrator=recalibrator, rounds=0
+)
+assert_type(recalibrated.recalibration, pladapt.Recalibrated | None)
+recipe = pladapt.recipe("robust", cutoff=0.4)
+assert_type(recipe, pladapt.Recipe)
+recipe = pladapt.Recipe(selector=[selector, composed], retrainer=keeping, rounds=2)
+adapted = recipe.adapt(
+    predictor, target, evaluators=[evaluator], workdir="runs/robust", progress=progress
+)
+assert_type(adapted, pladapt.AdaptationResult)
+recipe.adapt(predictor, labelled)  # type: ignore[arg-type]  # masks
+pladapt.find_consensus([predictor], labelled)  # type: ignore[arg-type]  # masks
+
 # Aligning
 
 source = pladapt.SourceStatistics.measure(labelled, predictor, cutoff=(0.4, 0.5), region=None)

@@ -35,11 +35,11 @@ def paper(
         min_pixels: The fewest pixels above the cut-off; 50 in the paper, for 512 x 512 pixels.
         ci_limit: The lowest certainty index kept, or None.
         top_k: How many samples are kept at the most, or None.
-        validation: As for `FineTune`: labelled source samples, as in the paper, or a share of the
-            pseudo-labelled groups.
+        validation: As for `pladapt.backends.torch.FineTune`: labelled source samples, as in the
+            paper, or a share of the pseudo-labelled groups.
         options: How to train; by default as the paper does, but without its augmentation's values,
             which it does not give.
-        checkpoints: A folder for a training under way, as for `FineTune`.
+        checkpoints: A folder for a training under way.
         batch_size: How many samples are predicted at once.
         progress: Called as training advances.
     """
