@@ -48,7 +48,7 @@ _ROWS: Final = {
     "found anew",
     "robust-without-rounds": "`robust` without training: the consensus alone",
     "robust-without-ema": "`robust` without averaging weights",
-    "robust-without-select": "`robust` learning from all samples with foreground",
+    "robust-selective": "`robust` learning from the 60, then 80 % that the members agree on best",
     ORACLE: "the source model fine-tuned **on the target's labels**, two-fold by patient: what "
     "is measured on a patient was trained on the other half of them",
 }

@@ -104,7 +104,6 @@ WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "share": {"share": False},
     "rounds": {"rounds": 0},
     "ema": {"ema": None},
-    "select": {"select": False},
 }
 """What each ablation of the robust recipe is told."""
 
@@ -114,7 +113,7 @@ _papers: dict[str, Row] = {
 }
 _ablations: dict[str, Row] = {
     f"robust-without-{part}": partial(_robust, **options) for part, options in WITHOUT.items()
-}
+} | {"robust-selective": partial(_robust, shares=(0.6, 0.8))}
 ROWS: Final[Mapping[str, Row]] = {
     "source": _source,
     "batch-norm": _batch_norm,

@@ -34,14 +34,13 @@ def robust(
     *,
     cutoff: float | None = None,
     source: SourceStatistics | None = None,
-    shares: Sequence[float] = (0.6, 0.8),
+    shares: Sequence[float] = (1.0, 1.0),
     epochs: int = 4,
-    learning_rate: float = 3e-4,
+    learning_rate: float = 5e-4,
     ema: float | None = 0.99,
     align: bool = True,
     batch_norm: bool = True,
     share: bool = True,
-    select: bool = True,
     flip: tuple[int, ...] = (-1,),
     seed: int = 0,
     device: str = "auto",
@@ -53,24 +52,25 @@ def robust(
     """Return the recipe that we recommend: source-free, and without a label of the target.
 
     First `ConsensusRecalibrator` makes a teacher of what several adjustments of the network agree
-    on. Then, round after round, the network is trained on the labels of the samples whose members
-    agree best, and of those that surely show nothing: with an exponential moving average of its
-    weights, on varied geometry and intensity, and so that it keeps the share of foreground that it
-    was taught. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its predictions.
+    on. Then, round after round, the network is trained on its teacher's labels of the target, those
+    of samples without foreground among them: with an exponential moving average of its weights, on
+    varied geometry and intensity, and so that it keeps the share of foreground that it was taught.
+    `pladapt.DoNoHarm` refuses a round that collapses or rewrites its predictions.
 
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
             ``source``, or else 0.5.
         source: What the source's images are like, which travels with the model; without it no
             intensities are mapped.
-        shares: The share of the samples with foreground that is learnt from, for each round.
+        shares: The share of the samples with foreground that is learnt from, for each round: those
+            whose members agree best. All of them by default: the surest alone are the easy ones,
+            and a network that learns from them alone marks too little in the others.
         epochs: Of each round.
         learning_rate: Of Adam.
         ema: The decay of the moving average, or None.
         align: Whether intensities are mapped to the source's, where that is known.
         batch_norm: Whether batch normalisation's statistics of the target are tried.
         share: Whether the share of foreground is found anew; else the source's cut-off decides.
-        select: Whether only the samples whose members agree best are learnt from; else all.
         flip: The spatial axes along which a mirror image is as likely as the image, counted from
             the end.
         seed: Of the training.
@@ -101,7 +101,7 @@ def robust(
     fine_tune = FineTune(
         validation=None, options=training, checkpoints=checkpoints, progress=progress
     )
-    selectors = [_selector(cutoff, part if select else 1.0) for part in shares[: max(1, count)]]
+    selectors = [_selector(cutoff, part) for part in shares[: max(1, count)]]
     return Recipe(
         selector=selectors,
         retrainer=keep_share(fine_tune, cutoff, batch_size=batch_size),
@@ -130,15 +130,13 @@ def robust(
 
 
 def _selector(cutoff: float, share: float) -> Selector:
-    """Keep a share of the samples with foreground, over all sizes, and sure negatives."""
+    """Keep a share of the samples with foreground, over all sizes, and as many without any."""
     agreed = compose(
         PairwiseDiceSelector(cutoff=cutoff, min_pixels=1),
         select=Choice(min_pixels=1, top_k=share, spread=("size",)),
         label=Labelling(cutoff=cutoff),
     )
-    # what a probability of 0.1 is where the cut-off is 0.5
-    odds = cutoff / (1 - cutoff) / 9
-    return CertainNegativesSelector(selector=agreed, ceiling=odds / (1 + odds), amount=1.0)
+    return CertainNegativesSelector(selector=agreed, ceiling=cutoff, amount=1.0)
 
 
 def _single(cutoff: Any) -> float:
