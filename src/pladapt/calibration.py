@@ -65,9 +65,9 @@ class Calibration:
 
     @property
     def at_edge(self) -> tuple[int, ...]:
-        """The classes whose cut-off is the first or last that was tried: a better may lie beyond.
+        """The classes whose cut-off is the first or last that was tried.
 
-        A class of which a single cut-off was tried is not one of them.
+        A better one may lie beyond. A class of which a single cut-off was tried is not one of them.
         """
         best = self.cutoff if isinstance(self.cutoff, tuple) else (self.cutoff,)
         classes, cutoffs = (self.curve[name].to_numpy() for name in ("class", "cutoff"))

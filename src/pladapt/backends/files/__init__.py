@@ -9,6 +9,7 @@ from pladapt.backends.files.folder import Files, Grouping, Problem, write_proble
 from pladapt.backends.files.reading import ImageLayout, MaskLayout
 from pladapt.backends.files.samples import (
     FileSamples,
+    Place,
     TrueFileSamples,
     read_samples,
     read_truth,
@@ -23,6 +24,7 @@ __all__ = [
     "Grouping",
     "ImageLayout",
     "MaskLayout",
+    "Place",
     "Problem",
     "TrueFileSamples",
     "evaluate_files",

@@ -25,8 +25,16 @@ MEMORY: Final = 2**31
 """How many bytes of decoded images are kept, about, so that files are not decoded again."""
 
 
-class _Place(NamedTuple):
-    """Where a sample is: a file, and its place in that."""
+class Place(NamedTuple):
+    """Where a sample is.
+
+    Args:
+        id: The sample's name.
+        group: Its group.
+        name: The file's name: its path below the folder without the extension.
+        path: The file.
+        number: The sample's place in the file, from 0.
+    """
 
     id: str
     group: str
@@ -44,7 +52,7 @@ class FileSamples(Samples[Sample]):
         kept: How many files' images are kept in memory.
     """
 
-    def __init__(self, places: Sequence[_Place], layout: ImageLayout, kept: int) -> None:
+    def __init__(self, places: Sequence[Place], layout: ImageLayout, kept: int) -> None:
         self.places = places
         self._images = _arrays(layout, kept)
 
@@ -113,15 +121,15 @@ def read_samples(
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set.
     """
-    places: list[_Place] = []
+    places: list[Place] = []
     problems: list[Problem] = []
     size = 0
 
-    def read(item: tuple[str, Path]) -> tuple[list[_Place], int]:
+    def read(item: tuple[str, Path]) -> tuple[list[Place], int]:
         name, path = item
         found = list(layout.items(name, layout.load(path)))
         group = grouping.group(name)
-        each = [_Place(one.id, group, name, path, index) for index, one in enumerate(found)]
+        each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
         return each, sum(one.array.nbytes for one in found)
 
     with closing(read_ahead(read, files.paths.items(), readers)) as each:
