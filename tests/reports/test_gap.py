@@ -92,6 +92,8 @@ def test_where_the_gap_is_not_sure_its_share_has_no_interval():
     assert math.isnan(found.high)
     row = gap_table(source, adapted, upper).rows[0]
     assert row[5] == "the gap is not sure"
+    alone = gap_table(*(measured(hits) for hits in ([5], [6], [9]))).rows[0]
+    assert alone[5:] == ("one group alone", "1")
 
 
 def test_without_a_gap_there_is_no_share():

@@ -100,7 +100,8 @@ def _rows(source: Evaluation, adapted: Evaluation, upper: Evaluation) -> Iterato
         except InputError:  # no gap: the figures beside it say so
             yield (str(class_), *values, "no gap", "", "")
             continue
-        interval = "the gap is not sure" if np.isnan(low) else f"{low:.0%} to {high:.0%}"
+        unknown = "the gap is not sure" if groups > 1 else "one group alone"
+        interval = unknown if np.isnan(low) else f"{low:.0%} to {high:.0%}"
         yield (str(class_), *values, f"{share:.0%}", interval, str(groups))
 
 
