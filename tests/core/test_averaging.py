@@ -14,7 +14,7 @@ import pladapt
 from pladapt import EnsemblePredictor, FlipPredictor, InputError, MemberPredictor, Sample
 from pladapt.arrays import to_numpy
 from pladapt.averaging import members_of
-from pladapt.inference import predictions
+from pladapt.inference import average, predictions
 from pladapt.protocols import WrappingPredictor
 from pladapt.runs import describe
 from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
@@ -143,6 +143,27 @@ def test_a_sample_is_scored_the_same_in_every_batch(name: str, order: list[int],
     expected = scores(samples, 5)
     assert scores([samples[i] for i in order], size) == pytest.approx(expected, nan_ok=True)
     assert not all(value == 1 for value in expected.values())
+
+
+def test_a_predictor_may_say_what_it_makes_of_its_members(xp: Any) -> None:
+    class Greatest(FlipPredictor):
+        """Predicts the greatest of its members."""
+
+        def average(self, members: Any, /) -> Any:
+            return array_namespace(members).max(members, axis=0)
+
+    batch, plain = xp.asarray(images()), FlipPredictor(Slanted())
+    members = to_numpy(plain.predict_members(batch))
+    samples = [Sample(f"s{i}", "p", batch[i, ...]) for i in range(3)]
+    for predictor, expected in ((plain, members.mean(0)), (Greatest(Slanted()), members.max(0))):
+        ((_, prediction),) = predictions(predictor, samples)
+        for made in (
+            predictor.predict(batch),
+            average(predictor, predictor.predict_members(batch)),
+            prediction.probabilities,
+        ):
+            np.testing.assert_allclose(to_numpy(made), expected, rtol=1e-6)
+    assert not np.allclose(members.mean(0), members.max(0))
 
 
 def test_a_predictor_without_members_is_its_own_only_one() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pladapt
 from pladapt.backends._optional import needs
 from pladapt.errors import MissingDependencyError
 
@@ -44,6 +45,17 @@ def test_a_missing_part_of_the_extra_ends_in_the_command_to_run(
     assert str(caught.value).endswith("pip install 'pladapt[torch]'")
     assert caught.value.name == missing
     assert isinstance(caught.value, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize("name", ["paper", "robust"])
+def test_a_recipe_that_needs_the_extra_ends_in_the_command_to_run(
+    name: str, forget: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (f"pladapt.recipes.{name}", "lightning"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Absent("lightning"), *sys.meta_path])
+    with pytest.raises(MissingDependencyError, match=r"pip install 'pladapt\[torch\]'$"):
+        pladapt.recipe(name)
 
 
 def test_what_is_missing_inside_an_installed_module_is_not_translated(

@@ -223,7 +223,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         ({"batch_norm": False}, "recalibrator"),
         ({"share": False}, "recalibrator"),
         ({"flip": (-1, -2)}, "recalibrator"),
-        ({"select": False}, "selector"),
+        ({"shares": (0.5, 1.0)}, "selector"),
         ({"rounds": 1}, "rounds"),
         ({"cutoff": 0.3}, "gates"),
     ):
