@@ -230,9 +230,10 @@ class DoNoHarm:
         cutoff: The probability above which a pixel is foreground, in (0, 1).
         measures: What is measured; at most one agreement.
         batch_size: How many samples are predicted at once.
+        most: At most so many samples are compared, drawn by their ids; or None for all.
 
     Raises:
-        InputError: No measures, or more than one agreement.
+        InputError: No measures, more than one agreement, or ``most`` is below 1.
     """
 
     cutoff: Cutoff = 0.5

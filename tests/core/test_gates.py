@@ -551,3 +551,29 @@ def test_where_nothing_was_selected_nothing_is_judged(toy: SimpleNamespace, tmp_
     assert result.rounds[0].judgement is None
     assert pladapt.read_run(tmp_path).stopped == result.stopped
     assert not math.isnan(result.before["overlap"].value("dsc"))
+
+
+# A sample of the target
+
+
+def test_at_most_so_many_samples_are_compared_whatever_their_order() -> None:
+    seen: list[int] = []
+
+    def predict(images: Any) -> Any:
+        seen.append(len(images))
+        return images
+
+    target = samples([np.full((4, 4), 0.7)] * 8)
+    gate = DoNoHarm(measures=(Churn(),), most=3, batch_size=8)
+    judged = gate.judge(by(predict), NOTHING, target)
+    assert seen == [3]
+    assert not judged.accepted
+    assert judged.evidence.equals(gate.judge(SAME, NOTHING, target[::-1]).evidence)
+    seen.clear()
+    DoNoHarm(measures=(Churn(),), batch_size=8).judge(by(predict), NOTHING, target)
+    assert seen == [8]
+
+
+def test_a_sample_of_none_is_refused() -> None:
+    with pytest.raises(InputError, match="most is 0; give at least 1"):
+        DoNoHarm(most=0)

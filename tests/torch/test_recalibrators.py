@@ -196,6 +196,18 @@ def test_without_a_share_the_source_s_cut_off_stays(target: list[Sample]) -> Non
     )
 
 
+def test_at_most_so_many_samples_are_compared_and_all_are_measured(target: list[Sample]) -> None:
+    told: list[tuple[str, int, int]] = []
+    predictor = cpu(bright())
+    made = consensus(most=4, progress=lambda *call: told.append(call)).recalibrate(
+        predictor, target
+    )
+    assert told[-1] == ("consensus", 4, 4)
+    expected = recalibrate_batch_norm(predictor, target, device="cpu")
+    assert state_sha256(module_of(made.predictor)) == state_sha256(expected.module)
+    assert consensus(most=4).describe() != consensus(most=5).describe()
+
+
 def test_the_manifest_tells_of_what_decides_and_not_of_the_machine(
     source: SourceStatistics,
 ) -> None:
