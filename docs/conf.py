@@ -47,5 +47,5 @@ nitpick_ignore_regex = [
         r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Loaded|Output|P|Region|Row|S|Stratum|T|T_co|Taught|Values)",
     ),
     # what a docstring tells its own module's readers
-    ("py:obj", r"(ConsensusRecalibrator|FineTune|FitResult\.history|state_sha256)"),
+    ("py:obj", r"(FineTune|FitResult\.history|state_sha256)"),
 ]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from pladapt.backends.torch.augmentation import Augmentations, RandomAffine, RandomIntensity
 from pladapt.backends.torch.recalibrators import ConsensusRecalibrator
 from pladapt.backends.torch.retrainer import FineTune
@@ -51,7 +49,7 @@ def robust(
 ) -> Recipe:
     """Return the recipe that we recommend: source-free, and without a label of the target.
 
-    First `ConsensusRecalibrator` makes a teacher of what several adjustments of the network agree
+    First `pladapt.backends.torch.ConsensusRecalibrator` makes a teacher of what several adjustments of the network agree
     on. Then, round after round, the network is trained on its teacher's labels of the target, those
     of samples without foreground among them: with an exponential moving average of its weights, on
     varied geometry and intensity, and so that it keeps the share of foreground that it was taught.
@@ -77,12 +75,14 @@ def robust(
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         batch_size: How many samples are predicted at once, and trained on in a batch.
         rounds: How many of the shares are used; by default all, and 0 for no training.
-        checkpoints: A folder for a training under way, as for `FineTune`.
+        checkpoints: A folder for a training under way, as for `pladapt.backends.torch.FineTune`.
         progress: Called as work advances.
 
     Raises:
         InputError: More rounds than shares, or an option out of its range.
     """
+    from torch.optim import Adam  # noqa: PLC0415 - the backend says first what is not installed
+
     if cutoff is None:
         cutoff = _single(source.cutoff) if source is not None else 0.5
     count = len(shares) if rounds is None else rounds
@@ -91,7 +91,7 @@ def robust(
     training = TrainingOptions(
         epochs=epochs,
         batch_size=batch_size,
-        optimizer=partial(torch.optim.Adam, lr=learning_rate),
+        optimizer=partial(Adam, lr=learning_rate),
         augmentation=Augmentations((RandomAffine(flip=flip), RandomIntensity())),
         keep="last",
         ema=ema,
