@@ -49,11 +49,12 @@ def robust(
 ) -> Recipe:
     """Return the recipe that we recommend: source-free, and without a label of the target.
 
-    First `pladapt.backends.torch.ConsensusRecalibrator` makes a teacher of what several adjustments of the network agree
-    on. Then, round after round, the network is trained on its teacher's labels of the target, those
-    of samples without foreground among them: with an exponential moving average of its weights, on
-    varied geometry and intensity, and so that it keeps the share of foreground that it was taught.
-    `pladapt.DoNoHarm` refuses a round that collapses or rewrites its predictions.
+    First `pladapt.backends.torch.ConsensusRecalibrator` makes a teacher of what several adjustments
+    of the network agree on. Then, round after round, the network is trained on its teacher's labels
+    of the target, those of samples without foreground among them: with an exponential moving
+    average of its weights, on varied geometry and intensity, and so that it keeps the share of
+    foreground that it was taught. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its
+    predictions.
 
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
