@@ -180,13 +180,17 @@ def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
 def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) -> None:
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert weights.exists()
-    line = ADAPT.removesuffix(" --device cpu") + " --recipe paper --cutoff 0.4 --set min_pixels=3"
-    assert "cannot be made with the options ['cutoff', 'min_pixels', 'shares']" in error_of(
-        f"{line} --set shares=[0.8]"
-    )
+    line = f"{ADAPT} --recipe paper --seed 1 --cutoff 0.4 --set min_pixels=3"
+    said = error_of(f"{line} --set shares=[0.8]")
+    assert "with the options ['cutoff', 'device', 'min_pixels', 'seed', 'shares']" in said
     assert "There is no recipe 'papr'. Did you mean 'paper'" in error_of(
         line.replace("paper", "papr")
     )
+    adapted = pladapt(line)
+    assert adapted.exit_code == 0, adapted.output
+    asked = json.loads((folders / "run/run.json").read_text())["asked"]
+    assert asked["selector"]["min_pixels"] == 3
+    assert "another folder to start anew" in error_of(line.replace("--seed 1", "--seed 2"))
 
 
 @pytest.mark.torch

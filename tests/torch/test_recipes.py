@@ -116,6 +116,18 @@ def test_the_paper_s_recipe_keeps_to_the_paper_by_default() -> None:
     assert (recipe.recalibrator, recipe.gates, recipe.rounds) == (None, (), 1)
 
 
+def test_the_paper_s_recipe_takes_seed_and_device_alone_or_in_options() -> None:
+    options = TrainingOptions(augmentation=RandomAffine(), seed=3, device="cpu")
+    alone = pladapt.recipe("paper", seed=3, device="cpu").retrainer
+    assert isinstance(alone, FineTune)
+    assert (alone.options.seed, alone.options.device) == (3, "cpu")
+    inside = pladapt.recipe("paper", options=options).retrainer
+    assert describe(alone) == describe(inside)
+    for given in ({"seed": 3}, {"device": "cpu"}, {"seed": 0, "device": "cpu"}):
+        with pytest.raises(InputError, match=f"{' and '.join(given)} beside them"):
+            pladapt.recipe("paper", options=options, **given)
+
+
 # The one we recommend
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pladapt.backends.torch.augmentation import RandomAffine
 from pladapt.backends.torch.retrainer import FineTune
 from pladapt.backends.torch.training import TrainingOptions
+from pladapt.errors import InputError
 from pladapt.recipes.bundle import Recipe
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
 
@@ -24,6 +25,8 @@ def paper(
     top_k: int | None = None,
     validation: Samples[LabelledSample] | float = 0.1,
     options: TrainingOptions | None = None,
+    seed: int | None = None,
+    device: str | None = None,
     checkpoints: Path | None = None,
     batch_size: int = 8,
     progress: Progress | None = None,
@@ -39,15 +42,34 @@ def paper(
             paper, or a share of the pseudo-labelled groups.
         options: How to train; by default as the paper does, but without its augmentation's values,
             which it does not give.
+        seed: Of the default options' training; 0 by default.
+        device: Where the default options train: ``auto`` (the default), ``cpu``, ``cuda``, ...
         checkpoints: A folder for a training under way.
         batch_size: How many samples are predicted at once.
         progress: Called as training advances.
+
+    Raises:
+        InputError: Both ``options`` and ``seed`` or ``device``, which the options have.
     """
     selector = CertaintyIndexSelector(
         cutoff=cutoff, min_pixels=min_pixels, ci_limit=ci_limit, top_k=top_k
     )
-    chosen = options or TrainingOptions(augmentation=RandomAffine())
     retrainer = FineTune(
-        validation=validation, options=chosen, checkpoints=checkpoints, progress=progress
+        validation=validation,
+        options=_training(options, seed=seed, device=device),
+        checkpoints=checkpoints,
+        progress=progress,
     )
     return Recipe(selector=selector, retrainer=retrainer, batch_size=batch_size)
+
+
+def _training(options: TrainingOptions | None, **given: Any) -> TrainingOptions:
+    own = {name: value for name, value in given.items() if value is not None}
+    if options is None:
+        return TrainingOptions(augmentation=RandomAffine(), **own)
+    if own:
+        raise InputError(
+            f"The paper's recipe was given options, and {' and '.join(own)} beside them; set them "
+            "in the TrainingOptions."
+        )
+    return options
