@@ -136,9 +136,12 @@ class AdaptationResult(RunRecord):
     Args:
         predictor: That of the last round that stands; where none does, the recalibrated one, or
             without a recalibrator the one given.
+        first: That of the first round: the recalibrated one, or without a recalibrator the one
+            given.
     """
 
     predictor: Predictor
+    first: Predictor
 
 
 def adapt(
@@ -343,7 +346,8 @@ def _run(
     workdir: Path | None,
 ) -> AdaptationResult:
     before = _evaluate(job, predictor, folder / "round-0")
-    predictor, recalibrated = _recalibrated(job, predictor, folder / "recalibration")
+    first, recalibrated = _recalibrated(job, predictor, folder / "recalibration")
+    predictor = first
     done: list[Round] = []
     for number, selector in enumerate(selectors, start=1):
         of_round = replace(job, selector=selector)
@@ -357,6 +361,7 @@ def _run(
         rounds=tuple(done),
         workdir=workdir,
         predictor=predictor,
+        first=first,
     )
 
 

@@ -94,6 +94,7 @@ def test_the_recalibrated_predictor_teaches_and_is_measured(run: Any, toy: Simpl
     alone = run(predictor=made.predictor, recalibrator=None)
     assert str(result.rounds[0].scores) == str(alone.rounds[0].scores)  # NaN among them
     assert result.predictor == alone.predictor
+    assert result.first == alone.first == made.predictor
     assert dsc(result.after) == dsc(result.rounds[0].evaluations)
 
 

@@ -142,6 +142,14 @@ def caveats(records: Sequence[RunRecord]) -> list[str]:
             "masks made the figures and nothing else."
         ),
     ]
+    if any(
+        record.rounds and len(selected(record)) == len(record.rounds[0].scores)
+        for record in records
+    ):
+        said.append(
+            "Where every sample was retrained on, without its mask, none is left to tell how the "
+            "model does on further samples of the same target."
+        )
     measured = [record.before[name] for record in records for name in overlap_evaluators(record)]
     empty = ", ".join(sorted({evaluation.notes["empty_dsc"] for evaluation in measured}))
     if measured:
