@@ -41,6 +41,10 @@ def demo(
     backend: Annotated[
         Literal["torch", "onnx"], typer.Option(help="What predicts: torch, or ONNX Runtime.")
     ] = "torch",
+    recipe: Annotated[
+        Literal["paper", "robust"],
+        typer.Option(help="How to adapt: as the paper does, or as we recommend."),
+    ] = "paper",
 ) -> None:
     """Run the whole experiment on phantoms: A to B and C, in a few minutes on two cores.
 
@@ -50,7 +54,7 @@ def demo(
     from pladapt_covid_ct.demo import NOTE, run_demo  # noqa: PLC0415 - help must not wait for torch
 
     with progress_bars() as progress:
-        outcome = run_demo(out, seed=seed, progress=progress, backend=backend)
+        outcome = run_demo(out, seed=seed, progress=progress, backend=backend, recipe=recipe)
     _show(outcome, out, notes=[NOTE])
 
 

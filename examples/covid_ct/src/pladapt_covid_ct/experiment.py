@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pladapt
-from pladapt.backends.torch import FineTune
 from pladapt.runs import describe, open_run, written_aside
 from pladapt_covid_ct.domains import check_letters, load_domains
-from pladapt_covid_ct.model import build_model
-from pladapt_covid_ct.retraining import ContinuedAdam, Restart, selector, training_options
-from pladapt_covid_ct.source import EVALUATOR, OPTIMIZER, evaluator_of, train_source
+from pladapt_covid_ct.recipes import recipe_of
+from pladapt_covid_ct.source import EVALUATOR, evaluator_of, train_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -142,35 +140,13 @@ def adapt_to(
         folder: The run folder.
         progress: Called as work advances.
     """
-    return pladapt.adapt(
+    recipe = recipe_of(
+        trained, settings, len(target), checkpoints=folder / "checkpoints", progress=progress
+    )
+    return recipe.adapt(
         trained.predictor,
         pladapt.unlabelled(target),
-        selector=selector(settings, trained.calibration.cutoff, len(target)),
-        retrainer=_retrainer(trained, settings, folder / "checkpoints", progress),
         evaluators={EVALUATOR: evaluator_of(target, trained.calibration, settings)},
         workdir=folder,
-        batch_size=settings.batch_size,
         progress=progress,
     )
-
-
-def _retrainer(
-    trained: Trained, settings: Settings, checkpoints: Path, progress: Progress
-) -> FineTune:
-    options = training_options(settings)
-    if settings.optimiser == "continued":
-        options = replace(options, optimizer=ContinuedAdam(trained.folder / OPTIMIZER))
-    given: dict[str, Any] = {
-        "validation": trained.validation if settings.validation == "source" else 0.1,
-        "options": options,
-        "checkpoints": checkpoints,
-        "progress": progress,
-    }
-    if settings.source_ratio:
-        given |= {"source": trained.train, "source_ratio": settings.source_ratio}
-    if settings.retrain_from == "source":
-        return FineTune(**given)
-    initial = build_model(
-        settings.encoder, settings.encoder_weights, classes=trained.channels, seed=settings.seed
-    )
-    return Restart(initial=initial, **given)

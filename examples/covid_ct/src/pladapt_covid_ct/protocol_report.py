@@ -112,8 +112,9 @@ def describe_protocol(protocol: Protocol, tables: Tables, aggregation: str) -> D
     return Document(
         "The paper's protocol",
         f"{len(records)} trainings of LinkNet with {settings.encoder} at {settings.size} x "
-        f"{settings.size} pixels, seed {settings.seed}, each adapted to the unseen sets; means ± "
-        "standard deviations over folds, beside what the paper prints.",
+        f"{settings.size} pixels, seed {settings.seed}, each adapted to the unseen sets by the "
+        f"recipe `{settings.recipe}`; means ± standard deviations over folds, beside what the "
+        "paper prints.",
         tuple(section for section in sections if section.body),
     )
 
@@ -132,7 +133,7 @@ def paper_tables(tables: Tables, aggregation: str) -> Iterator[Block]:
 
 
 def second_tables(tables: Tables, aggregation: str, samples: str) -> Iterator[Table]:
-    """Yield Table II for each class and metric.
+    """Yield Table II for each class and metric that has figures.
 
     Args:
         tables: The figures.
@@ -143,12 +144,13 @@ def second_tables(tables: Tables, aggregation: str, samples: str) -> Iterator[Ta
         for metric in METRICS:
             asked = (class_, metric, aggregation, samples)
             rows = [row for row in tables.second.to_pylist() if what(row) == asked]
-            yield Table(
-                f"Table II, {metric.upper()} of the {class_}; slices: {samples}; "
-                f"{AGGREGATIONS[aggregation]}",
-                ("from", "to", "set", "ours", "paper", "difference", "folds", *_COUNTED),
-                tuple(_second_row(row) for row in rows),
-            )
+            if rows:
+                yield Table(
+                    f"Table II, {metric.upper()} of the {class_}; slices: {samples}; "
+                    f"{AGGREGATIONS[aggregation]}",
+                    ("from", "to", "set", "ours", "paper", "difference", "folds", *_COUNTED),
+                    tuple(_second_row(row) for row in rows),
+                )
 
 
 def what(row: Row) -> tuple[str, ...]:

@@ -77,11 +77,13 @@ def compact_tables(tables: Tables, aggregation: str, samples: str = ALL) -> Iter
                 if what(row) == (class_, row["metric"], aggregation, samples):
                     label = f"{row['source']} to {row['test']}, " if name == "II" else ""
                     rows.setdefault(label + row["stage"], {})[row["metric"]] = row
-            yield Table(
-                f"Table {name}, {class_}, slices: {samples}; {AGGREGATIONS[aggregation]}",
-                ("", *(metric.upper() for metric in METRICS), "folds" if name == "II" else "rows"),
-                tuple(line for label, row in rows.items() for line in _compact(label, row)),
-            )
+            header = ("", *(m.upper() for m in METRICS), "folds" if name == "II" else "rows")
+            if rows:
+                yield Table(
+                    f"Table {name}, {class_}, slices: {samples}; {AGGREGATIONS[aggregation]}",
+                    header,
+                    tuple(line for label, row in rows.items() for line in _compact(label, row)),
+                )
 
 
 def _compact(label: str, row: Mapping[str, Row]) -> Iterator[tuple[str, ...]]:

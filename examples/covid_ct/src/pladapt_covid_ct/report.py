@@ -24,7 +24,7 @@ from pladapt.reports.markdown import write_markdown
 from pladapt.reports.tables import AGGREGATIONS, every_figure
 from pladapt_covid_ct.appearance import appearance
 from pladapt_covid_ct.datasets import DATASETS
-from pladapt_covid_ct.retraining import selector
+from pladapt_covid_ct.recipes import first_selector, recipe_of
 from pladapt_covid_ct.source import EVALUATOR
 from pladapt_covid_ct.tables import HEADER, table
 
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from pladapt_covid_ct.settings import Settings
     from pladapt_covid_ct.source import Trained
 
+_ROBUST: Final = {
+    "predictor": "the source's model, recalibrated on the target",
+    "score": "agreement of its members",
+}
 _MOST_SHOWN: Final = 10  # files that were left out; more would push the rest out of sight
 
 
@@ -61,7 +65,8 @@ def describe(outcome: Outcome, folder: Path, *, notes: Sequence[str] = ()) -> Do
     return Document(
         f"{source} to {', '.join(outcome.targets)}: before and after adaptation",
         f"DSC, SEN and SPC at the cut-off chosen on the source: LinkNet with {settings.encoder} at "
-        f"{settings.size} x {settings.size} pixels, fold {settings.fold}, seed {settings.seed}.",
+        f"{settings.size} x {settings.size} pixels, fold {settings.fold}, seed {settings.seed}; "
+        f"adapted by the recipe `{settings.recipe}`.",
         (
             Section("Before and after", tuple(_changes(outcome))),
             reading_section([*notes, *_caveats(outcome), *caveats([*outcome.targets.values()])]),
@@ -108,8 +113,8 @@ def _target(outcome: Outcome, letter: str) -> Section:
     samples = outcome.domains[letter].samples
     shown = Shown(
         target=pladapt.unlabelled(samples),
-        predictor=trained.predictor,
-        selector=selector(settings, trained.calibration.cutoff, len(samples)),
+        predictor=outcome.targets[letter].first,
+        selector=first_selector(recipe_of(trained, settings, len(samples))),
         truth=samples,
         batch_size=settings.batch_size,
     )
@@ -202,6 +207,7 @@ def _words(outcome: Outcome) -> dict[str, str]:
         "source": f"{outcome.source}: {counts.patients} patients, {counts.slices} slices",
         "training": f"LinkNet, {outcome.settings.encoder}",
         "calibration": f"{outcome.trained.calibration.cutoff}, the best on the test patients",
+        **(_ROBUST if outcome.settings.recipe == "robust" else {}),
         **several,
     }
 

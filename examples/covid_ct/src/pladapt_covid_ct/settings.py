@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -32,6 +32,7 @@ Flip: TypeAlias = Literal["left-right", "both", "none"]
 Kept: TypeAlias = Literal["all", "infected"]
 Effusion: TypeAlias = Literal["drop", "keep"]
 Backend: TypeAlias = Literal["torch", "onnx"]
+Recipe: TypeAlias = Literal["paper", "robust"]
 
 FOLDS: Final = 5
 """The folds of the paper's cross-validation."""
@@ -44,6 +45,12 @@ _FLIPS: Final[Mapping[Flip, tuple[int, ...]]] = {
     "none": (),
 }
 _PREPROCESSING: Final = ("order", "statistics", "lesions", "lungs", "interpolation")
+_PAPERS: Final = (
+    *("min_pixels", "ci_limit", "ci_limit_quantile", "top_k", "top_fraction"),
+    *("retrain_from", "optimiser", "source_ratio", "validation"),
+)
+"""What only the paper's recipe asks for."""
+
 _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "epochs": (1, math.inf),
     "patience": (1, math.inf),
@@ -159,6 +166,13 @@ class Settings:
         default="pooled",
         metadata={"help": f"Whose DSC the cut-off is best for: {_words(Aggregation)}."},
     )
+    recipe: Recipe = field(
+        default="paper",
+        metadata={
+            "help": f"How to adapt: {_words(Recipe)}. The options of selection and retraining are "
+            "the paper's; robust has its own."
+        },
+    )
     min_pixels: int | None = field(
         default=None,
         metadata={"help": "Fewest pixels above the cut-off; by default 50 scaled to the size."},
@@ -215,12 +229,29 @@ class Settings:
                 "retrain_from is 'encoder' and optimiser 'continued'; an optimiser goes on only "
                 "with the weights that it trained: retrain_from='source'."
             )
+        if self.recipe == "robust":
+            self._check_robust()
         _ = self.cutoff_grid, self.preprocessing  # raise here rather than after hours of training
 
     def _check_words(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise InputError(f"{name} is {getattr(self, name)!r}; it must be {_words(kind)}.")
+
+    def _check_robust(self) -> None:
+        defaults = {item.name: item.default for item in fields(self)}
+        unused = [name for name in _PAPERS if getattr(self, name) != defaults[name]]
+        if unused:
+            raise InputError(
+                f"recipe is 'robust' and {unused[0]} is {getattr(self, unused[0])}, which is for "
+                "the paper's selection and retraining; leave it out, or give recipe='paper'."
+            )
+        if self.lesions == "classes" and len(self.cutoff_grid) > 1:
+            raise InputError(
+                f"recipe is 'robust', lesions 'classes' and cutoffs {self.cutoffs!r}, of which "
+                "each class would get its own; robust takes one for all: give a single cut-off, "
+                "such as cutoffs='0.5', or lesions='binary'."
+            )
 
     @property
     def fewest_pixels(self) -> int:

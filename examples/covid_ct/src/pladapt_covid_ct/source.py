@@ -41,6 +41,7 @@ MODEL: Final = "model.safetensors"
 CHECKPOINT: Final = "checkpoint.safetensors"
 OPTIMIZER: Final = "optimizer.safetensors"
 EXPORTED: Final = "onnx"
+STATISTICS: Final = "statistics.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -53,6 +54,7 @@ class Trained:
         split: The source's patients.
         train: The labelled slices of the training patients.
         validation: The labelled slices of the validation patients.
+        test: The labelled slices of the test patients.
         calibration: The cut-off and the curve it was chosen from.
         in_domain: The figures on the source's test patients. The cut-off was chosen on the same
             slices, as in the paper, which flatters them.
@@ -64,6 +66,7 @@ class Trained:
     split: Split
     train: Samples[LabelledSample]
     validation: Samples[LabelledSample]
+    test: Samples[LabelledSample]
     calibration: Calibration
     in_domain: Evaluation
     folder: Path
@@ -105,6 +108,7 @@ def train_source(
         split=split,
         train=train,
         validation=validation,
+        test=test,
         calibration=calibration,
         in_domain=read_evaluation(path),
         folder=folder,
@@ -150,6 +154,24 @@ def _calibrate(
         )
         write_table(found.curve, path)
     return pladapt.Calibration.from_curve(read_table(path), settings.calibration)
+
+
+def source_statistics(trained: Trained, settings: Settings) -> pladapt.SourceStatistics:
+    """Return what the source's images and the model's predictions on them are like.
+
+    They are measured once, on the test patients, on whom the model was not trained, at the cut-off
+    that was chosen; no mask is read.
+    """
+    path = trained.folder / STATISTICS
+    if not path.exists():
+        measured = pladapt.SourceStatistics.measure(
+            trained.test,
+            trained.predictor,
+            cutoff=trained.calibration.cutoff,
+            batch_size=settings.batch_size,
+        )
+        measured.save(path)
+    return pladapt.SourceStatistics.load(path)
 
 
 def evaluator_of(
