@@ -12,7 +12,7 @@ from torch import nn
 
 import pladapt
 from pladapt import LabelledSample
-from pladapt.backends.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, fit
+from pladapt.backends.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
 from pladapt.reports.comparison import compare, rows
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=15, help="of training and retraining")
     parser.add_argument("--patients", type=int, default=10, help="in the source's test set")
     parser.add_argument("--seed", type=int, default=0, help="of the images and the network")
+    recipes = ("paper", "robust")
+    parser.add_argument("--recipe", choices=recipes, default="paper", help="how to adapt")
     options = parser.parse_args(arguments)
 
     seeds = np.random.SeedSequence(options.seed).generate_state(4)
@@ -159,17 +161,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cutoff = pladapt.calibrate_cutoff(predictor, test).cutoff
 
     domains = {"source": test, "target": target}
-    result = pladapt.adapt(
+    if options.recipe == "robust":
+        source = pladapt.SourceStatistics.measure(test, predictor, cutoff=cutoff)
+        recipe = pladapt.recipe("robust", source=source, seed=options.seed, device="cpu")
+    else:
+        recipe = pladapt.recipe(
+            "paper",
+            cutoff=cutoff,
+            top_k=len(target) // 4,
+            validation=validation,
+            options=training,
+        )
+    result = recipe.adapt(
         predictor,
         pladapt.unlabelled(target),
-        selector=pladapt.selector("certainty-index", cutoff=cutoff, top_k=len(target) // 4),
-        retrainer=FineTune(validation=validation, options=training),
         evaluators={
             name: pladapt.evaluator("overlap", samples=samples, cutoff=cutoff)
             for name, samples in domains.items()
         },
     )
-    print(f"cut-off {cutoff}; selected: {result.rounds[0].selection.counts}")
+    kept = "; ".join(str(current.selection.counts) for current in result.rounds)
+    print(f"cut-off {cutoff}; selected: {kept}")
+    if result.stopped:
+        print(result.stopped)
     print(f"{'':26}{'DSC':>15}{'SEN':>15}{'SPC':>15}")
     for name in domains:
         for samples, _, *figures in rows(compare(result, name)):

@@ -39,10 +39,14 @@ def test_lesions_are_darker_and_the_target_shows_them_less(ultrasound):
     assert contrast["source"] > contrast["target"] > 0.3
 
 
-def test_it_prints_before_and_after_for_both_domains(ultrasound, capsys):
-    ultrasound.main(["--epochs", "2", "--patients", "3", "--seed", "5"])
-    lines = capsys.readouterr().out.splitlines()
-    figures = {line[:26].strip(): re.findall(r"\d\.\d{3}", line) for line in lines[2:]}
+@pytest.mark.parametrize("recipe", ["paper", "robust"])
+def test_it_prints_before_and_after_for_both_domains(ultrasound, capsys, recipe):
+    given = ["--epochs", "2", "--patients", "3", "--seed", "5", "--recipe", recipe]
+    ultrasound.main(given)
+    selected, *lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"cut-off 0\.\d+; selected: \{.*'kept': \d+.*\}", selected)
+    figures = {line[:26].strip(): re.findall(r"\d\.\d{3}", line) for line in lines}
+    figures = {name: numbers for name, numbers in figures.items() if numbers}
     assert {"source, all", "target, all"} <= figures.keys()
     for numbers in figures.values():
         assert len(numbers) == 6
