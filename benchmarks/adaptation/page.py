@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from audits import audit_lines
 from chart import chart
 from results import BEST, SOURCE, closed, found_in, measures, rises
 from rows import ORACLE, ORACLE_EPOCHS, SHARES
@@ -83,6 +84,7 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
         picture = path.with_name(f"{path.stem}-{name}.svg")
         picture.write_text(chart(found), encoding="utf-8")
         lines += _pair(name, found, picture.name)
+    lines += audit_lines(collected.get("audits", {}))
     lines += [*_explained(pairs), *_failures(collected["failures"]), *_about(collected)]
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 

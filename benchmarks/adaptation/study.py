@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes use two cores bet
 sys.path.insert(0, str(HERE))
 
 import work  # noqa: E402 - beside this file
+from audits import audit_sources, audits_in  # noqa: E402 - the same
 from domains import PAIRS, Asked, domain  # noqa: E402 - the same
 from page import write_page  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
@@ -49,7 +50,8 @@ def main() -> None:
         if not arguments.page_only:
             _run(asked, arguments)
         with written_aside(arguments.results) as aside:
-            aside.write_text(json.dumps({"settings": settings, **collect(asked.out)}))
+            found = collect(asked.out) | {"audits": audits_in(asked.out)}
+            aside.write_text(json.dumps({"settings": settings, **found}))
     write_page(json.loads(arguments.results.read_text(encoding="utf-8")), arguments.page)
     print(f"{arguments.results}\n{arguments.page}")
 
@@ -61,6 +63,7 @@ def _run(asked: Asked, arguments: argparse.Namespace) -> None:
             domain(asked, pair.family, letter)
     for turn in work.tasks(arguments.pairs, arguments.seeds, arguments.rows):
         work.run(asked, turn, arguments.jobs)
+    audit_sources(asked, arguments.pairs, arguments.seeds)
 
 
 def _arguments() -> argparse.Namespace:

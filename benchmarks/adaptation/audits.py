@@ -1,0 +1,91 @@
+"""Which score ranks best on the source's held-out patients: what a score is chosen by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from domains import PAIRS, domain
+from sources import source_of, split
+
+import pladapt
+from pladapt.runs import read_table, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from domains import Asked
+
+_SELECTORS = (
+    "certainty-index",
+    "foreground-entropy",
+    "boundary-free-certainty",
+    "trimmed-certainty",
+    "pairwise-dice",
+)
+"""The scores that are compared, the reference first."""
+
+
+def audit_sources(asked: Asked, pairs: Sequence[str], seeds: Sequence[int]) -> None:
+    """Audit the scores of every source model whose training has finished.
+
+    The source's test patients are predicted as they are and mirrored, so that every score is
+    measured on the same mean, and pairwise Dice on the two.
+    """
+    for name in pairs:
+        pair = PAIRS[name]
+        for seed in seeds:
+            path = _path(asked.out, pair.family, pair.source, seed)
+            if path.exists():
+                continue
+            source = source_of(asked, pair, seed)
+            test = split(domain(asked, pair.family, pair.source), seed)[2]
+            selectors = {
+                each: pladapt.selector(each, cutoff=source.cutoff, min_pixels=1)
+                for each in _SELECTORS
+            }
+            found = pladapt.audit(
+                pladapt.FlipPredictor(source.predictor), test, selectors, cutoff=source.cutoff
+            )
+            write_table(found.table, path)
+
+
+def _path(out: Path, family: str, letter: str, seed: int) -> Path:
+    return out / "audits" / f"{family}-{letter}" / f"seed-{seed}.parquet"
+
+
+def audits_in(out: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return the finished audits by source and seed; JSON-able."""
+    return {
+        folder.name: {
+            path.stem.removeprefix("seed-"): read_table(path).to_pylist()
+            for path in sorted(folder.glob("*.parquet"))
+        }
+        for folder in sorted((out / "audits").glob("*"))
+    }
+
+
+def audit_lines(audits: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Iterator[str]:
+    """Yield the page's section on the audits."""
+    if not audits:
+        return
+    yield "## Which score ranks best on the source's own held-out patients\n"
+    yield (
+        "AURC, the area under the risk-coverage curve, of the DSC of each slice; lower is better. "
+        "In brackets the difference to the certainty index with its 95 % interval by patient.\n"
+    )
+    for source, seeds in audits.items():
+        yield f"| {source} | {' | '.join(f'seed {seed}' for seed in seeds)} |"
+        yield f"|---|{'---|' * len(seeds)}"
+        tables = [{row["score"]: row for row in rows} for rows in seeds.values()]
+        for score in _SELECTORS:
+            yield f"| `{score}` | {' | '.join(_cell(table[score]) for table in tables)} |"
+        yield ""
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    value = f"{row['aurc']:.3f}"
+    if row["score"] == _SELECTORS[0]:
+        return value
+    low, high = row["difference_low"], row["difference_high"]
+    return f"{value} ({row['difference']:+.3f} [{low:+.3f}, {high:+.3f}])"
