@@ -62,7 +62,8 @@ _INTRODUCTION: Final = """# Adaptation study
 
 How far adaptation without labels goes from a source model towards one that was trained on the
 target's labels, and whether it ever makes a model worse. Every row starts from the same source
-models, and is measured at the cut-off that was best on the source's own test patients.
+models, and is measured at the cut-off that was best on the source's own test patients; what was
+trained on the target's labels, at 0.5.
 """
 _QUICK: Final = (
     "**A quick run on tiny images: that everything works, and nothing of adaptation.**\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -159,8 +160,12 @@ def halves(target: Sequence[LabelledSample]) -> Iterator[tuple[list[int], list[i
 
 
 def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
-    """Fine-tune the source model on labels for a fixed number of epochs."""
+    """Fine-tune the source model on labels for a fixed number of epochs.
+
+    What it marks at 0.5, for which it was trained, is marked at the source's cut-off.
+    """
     epochs = min(ORACLE_EPOCHS, source.training.epochs)
     options = replace(source.training, epochs=epochs, keep="last")
     trained = fit(source.predictor.module, labelled, None, options).module
-    return Adapted(source.predictor.with_module(trained))
+    odds = math.log(source.cutoff / (1 - source.cutoff))
+    return Adapted(pladapt.ShiftedPredictor(source.predictor.with_module(trained), odds))
