@@ -9,7 +9,6 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.testing import CliRunner
 
 import pladapt
 from pladapt import (
@@ -21,7 +20,6 @@ from pladapt import (
     hookimpl,
     hookspecs,
 )
-from pladapt.cli.application import application
 from pladapt.plugins import KINDS, default_manager
 from pladapt.selectors.certainty_index import CertaintyIndexSelector
 
@@ -295,14 +293,6 @@ def test_a_plugin_may_offer_a_recipe(toy: SimpleNamespace, monkeypatch: pytest.M
         pladapt.recipe("our")
     with pytest.raises(TypeError, match="cut_off"):
         pladapt.recipe("ours", cut_off=0.5)
-
-
-def test_plugins_lists_recipes() -> None:
-    result = CliRunner().invoke(application(), ["plugins"], env={"COLUMNS": "200"})
-    assert result.exit_code == 0, result.output
-    rows = [[cell.strip() for cell in line.split("│")] for line in result.output.splitlines()]
-    listed = {(row[1], row[2]) for row in rows if len(row) > 3}
-    assert {("recipe", "paper"), ("recipe", "robust")} <= listed
 
 
 # Registering

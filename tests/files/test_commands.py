@@ -225,3 +225,11 @@ def test_what_cannot_be_selected_from_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="stands twice"):
         select_file(path, out, min_pixels=0)
     assert not out.exists()
+
+
+def test_plugins_lists_recipes() -> None:
+    result = CliRunner().invoke(application(), ["plugins"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.split("│")] for line in result.output.splitlines()]
+    listed = {(row[1], row[2]) for row in rows if len(row) > 3}
+    assert {("recipe", "paper"), ("recipe", "robust")} <= listed
