@@ -165,7 +165,8 @@ def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
     What it marks at 0.5, for which it was trained, is marked at the source's cut-off.
     """
     epochs = min(ORACLE_EPOCHS, source.training.epochs)
-    options = replace(source.training, epochs=epochs, keep="last")
+    # the average over steps stands in for the validation that few patients leave no room for
+    options = replace(source.training, epochs=epochs, keep="last", ema=0.99)
     trained = fit(source.predictor.module, labelled, None, options).module
     odds = math.log(source.cutoff / (1 - source.cutoff))
     return Adapted(pladapt.ShiftedPredictor(source.predictor.with_module(trained), odds))
