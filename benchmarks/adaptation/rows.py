@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -11,6 +10,7 @@ from tent import tent
 
 import pladapt
 from pladapt.backends.torch import FineTune, fit, recalibrate_batch_norm
+from pladapt.consensus import logit
 from pladapt.views import Subset
 
 if TYPE_CHECKING:
@@ -168,5 +168,5 @@ def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
     # the average over steps stands in for the validation that few patients leave no room for
     options = replace(source.training, epochs=epochs, keep="last", ema=0.99)
     trained = fit(source.predictor.module, labelled, None, options).module
-    odds = math.log(source.cutoff / (1 - source.cutoff))
-    return Adapted(pladapt.ShiftedPredictor(source.predictor.with_module(trained), odds))
+    supervised = source.predictor.with_module(trained)
+    return Adapted(pladapt.ShiftedPredictor(supervised, logit(source.cutoff)))

@@ -16,7 +16,7 @@ from pladapt.errors import InputError
 from pladapt.protocols import MemberPredictor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pladapt.protocols import Predictor
     from pladapt.types import Array
@@ -28,6 +28,12 @@ def members_of(predictor: Predictor, images: Array) -> Array:
         return predictor.predict_members(images)
     probabilities = predictor.predict(images)
     return array_namespace(probabilities).expand_dims(probabilities, axis=0)
+
+
+def map_members(function: Callable[[Array], Array], members: Array) -> Array:
+    """Apply a function of probabilities ``(B, K, *S)`` to each of members ``(M, B, K, *S)``."""
+    each = (members[index, ...] for index in range(members.shape[0]))
+    return array_namespace(members).stack([function(member) for member in each])
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ import pyarrow as pa
 from array_api_compat import array_namespace
 
 from pladapt.arrays import to_numpy
-from pladapt.averaging import EnsemblePredictor, ViewPredictor, members_of
+from pladapt.averaging import EnsemblePredictor, ViewPredictor, map_members, members_of
 from pladapt.certainty import require_probabilities
 from pladapt.errors import InputError
 from pladapt.inference import average, batches
@@ -48,6 +49,11 @@ _PEAK: Final = 0.02
 _TRUST: Final = 0.03
 _ENOUGH: Final = 0.65
 _REACH: Final = 10.0
+
+
+def logit(probability: float) -> float:
+    """Return the log-odds of a probability in (0, 1)."""
+    return math.log(probability / (1 - probability))
 
 
 def log_odds(probabilities: Array) -> Array:
@@ -120,10 +126,8 @@ class ShiftedPredictor(ViewPredictor):
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the shifted probabilities ``(M, B, K, *S)``."""
-        members = members_of(self.predictor, images)
-        xp = array_namespace(members)
-        each = (members[index, ...] for index in range(members.shape[0]))
-        return xp.stack([shift_odds(member, self.shift) for member in each])
+        shift = partial(shift_odds, shift=self.shift)
+        return map_members(shift, members_of(self.predictor, images))
 
     def average(self, members: Array, /) -> Array:
         """Shift what the other predictor makes of its members, ``(B, K, *S)``.
@@ -131,9 +135,7 @@ class ShiftedPredictor(ViewPredictor):
         The mean of shifted members would be another one: near a cut-off of 1 nearly the least of
         them, near 0 nearly the greatest.
         """
-        xp = array_namespace(members)
-        each = (members[index, ...] for index in range(members.shape[0]))
-        given = xp.stack([shift_odds(member, -self.shift) for member in each])
+        given = map_members(partial(shift_odds, shift=-self.shift), members)
         return shift_odds(average(self.predictor, given), self.shift)
 
 
@@ -243,8 +245,14 @@ def find_consensus(
             "No image has a pixel in the region, so there is nothing to agree on; give "
             "region=None for all pixels."
         )
-    given = math.log(cutoff / (1 - cutoff))
-    within = _considered(views, given)
+    return _agreed(views, logit(cutoff))
+
+
+def _agreed(views: Sequence[NDArray[np.float32]], given: float) -> Consensus:
+    """Find the consensus from each predictor's log-odds ``(M, N)`` and the cut-off's."""
+    means = [members.mean(axis=0) for members in views]
+    marked = np.array([_marked(mean, given) for mean in means])
+    within = _considered(marked)
     owner = np.repeat(np.arange(len(views)), [len(members) for members in views])
     kappas = _kappas(np.concatenate(views))
     everyone = np.arange(len(views))
@@ -255,13 +263,12 @@ def find_consensus(
     together = _agreement(kappas, owner, kept, kept)
     peak = _peak(together, within)
     agreed = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
-    marked = [_marked(views[place], given) for place in kept]
-    share = None if agreed is None else _middle([agreed, _middle(marked)])
+    share = None if agreed is None else _middle([agreed, _middle(marked[kept])])
     return Consensus(
         share,
         agreed,
         tuple(kept.tolist()),
-        tuple(-_threshold(members.mean(axis=0), share, given) for members in views),
+        tuple(-_threshold(mean, share, given) for mean in means),
         pa.concat_tables([*map(_rows, everyone.tolist(), curves), _rows(None, together)]),
         tuple(best),
     )
@@ -290,8 +297,7 @@ def _views(
     found: list[dict[str, NDArray[np.float32]]] = [{} for _ in predictors]
     for batch, images in read:
         for parts, predictor in zip(found, predictors, strict=True):
-            members = members_of(predictor, images)
-            odds = np.stack([to_numpy(log_odds(members[m, ...])) for m in range(members.shape[0])])
+            odds = to_numpy(map_members(log_odds, members_of(predictor, images)))
             flat = odds.reshape(*odds.shape[:2], -1).astype(np.float32)
             parts |= {id_: flat[:, i, places] for i, (id_, places) in enumerate(batch)}
         step(len(found[0]))
@@ -307,25 +313,24 @@ def drawn(id_: str, inside: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
 
 
-def _considered(views: Sequence[NDArray[np.float32]], given: float) -> NDArray[np.bool_]:
+def _considered(marked: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell which shares are near enough to what some predictor marks at the cut-off."""
-    marked = [_marked(members, given) for members in views]
     shares = np.asarray(SHARES)
     odds = shares / (1 - shares)
-    low, high = (share / (1 - share) for share in (min(marked), max(marked)))
+    low, high = (share / (1 - share) for share in (marked.min(), marked.max()))
     near: NDArray[np.bool_] = (odds >= low / _REACH) & (odds <= high * _REACH)
     return near
 
 
-def _marked(members: NDArray[np.float32], given: float) -> float:
+def _marked(odds: NDArray[np.float32], given: float) -> float:
     """Return the share of the pixels that lies above the cut-off, neither none nor all."""
-    pixels = members.shape[1]
-    return float(np.clip(np.mean(members.mean(axis=0) > given), 0.5 / pixels, 1 - 0.5 / pixels))
+    least = 0.5 / len(odds)
+    return float(np.clip(np.mean(odds > given), least, 1 - least))
 
 
-def _middle(shares: Sequence[float]) -> float:
+def _middle(shares: Iterable[float]) -> float:
     """Return the mean in log-odds."""
-    mean = np.mean([math.log(share / (1 - share)) for share in shares])
+    mean = np.mean([logit(share) for share in shares])
     return float(1 / (1 + np.exp(-mean)))
 
 

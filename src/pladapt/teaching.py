@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from pladapt.arrays import to_numpy
 from pladapt.averaging import ViewPredictor, members_of
-from pladapt.consensus import PIXELS, ShiftedPredictor, drawn, log_odds
+from pladapt.consensus import PIXELS, ShiftedPredictor, drawn, log_odds, logit
 from pladapt.inference import average, batches
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs import describe
@@ -77,10 +76,9 @@ class ShareKeeping:
         """Return a `pladapt.ShiftedPredictor` around the retrained one."""
         trained = self.retrainer.retrain(_unshifted(predictor), labels)
         odds, marked = _labelled_odds(trained, labels, self.batch_size)
-        given = math.log(self.cutoff / (1 - self.cutoff))
         share = float(np.mean(marked)) if marked.size else 0.0
         reachable = 0 < share < 1
-        shift = given - float(np.quantile(odds, 1 - share)) if reachable else 0.0
+        shift = logit(self.cutoff) - float(np.quantile(odds, 1 - share)) if reachable else 0.0
         return ShiftedPredictor(trained, shift)
 
     def describe(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 from array_api_compat import array_namespace
 
 from pladapt.arrays import to_numpy
-from pladapt.averaging import ViewPredictor, members_of
+from pladapt.averaging import ViewPredictor, map_members, members_of
 from pladapt.certainty import require_probabilities
 from pladapt.errors import InputError
 from pladapt.inference import predictions
@@ -64,10 +65,8 @@ class TemperaturePredictor(ViewPredictor):
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the scaled probabilities ``(M, B, K, *S)``."""
-        members = members_of(self.predictor, images)
-        xp = array_namespace(members)
-        each = (members[index, ...] for index in range(members.shape[0]))
-        return xp.stack([scale_temperature(member, self.temperature) for member in each])
+        scale = partial(scale_temperature, temperature=self.temperature)
+        return map_members(scale, members_of(self.predictor, images))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

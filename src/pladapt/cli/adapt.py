@@ -16,6 +16,7 @@ from pladapt.cli.files import (
     Dimensions,  # noqa: TC001 - the same
     GroupBy,  # noqa: TC001 - the same
     Groups,  # noqa: TC001 - the same
+    Ignore,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
     Strict,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
@@ -133,9 +134,7 @@ def adapt(
         list[int] | None,
         typer.Option(help="A class's value in the masks; repeat in order.  [default: 1]"),
     ] = None,
-    ignore: Annotated[
-        int | None, typer.Option(help="The value of pixels of the truth to leave out.")
-    ] = None,
+    ignore: Ignore = None,
     dimensions: Dimensions = "2",
     axes: Axes = None,
     window: Window = None,

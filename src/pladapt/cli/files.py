@@ -44,6 +44,7 @@ Groups = Annotated[
     Path | None, typer.Option(help="A CSV with the columns name and group, for --group-by.")
 ]
 Readers = Annotated[int, typer.Option(help="How many files are read at once.", min=1)]
+Ignore = Annotated[int | None, typer.Option(help="The value of pixels of the truth to leave out.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first file that cannot be used.")
 ]
@@ -179,9 +180,7 @@ def evaluate(
         list[int] | None,
         typer.Option(help="The same in the true masks, where it differs; repeat in order."),
     ] = None,
-    ignore: Annotated[
-        int | None, typer.Option(help="The value of pixels of the truth to leave out.")
-    ] = None,
+    ignore: Ignore = None,
     dimensions: Dimensions = "2",
     axes: Axes = None,
     group_by: GroupBy = "file",

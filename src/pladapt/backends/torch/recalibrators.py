@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from pladapt.alignment import QuantileMatching
 from pladapt.averaging import FlipPredictor
 from pladapt.backends.torch.recalibration import batch_norms, recalibrate_batch_norm
 from pladapt.backends.torch.wrapping import module_of
-from pladapt.consensus import ShiftedPredictor, find_consensus
+from pladapt.consensus import ShiftedPredictor, find_consensus, logit
 from pladapt.protocols import Recalibration
 from pladapt.runs import describe
 from pladapt.teaching import TeacherPredictor
@@ -113,7 +112,7 @@ class ConsensusRecalibrator:
             batch_size=self.batch_size,
             progress=self.progress,
         )
-        given = math.log(self.cutoff / (1 - self.cutoff))
+        given = logit(self.cutoff)
         shifts = found.shifts if self.share else (-given,) * len(candidates)
         teacher = ShiftedPredictor(found.predictor(candidates, shifts), given)
         student = adjusted.get("batch norm", adjusted["none"])
