@@ -21,6 +21,7 @@ _SELECTORS = (
     "foreground-entropy",
     "boundary-free-certainty",
     "trimmed-certainty",
+    "soft-dice",
     "pairwise-dice",
 )
 """The scores that are compared, the reference first."""

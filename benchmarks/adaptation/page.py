@@ -50,8 +50,8 @@ _ROWS: Final = {
     "robust-without-rounds": "`robust` without training: the consensus alone",
     "robust-without-ema": "`robust` without averaging weights",
     "robust-selective": "`robust` learning from the 60, then 80 % that the members agree on best",
-    ORACLE: "the source model fine-tuned **on the target's labels**, two-fold by patient: what "
-    "is measured on a patient was trained on the other half of them",
+    ORACLE: "the source model fine-tuned **on the target's labels** and the source's, two-fold by "
+    "patient: what is measured on a patient was trained on the other half of them",
 }
 _CLOSED: Final = {"A-to-C": 0.8, "C-to-A": 0.6}
 _TIMES: Final = 3

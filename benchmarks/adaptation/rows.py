@@ -10,6 +10,7 @@ from tent import tent
 
 import pladapt
 from pladapt.backends.torch import FineTune, fit, recalibrate_batch_norm
+from pladapt.backends.torch.data import joined
 from pladapt.consensus import logit
 from pladapt.views import Subset
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 ORACLE: Final = "target-labels"
 """The row that is trained on the target's labels."""
 
-ORACLE_EPOCHS: Final = 12
+ORACLE_EPOCHS: Final = 6
+ORACLE_STEPS: Final = 300
 SHARES: Final = {"paper-10": 0.10, "paper": 0.25, "paper-50": 0.50, "paper-75": 0.75}
 """The rows that follow the paper, and which share of the target's samples each keeps at most."""
 
@@ -160,13 +162,19 @@ def halves(target: Sequence[LabelledSample]) -> Iterator[tuple[list[int], list[i
 
 
 def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
-    """Fine-tune the source model on labels for a fixed number of epochs.
+    """Fine-tune the source model on labels of the target, beside those it was trained on.
 
-    What it marks at 0.5, for which it was trained, is marked at the source's cut-off.
+    The target's few patients alone unteach what only the source's show. What it marks at 0.5, for
+    which it was trained, is marked at the source's cut-off.
     """
-    epochs = min(ORACLE_EPOCHS, source.training.epochs)
     # the average over steps stands in for the validation that few patients leave no room for
-    options = replace(source.training, epochs=epochs, keep="last", ema=0.99)
-    trained = fit(source.predictor.module, labelled, None, options).module
+    options = replace(
+        source.training,
+        epochs=min(ORACLE_EPOCHS, source.training.epochs),
+        least_steps=ORACLE_STEPS if source.training.epochs > ORACLE_EPOCHS else 0,
+        keep="last",
+        ema=0.99,
+    )
+    trained = fit(source.predictor.module, joined(labelled, source.train), None, options).module
     supervised = source.predictor.with_module(trained)
     return Adapted(pladapt.ShiftedPredictor(supervised, logit(source.cutoff)))

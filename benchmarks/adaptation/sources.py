@@ -38,7 +38,9 @@ class Source:
         predictor: The model.
         cutoff: The best on the source's test patients.
         statistics: Measured on the same patients' images with the model.
-        validation: The labelled slices of the source's validation patients.
+        train: The labelled slices of the source's training patients, which nothing that adapts
+            is given.
+        validation: Those of its validation patients.
         training: How the model was trained.
         fewest_pixels: The fewest pixels above the cut-off that the paper's rule keeps.
         seed: Of the split, the network and the training.
@@ -47,6 +49,7 @@ class Source:
     predictor: TorchPredictor
     cutoff: float
     statistics: SourceStatistics
+    train: Samples[LabelledSample]
     validation: Samples[LabelledSample]
     training: TrainingOptions
     fewest_pixels: int
@@ -82,6 +85,7 @@ def _source_in(folder: Path, asked: Asked, pair: Pair, seed: int) -> Source:
         predictor=predictor,
         cutoff=cutoff,
         statistics=SourceStatistics.load(path),
+        train=train,
         validation=validation,
         training=made.training(seed),
         fewest_pixels=made.fewest_pixels,

@@ -25,6 +25,11 @@ def pladapt_selectors() -> list[Registration[Selector]]:
             "Keeps the predictions with the least entropy in their foreground.",
         ),
         Registration(
+            "soft-dice",
+            "pladapt.selectors.soft_dice:SoftDiceSelector",
+            "Keeps the predictions whose mask agrees best with their own probabilities.",
+        ),
+        Registration(
             "pairwise-dice",
             "pladapt.selectors.pairwise_dice:PairwiseDiceSelector",
             "Keeps the predictions whose members agree best (needs a predictor with members).",

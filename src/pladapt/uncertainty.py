@@ -14,6 +14,7 @@ from array_api_compat import array_namespace, device
 
 from pladapt.certainty import (
     above_cutoff,
+    certainty_index,
     class_cutoffs,
     foreground,
     hard_labels,
@@ -148,6 +149,36 @@ def _share(count: Array, trim: float) -> Array:
     wished = xp.astype(xp.floor(xp.astype(count, widest_float(count)) * trim), xp.int64)
     middle = xp.where(count > 0, (count - 1) // 2, xp.zeros_like(count))
     return xp.minimum(wished, middle)
+
+
+def soft_dice(probabilities: Array, cutoff: Cutoff = 0.5) -> tuple[Array, Array]:
+    """Return the Soft Dice Confidence: the Dice coefficient of each class's mask and probabilities.
+
+    Twice the probabilities' sum over the pixels above the cut-off, over the sum of all
+    probabilities and the number of those pixels. If pixels were independent, and probabilities
+    true, it would be within a narrow bound of the expected DSC of the mask (B. Borges, B. Pacheco
+    and D. Silva, "Soft Dice Confidence: A Near-Optimal Confidence Estimator for Selective
+    Prediction in Semantic Segmentation", arXiv 2402.10665). Unlike the certainty index it also
+    heeds the foreground that the mask may have missed.
+
+    Args:
+        probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `pladapt.certainty_index`.
+        cutoff: In (0, 1); one for every class, or one per foreground class.
+
+    Returns:
+        The confidence ``(B, F)`` in (0, 1], NaN where no pixel is above the cut-off, and the number
+        of pixels above it ``(B, F)`` as int64.
+
+    Raises:
+        InputError: As for `pladapt.certainty_index`.
+    """
+    certainty, count = certainty_index(probabilities, cutoff)
+    planes = foreground(probabilities)
+    xp = array_namespace(planes)
+    axes = tuple(range(2, planes.ndim))
+    total = xp.sum(planes, axis=axes, dtype=certainty.dtype)
+    number = xp.astype(count, certainty.dtype)
+    return 2 * certainty * number / (total + number), count
 
 
 def pairwise_dice(members: Array, cutoff: Cutoff = 0.5) -> Array:

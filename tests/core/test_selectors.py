@@ -17,6 +17,7 @@ from pladapt.selectors.boundary_free_certainty import BoundaryFreeCertaintySelec
 from pladapt.selectors.foreground_entropy import ForegroundEntropySelector
 from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
 from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
+from pladapt.selectors.soft_dice import SoftDiceSelector
 from pladapt.selectors.trimmed_certainty import TrimmedCertaintySelector
 from pladapt.testing import SelectorContract
 from pladapt.testing.checks import some_prediction
@@ -30,6 +31,7 @@ SELECTORS = [
     ForegroundEntropySelector(cutoff=0.4, min_pixels=5, top_k=3),
     BoundaryFreeCertaintySelector(cutoff=0.1, min_pixels=1, top_k=3),
     TrimmedCertaintySelector(cutoff=0.4, min_pixels=5, trim=0.2, limit=0.5),
+    SoftDiceSelector(cutoff=0.4, min_pixels=5, top_k=3),
     NeighbourAgreementSelector(cutoff=0.4, min_pixels=5, top_k=3),
     PairwiseDiceSelector(cutoff=0.4, min_pixels=5, top_k=3),
 ]
@@ -79,6 +81,7 @@ def test_every_library_gives_the_same_columns(
         ("foreground-entropy", {}),
         ("boundary-free-certainty", {"band": 2}),
         ("trimmed-certainty", {"trim": 0.1}),
+        ("soft-dice", {}),
         ("pairwise-dice", {}),
         ("neighbour-agreement", {}),
     ],
@@ -93,7 +96,7 @@ def test_a_surer_prediction_has_a_higher_score() -> None:
     sure, unsure = np.zeros((2, 1, 12, 12))
     sure[0, 2:9, 2:9], unsure[0, 2:9, 2:9] = 0.95, 0.6
     prediction = Prediction(("sure", "unsure"), np.stack([sure, unsure]))
-    for selector in SELECTORS[:3]:
+    for selector in SELECTORS[:4]:
         high, low = replace(selector, limit=None).score(prediction)["score"]
         assert high > low
 

@@ -19,6 +19,7 @@ from pladapt.uncertainty import (
     foreground_entropy,
     interior_certainty,
     pairwise_dice,
+    soft_dice,
     trimmed_certainty,
 )
 
@@ -161,6 +162,30 @@ def test_a_few_outliers_do_not_move_the_median() -> None:
     assert certainty_index(values)[0].item() == pytest.approx(0.727)
 
 
+@given(probabilities=maps(), cutoff=CUTOFFS)
+def test_soft_dice_agrees_with_its_formula(
+    xp: Any, probabilities: NDArray[Any], cutoff: float
+) -> None:
+    planes = planes_of(probabilities)
+    found, pixels = soft_dice(xp.asarray(probabilities), cutoff)
+    for b, f in np.ndindex(planes.shape[:2]):
+        mask = planes[b, f] > planes.dtype.type(cutoff)
+        number, whole = int(mask.sum()), math.fsum(planes[b, f].flat)
+        overlap = math.fsum(planes[b, f][mask])
+        expected = 2 * overlap / (whole + number) if number else math.nan
+        assert int(pixels[b, f]) == number
+        assert float(found[b, f]) == pytest.approx(expected, rel=1e-5, nan_ok=True)
+
+
+def test_soft_dice_of_a_certain_mask_is_its_dsc_with_what_is_certain() -> None:
+    certain = np.zeros((1, 1, 4, 4))
+    certain[..., :2] = 1
+    assert soft_dice(certain)[0].item() == 1
+    certain[..., 2] = 0.5  # doubt that the mask leaves out
+    assert soft_dice(certain)[0].item() == pytest.approx(2 * 8 / (10 + 8))
+    assert certainty_index(certain)[0].item() == 1
+
+
 def naive_dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     both, either = int((one & other).sum()), int(one.sum()) + int(other.sum())
     return 2 * both / either if either else 1.0
@@ -198,6 +223,7 @@ def test_pairwise_dice_agrees_with_counting_each_pair(
         (lambda p: foreground_entropy(p * 2), "sample 1 of the batch hold NaN or values outside"),
         (lambda p: interior_certainty(p * np.nan), "sample 0 of the batch"),
         (lambda p: trimmed_certainty(-p), "sample 1 of the batch"),
+        (lambda p: soft_dice(p * 2), "sample 1 of the batch"),
     ],
 )
 def test_what_cannot_be_computed_is_refused(call: Any, message: str) -> None:

@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.torch
 
 QUICK = TrainingOptions(epochs=1, batch_size=4, device="cpu", augmentation=RandomAffine())
-SMALL: dict[str, Any] = {"epochs": 1, "batch_size": 4, "device": "cpu", "shares": (0.8, 1.0)}
+SMALL: dict[str, Any] = {
+    "epochs": 1,
+    "least_steps": 0,
+    "batch_size": 4,
+    "device": "cpu",
+    "shares": (0.8, 1.0),
+}
 QUIET = PluginManager()
 
 
@@ -228,6 +234,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
     told = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
     for options, part in (
         ({"epochs": 2}, "retrainer"),
+        ({"least_steps": 9}, "retrainer"),
         ({"learning_rate": 1e-2}, "retrainer"),
         ({"ema": None}, "retrainer"),
         ({"seed": 3}, "retrainer"),

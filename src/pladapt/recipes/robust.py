@@ -34,6 +34,7 @@ def robust(
     source: SourceStatistics | None = None,
     shares: Sequence[float] = (1.0, 1.0),
     epochs: int = 4,
+    least_steps: int = 100,
     learning_rate: float = 5e-4,
     ema: float | None = 0.99,
     align: bool = True,
@@ -65,6 +66,8 @@ def robust(
             whose members agree best. All of them by default: the surest alone are the easy ones,
             and a network that learns from them alone marks too little in the others.
         epochs: Of each round.
+        least_steps: Of each round: a small target is gone through more often than ``epochs``, since
+            a network that has only begun to change is worse than both before and after.
         learning_rate: Of Adam.
         ema: The decay of the moving average, or None.
         align: Whether intensities are mapped to the source's, where that is known.
@@ -91,6 +94,7 @@ def robust(
         raise InputError(f"rounds is {count}; it must lie between 0 and {len(shares)}, the shares.")
     training = TrainingOptions(
         epochs=epochs,
+        least_steps=least_steps,
         batch_size=batch_size,
         optimizer=partial(Adam, lr=learning_rate),
         augmentation=Augmentations((RandomAffine(flip=flip), RandomIntensity())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -161,8 +162,17 @@ def training_batches(
         batch_size,
         workers,
         sampler=EpochShuffle(len(pairs), seed, first),
-        drop_last=len(pairs) > batch_size and len(pairs) % batch_size == 1,
+        drop_last=_last_is_single(len(pairs), batch_size),
     )
+
+
+def steps_in_epoch(samples: int, batch_size: int) -> int:
+    """Return how many training batches an epoch has, of at least one sample."""
+    return math.ceil(samples / batch_size) - _last_is_single(samples, batch_size)
+
+
+def _last_is_single(samples: int, batch_size: int) -> bool:
+    return samples > batch_size and samples % batch_size == 1
 
 
 def validation_batches(pairs: Pairs, batch_size: int, *, workers: int) -> DataLoader[Pair]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import lightning.pytorch as pl
@@ -12,7 +13,12 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
-from pladapt.backends.torch.data import Pairs, training_batches, validation_batches
+from pladapt.backends.torch.data import (
+    Pairs,
+    steps_in_epoch,
+    training_batches,
+    validation_batches,
+)
 from pladapt.backends.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import check_logits, evaluating
@@ -46,6 +52,8 @@ class TrainingOptions:
 
     Args:
         epochs: At most so many epochs.
+        least_steps: At least so many steps of the optimiser: where the epochs hold fewer, there are
+            more of them, so that a small training set is gone through more often.
         batch_size: Samples in a batch. A last training batch of a single sample is left out.
         optimizer: Makes the optimiser of the parameters.
         loss: Maps logits ``(B, K, *S)`` and masks ``(B, *S)`` uint8, 255 for pixels to ignore,
@@ -77,6 +85,7 @@ class TrainingOptions:
     """
 
     epochs: int = 100
+    least_steps: int = 0
     batch_size: int = 8
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = field(
         default=functools.partial(torch.optim.Adam, lr=1e-3)
@@ -96,6 +105,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name, least in (
             ("epochs", 1),
+            ("least_steps", 0),
             ("batch_size", 1),
             ("patience", 1),
             ("seed", 0),
@@ -170,6 +180,7 @@ def fit(
     if validation is None:
         check_unvalidated(options)
     channels = _channels(module, train, validation)
+    options = _long_enough(options, len(train))
     fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
     state = TrainingState()
     if checkpoint is not None and checkpoint.exists():
@@ -201,6 +212,12 @@ def check_unvalidated(options: TrainingOptions) -> None:
             f"keep is {options.keep!r} and validation is None, so that no epoch is known to be "
             "better than another; give keep='last', or samples to validate on."
         )
+
+
+def _long_enough(options: TrainingOptions, samples: int) -> TrainingOptions:
+    """Return the options with as many epochs as the least number of steps asks for."""
+    steps = steps_in_epoch(samples, options.batch_size)
+    return replace(options, epochs=max(options.epochs, math.ceil(options.least_steps / steps)))
 
 
 def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught] | None) -> int:
