@@ -11,7 +11,7 @@ from tent import tent
 import pladapt
 from pladapt.backends.torch import FineTune, fit, recalibrate_batch_norm
 from pladapt.backends.torch.data import joined
-from pladapt.consensus import logit
+from pladapt.odds import logit
 from pladapt.views import Subset
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "align": {"align": False},
     "batch-norm": {"batch_norm": False},
     "share": {"share": False},
+    "groups": {"groups": False},
     "rounds": {"rounds": 0},
     "ema": {"ema": None},
 }

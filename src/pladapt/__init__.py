@@ -21,7 +21,7 @@ from pladapt.calibration import Calibration, calibrate_cutoff
 from pladapt.certainty import certainty_index, combine_classes, hard_labels
 from pladapt.choosing import Choice
 from pladapt.composition import ComposedSelector, compose
-from pladapt.consensus import Consensus, ShiftedPredictor, find_consensus
+from pladapt.consensus import Consensus, find_consensus
 from pladapt.errors import (
     DataError,
     DeviceError,
@@ -37,6 +37,7 @@ from pladapt.errors import (
 from pladapt.gates import DoNoHarm
 from pladapt.hookspecs import Registration, hookimpl
 from pladapt.labelling import Labelling, SoftLabelling
+from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
 from pladapt.plugins import (
     PluginManager,
     PluginWarning,
@@ -49,6 +50,7 @@ from pladapt.protocols import (
     Chooser,
     Evaluator,
     Gate,
+    GroupedPredictor,
     Labeller,
     MemberPredictor,
     Predictor,
@@ -109,6 +111,8 @@ __all__ = [
     "FlipPredictor",
     "FourierAmplitude",
     "Gate",
+    "GroupShiftedPredictor",
+    "GroupedPredictor",
     "HistogramMatching",
     "InputError",
     "Judgement",

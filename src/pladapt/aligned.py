@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from array_api_compat import array_namespace
 
+from pladapt.averaging import of_groups
 from pladapt.inference import average
 from pladapt.protocols import MemberPredictor
 from pladapt.views import Mapped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pladapt.protocols import Predictor
     from pladapt.types import Array, LabelledSample, Sample, Samples
 
@@ -63,6 +66,11 @@ class AlignedPredictor:
         """Make one that shows members where the inner predictor does; copies give none."""
         kind = _AlignedMembers if isinstance(predictor, MemberPredictor) else cls
         return super().__new__(kind)  # type: ignore[return-value]  # the one or the other
+
+    def for_groups(self, groups: Sequence[str], /) -> Self:
+        """Return the same around the predictor of a batch of these groups."""
+        inner = of_groups(self.predictor, groups)
+        return self if inner is self.predictor else replace(self, predictor=inner)
 
     def predict(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the probabilities ``(B, K, *S)`` of the aligned ones."""

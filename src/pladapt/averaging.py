@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
-from pladapt.protocols import MemberPredictor
+from pladapt.protocols import GroupedPredictor, MemberPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +28,11 @@ def members_of(predictor: Predictor, images: Array) -> Array:
         return predictor.predict_members(images)
     probabilities = predictor.predict(images)
     return array_namespace(probabilities).expand_dims(probabilities, axis=0)
+
+
+def of_groups(predictor: Predictor, groups: Sequence[str]) -> Predictor:
+    """Return the predictor of a batch of these groups, which most predictors know nothing of."""
+    return predictor.for_groups(groups) if isinstance(predictor, GroupedPredictor) else predictor
 
 
 def map_members(function: Callable[[Array], Array], members: Array) -> Array:
@@ -67,6 +72,11 @@ class ViewPredictor(AveragingPredictor):
         """Return the same around another predictor."""
         return replace(self, predictor=predictor)
 
+    def for_groups(self, groups: Sequence[str], /) -> Predictor:
+        """Return the same around the predictor of a batch of these groups."""
+        inner = of_groups(self.predictor, groups)
+        return self if inner is self.predictor else replace(self, predictor=inner)
+
 
 @dataclass(frozen=True, eq=False)
 class EnsemblePredictor(AveragingPredictor):
@@ -90,6 +100,12 @@ class EnsemblePredictor(AveragingPredictor):
     def __post_init__(self) -> None:
         if not self.predictors:
             raise InputError("The ensemble has no predictors; give at least one.")
+
+    def for_groups(self, groups: Sequence[str], /) -> Self:
+        """Return the ensemble of the predictors of a batch of these groups."""
+        inner = [of_groups(each, groups) for each in self.predictors]
+        known = any(new is not old for new, old in zip(inner, self.predictors, strict=True))
+        return replace(self, predictors=inner) if known else self
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the members' probabilities ``(M, B, K, *S)``."""

@@ -13,23 +13,21 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from array_api_compat import array_namespace
 
 from pladapt.arrays import to_numpy
-from pladapt.averaging import EnsemblePredictor, ViewPredictor, map_members, members_of
-from pladapt.certainty import require_probabilities
+from pladapt.averaging import EnsemblePredictor, map_members, members_of
 from pladapt.errors import InputError
-from pladapt.inference import average, batches
+from pladapt.inference import batches
 from pladapt.intensities import split
+from pladapt.odds import LEAST, RESOLUTION, ShiftedPredictor, log_odds, logit
 from pladapt.views import check_unlabelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -43,100 +41,11 @@ SHARES: Final = tuple(1 / (1 + math.exp(-odds)) for odds in np.arange(-9, 2.3, 0
 PIXELS: Final = 1_000_000
 """How many pixels of the target are compared, at most, all images together."""
 
-_LEAST: Final = 2.0**-126  # the smallest normal number of float32
-_RESOLUTION: Final = 2.0**-24  # what is nearer to 1 is 1 in float32
 _PEAK: Final = 0.02
 _TRUST: Final = 0.03
 _ENOUGH: Final = 0.65
 _REACH: Final = 10.0
-
-
-def logit(probability: float) -> float:
-    """Return the log-odds of a probability in (0, 1)."""
-    return math.log(probability / (1 - probability))
-
-
-def log_odds(probabilities: Array) -> Array:
-    """Return the log-odds that a pixel is foreground, of any class.
-
-    Args:
-        probabilities: ``(B, K, *S)``, floating point in [0, 1]; one channel or a softmax.
-
-    Returns:
-        ``(B, *S)``, at least in single precision, within what its resolution can tell.
-    """
-    xp = array_namespace(probabilities)
-    p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
-    if p.shape[1] == 1:
-        foreground, rest = p[:, 0, ...], xp.clip(1 - p[:, 0, ...], _RESOLUTION, 1.0)
-    else:
-        foreground, rest = xp.sum(p[:, 1:, ...], axis=1), xp.clip(p[:, 0, ...], _RESOLUTION, 1.0)
-    return xp.log(xp.clip(foreground, _LEAST, 1.0)) - xp.log(rest)
-
-
-def shift_odds(probabilities: Array, shift: float) -> Array:
-    """Multiply the odds of the foreground, all classes alike, by ``exp(shift)``.
-
-    Args:
-        probabilities: ``(B, K, *S)``, floating point in [0, 1]; one channel or a softmax.
-        shift: What is added to the foreground's logits; 0 changes nothing.
-
-    Returns:
-        ``(B, K, *S)``, at least in single precision.
-
-    Raises:
-        InputError: NaN or values outside [0, 1].
-    """
-    require_probabilities(probabilities)
-    xp = array_namespace(probabilities)
-    p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
-    factor = math.exp(shift)
-    if p.shape[1] == 1:
-        # what has saturated at 1 can be brought back as well
-        rest = xp.where(p < 1, 1 - p, xp.full_like(p, _RESOLUTION))
-        return p * factor / (p * factor + rest)
-    background, others = p[:, :1, ...], p[:, 1:, ...] * factor
-    background = xp.clip(background, _RESOLUTION, 1.0)
-    total = background + xp.sum(others, axis=1, keepdims=True)
-    return xp.concat([background, others], axis=1) / total
-
-
-@dataclass(frozen=True, eq=False)
-class ShiftedPredictor(ViewPredictor):
-    """Moves another predictor's logits, so that another share of the pixels is foreground.
-
-    The prior shift of M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a
-    Classifier to New a Priori Probabilities", Neural Computation 2002. The order of the pixels
-    stays, and so does that of the foreground classes.
-
-    Args:
-        predictor: Gives the probabilities.
-        shift: What is added to the foreground's logits.
-
-    Raises:
-        InputError: The shift is not finite; or, when it predicts, what should be probabilities
-            are none.
-    """
-
-    shift: float
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.shift):
-            raise InputError(f"shift is {self.shift}; it must be finite.")
-
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the shifted probabilities ``(M, B, K, *S)``."""
-        shift = partial(shift_odds, shift=self.shift)
-        return map_members(shift, members_of(self.predictor, images))
-
-    def average(self, members: Array, /) -> Array:
-        """Shift what the other predictor makes of its members, ``(B, K, *S)``.
-
-        The mean of shifted members would be another one: near a cut-off of 1 nearly the least of
-        them, near 0 nearly the greatest.
-        """
-        given = map_members(partial(shift_odds, shift=-self.shift), members)
-        return shift_odds(average(self.predictor, given), self.shift)
+_POOLED: Final = 16  # samples of a group that tell as much about it as all the others do
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,6 +64,8 @@ class Consensus:
             ``agreement``: Cohen's kappa in [-1, 1], the mean of that between the views of one
             predictor and that between predictors.
         agreement: Each predictor's agreement at its own best share.
+        groups: What is to be added to the foreground logits of a group's samples beside that, for
+            `pladapt.GroupShiftedPredictor`: for the groups whose own samples have a peak.
     """
 
     share: float | None
@@ -163,6 +74,7 @@ class Consensus:
     shifts: tuple[float, ...]
     curve: pa.Table
     agreement: tuple[float, ...]
+    groups: Mapping[str, float]
 
     def predictor(
         self, predictors: Sequence[Predictor], shifts: Sequence[float] | None = None
@@ -203,6 +115,11 @@ def find_consensus(
     of that range is none, nor is one below 0.65: where nothing is agreed on, as where the target
     shows no foreground at all, nothing can be told.
 
+    Groups of samples differ as well: in volumes from several scanners, some with much foreground
+    and some with little. So among each group's own pixels the share is found once more, in the same
+    way, from where the consensus put the cut-off. A group of ``n`` samples is moved by
+    ``n / (n + 16)`` of that: few samples tell little.
+
     The result depends neither on the samples' order nor on the size of the batches.
 
     Args:
@@ -234,7 +151,7 @@ def find_consensus(
         if progress is not None:
             progress("consensus", done, len(target))
 
-    views = _views(predictors, _read(target, region, batch_size, each), step)
+    views, samples = _views(predictors, _read(target, region, batch_size, each), step)
     if sum(len(members) for members in views) < 2:  # noqa: PLR2004 - to agree takes two
         raise InputError(
             "There is a single predictor with a single member, which has none to agree with; give "
@@ -245,10 +162,20 @@ def find_consensus(
             "No image has a pixel in the region, so there is nothing to agree on; give "
             "region=None for all pixels."
         )
-    return _agreed(views, logit(cutoff))
+    return _agreed(views, samples, logit(cutoff))
 
 
-def _agreed(views: Sequence[NDArray[np.float32]], given: float) -> Consensus:
+class _Drawn(NamedTuple):
+    """The pixels of a sample that are compared."""
+
+    id: str
+    group: str
+    places: NDArray[np.int64]
+
+
+def _agreed(
+    views: Sequence[NDArray[np.float32]], samples: Sequence[_Drawn], given: float
+) -> Consensus:
     """Find the consensus from each predictor's log-odds ``(M, N)`` and the cut-off's."""
     means = [members.mean(axis=0) for members in views]
     marked = np.array([_marked(mean, given) for mean in means])
@@ -264,44 +191,85 @@ def _agreed(views: Sequence[NDArray[np.float32]], given: float) -> Consensus:
     peak = _peak(together, within)
     agreed = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
     share = None if agreed is None else _middle([agreed, _middle(marked[kept])])
+    shifts = tuple(-_threshold(mean, share, given) for mean in means)
+    moved = [] if share is None else [views[k] + np.float32(shifts[k]) for k in kept.tolist()]
     return Consensus(
         share,
         agreed,
         tuple(kept.tolist()),
-        tuple(-_threshold(mean, share, given) for mean in means),
+        shifts,
         pa.concat_tables([*map(_rows, everyone.tolist(), curves), _rows(None, together)]),
         tuple(best),
+        _group_shifts(moved, samples) if moved else {},
     )
+
+
+def _group_shifts(
+    views: Sequence[NDArray[np.float32]], samples: Sequence[_Drawn]
+) -> dict[str, float]:
+    """Return what is to be added to the log-odds of the groups that have a share of their own.
+
+    Args:
+        views: The kept predictors' log-odds ``(M, N)``, moved so that the cut-off is at 0.
+        samples: Whose pixels these are, in order.
+    """
+    groups, owner = np.unique([sample.group for sample in samples], return_inverse=True)
+    pixels = np.repeat(owner, [len(sample.places) for sample in samples])
+    found = {}
+    for place, group in enumerate(groups.tolist()):
+        inside = pixels == place
+        count = int(np.sum(owner == place))
+        shift = _group_shift([view[:, inside] for view in views], count) if inside.any() else 0.0
+        if shift:
+            found[group] = shift
+    return found
+
+
+def _group_shift(views: Sequence[NDArray[np.float32]], count: int) -> float:
+    """Return the shift of a group of so many samples; 0 where nothing is agreed on."""
+    owner = np.repeat(np.arange(len(views)), [len(members) for members in views])
+    odds = np.concatenate(views)
+    mean = np.mean(1 / (1 + np.exp(-odds.astype(np.float64))), axis=0).clip(LEAST, 1 - RESOLUTION)
+    marked = _marked(mean, 0.5)
+    curve = _agreement(_kappas(odds), owner, owner, owner)
+    peak = _peak(curve, _considered(np.array([marked])))
+    if peak is None or curve[peak] < _ENOUGH:
+        return 0.0
+    moved = (logit(SHARES[peak]) - logit(marked)) / 2 * count / (count + _POOLED)
+    share = 1 / (1 + math.exp(-logit(marked) - moved))
+    return -logit(float(np.quantile(mean, 1 - share)))
 
 
 def _read(
     target: Samples[Sample], region: Region, batch_size: int, most: int
-) -> Iterator[tuple[list[tuple[str, NDArray[np.int64]]], Array]]:
-    """Yield batches of images, each with the ids and the pixels that are compared."""
+) -> Iterator[tuple[list[_Drawn], Array]]:
+    """Yield batches of images, each with the pixels that are compared."""
     samples = (target[index] for index in range(len(target)))
     for batch, images in batches(samples, batch_size=batch_size):
         for sample in batch:
             check_unlabelled(sample)
         inside = to_numpy(split(images, region)[0]).reshape(len(batch), -1)
-        ids = [sample.id for sample in batch]
-        places = [drawn(id_, flags, most) for id_, flags in zip(ids, inside, strict=True)]
-        yield list(zip(ids, places, strict=True)), images
+        each = zip(batch, inside, strict=True)
+        yield [_Drawn(s.id, s.group, drawn(s.id, flags, most)) for s, flags in each], images
 
 
 def _views(
     predictors: Sequence[Predictor],
-    read: Iterable[tuple[list[tuple[str, NDArray[np.int64]]], Array]],
+    read: Iterable[tuple[list[_Drawn], Array]],
     step: Callable[[int], None],
-) -> list[NDArray[np.float32]]:
-    """Return each predictor's log-odds ``(M, N)`` of the same pixels of all images."""
+) -> tuple[list[NDArray[np.float32]], list[_Drawn]]:
+    """Return each predictor's log-odds ``(M, N)`` of the same pixels, and whose they are."""
+    samples: dict[str, _Drawn] = {}
     found: list[dict[str, NDArray[np.float32]]] = [{} for _ in predictors]
     for batch, images in read:
         for parts, predictor in zip(found, predictors, strict=True):
             odds = to_numpy(map_members(log_odds, members_of(predictor, images)))
             flat = odds.reshape(*odds.shape[:2], -1).astype(np.float32)
-            parts |= {id_: flat[:, i, places] for i, (id_, places) in enumerate(batch)}
-        step(len(found[0]))
-    return [np.concatenate([parts[id_] for id_ in sorted(parts)], axis=1) for parts in found]
+            parts |= {each.id: flat[:, i, each.places] for i, each in enumerate(batch)}
+        samples |= {each.id: each for each in batch}
+        step(len(samples))
+    views = [np.concatenate([parts[id_] for id_ in sorted(parts)], axis=1) for parts in found]
+    return views, [samples[id_] for id_ in sorted(samples)]
 
 
 def drawn(id_: str, inside: NDArray[np.bool_], most: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from array_api_compat import array_namespace
 
 from pladapt.arrays import stack, to_numpy
+from pladapt.averaging import of_groups
 from pladapt.certainty import hard_labels
 from pladapt.errors import InputError
 from pladapt.overlap import count_rows
@@ -69,6 +70,7 @@ def predict(
     Raises:
         InputError: The predictor returned another shape than ``(B, K, *S)``.
     """
+    predictor = of_groups(predictor, [sample.group for sample in batch])
     members = None
     if isinstance(predictor, MemberPredictor):
         members = predictor.predict_members(images)

@@ -1,4 +1,4 @@
-"""The six protocols of adaptation, and the five additions a part may offer.
+"""The six protocols of adaptation, and the six additions a part may offer.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -49,6 +49,17 @@ class MemberPredictor(Predictor, Protocol):
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
+
+
+@runtime_checkable
+class GroupedPredictor(Predictor, Protocol):
+    """**Protocol:** a predictor that knows something of groups of samples: of volumes, say.
+
+    Where samples are predicted, rather than bare images, the predictor of their groups is asked.
+    """
+
+    def for_groups(self, groups: Sequence[str], /) -> Predictor:
+        """Return the predictor of a batch whose samples are of these groups, in their order."""
 
 
 @runtime_checkable

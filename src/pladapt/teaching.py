@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from pladapt.arrays import to_numpy
-from pladapt.averaging import ViewPredictor, members_of
-from pladapt.consensus import PIXELS, ShiftedPredictor, drawn, log_odds, logit
+from pladapt.averaging import ViewPredictor, members_of, of_groups
+from pladapt.consensus import PIXELS, drawn
 from pladapt.inference import average, batches
+from pladapt.odds import ShiftedPredictor, log_odds, logit
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs import describe
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,6 +49,10 @@ class TeacherPredictor(ViewPredictor):
     def average(self, members: Array, /) -> Array:
         """Return what the teacher makes of its members, ``(B, K, *S)``."""
         return average(self.teacher, members)
+
+    def for_groups(self, groups: Sequence[str], /) -> Self:
+        """Return the same with the teacher of a batch of these groups."""
+        return replace(self, teacher=of_groups(self.teacher, groups))
 
     def with_predictor(self, predictor: Predictor, /) -> Self:
         """Return the student that predicts for itself."""

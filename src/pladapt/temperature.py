@@ -22,6 +22,7 @@ from pladapt.averaging import ViewPredictor, map_members, members_of
 from pladapt.certainty import require_probabilities
 from pladapt.errors import InputError
 from pladapt.inference import predictions
+from pladapt.odds import LEAST, RESOLUTION
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 DEFAULT_TEMPERATURES: Final = tuple(2 ** (step / 8) for step in range(-8, 25))
 """From 1/2 to 8, each 9 % above the one before; 1 among them."""
 
-_LEAST: Final = 2.0**-126  # the smallest normal number of float32
-_LEAST_COMPLEMENT: Final = 2.0**-24  # a float32 sigmoid of 1 has saturated: it can be softened too
 _BINS: Final = 15  # as in the paper
 
 
@@ -174,8 +173,9 @@ def _logits(probabilities: Array) -> Array:
     xp = array_namespace(probabilities)
     p = xp.astype(probabilities, xp.result_type(probabilities.dtype, xp.float32))
     if p.shape[1] == 1:
-        p = xp.concat([xp.clip(1 - p, _LEAST_COMPLEMENT, 1.0), p], axis=1)
-    logits = xp.log(xp.clip(p, _LEAST, 1.0))
+        # a float32 sigmoid of 1 has saturated: it can be softened too
+        p = xp.concat([xp.clip(1 - p, RESOLUTION, 1.0), p], axis=1)
+    logits = xp.log(xp.clip(p, LEAST, 1.0))
     return logits - xp.max(logits, axis=1, keepdims=True)
 
 

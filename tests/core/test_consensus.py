@@ -14,8 +14,9 @@ import pladapt
 from pladapt import InputError, LabelledTargetError, Sample, ShiftedPredictor, find_consensus
 from pladapt.arrays import to_numpy
 from pladapt.averaging import members_of
-from pladapt.consensus import SHARES, drawn, log_odds, shift_odds
+from pladapt.consensus import SHARES, drawn
 from pladapt.inference import predictions
+from pladapt.odds import log_odds, shift_odds
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def found(target: Sequence[Sample], predictors: Any = PAIRS, **options: Any) -> 
 
 def told(consensus: pladapt.Consensus) -> tuple[Any, ...]:
     columns = (consensus.share, consensus.agreed, consensus.kept, consensus.shifts)
-    return (*columns, consensus.agreement, str(consensus.curve.to_pylist()))
+    return (*columns, consensus.agreement, consensus.groups, str(consensus.curve.to_pylist()))
 
 
 # Odds
@@ -213,6 +214,68 @@ def test_a_shift_must_be_finite(shift: float) -> None:
         ShiftedPredictor(Channels((0,)), shift)
 
 
+# Groups
+
+
+@given(
+    shifts=st.lists(st.floats(-4, 4), min_size=3, max_size=3), classes=st.sampled_from([1, 2, 4])
+)
+def test_each_sample_may_have_its_own_shift(xp: Any, shifts: list[float], classes: int) -> None:
+    given_ = np.concatenate([softmax(classes, seed)[:1] for seed in range(3)])
+    found_ = to_numpy(shift_odds(xp.asarray(given_), shifts))
+    for index, shift in enumerate(shifts):
+        alone = shift_odds(given_[index : index + 1], shift)
+        np.testing.assert_allclose(found_[index : index + 1], alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+@pytest.mark.parametrize("around", ["alone", "ensemble", "aligned", "shifted", "teacher"])
+def test_a_group_s_samples_are_shifted_wherever_samples_are_predicted(
+    around: str, batch_size: int
+) -> None:
+    shifts = {"p0": 2.0, "p1": -1.0}
+    target = target_of(noise(6, 6, 5, 4))  # two samples each of p0, p1, and p2, which has no shift
+    inner = Channels((0, 1))
+    grouped = pladapt.GroupShiftedPredictor(inner, shifts)
+    predictor, expected = {
+        "alone": (grouped, lambda p: p),
+        "ensemble": (pladapt.EnsemblePredictor([grouped]), lambda p: p),
+        "aligned": (pladapt.AlignedPredictor(grouped, lambda images: images), lambda p: p),
+        "shifted": (ShiftedPredictor(grouped, 0.5), lambda p: shift_odds(p, 0.5)),
+        "teacher": (pladapt.TeacherPredictor(inner, grouped), lambda p: p),
+    }[around]
+    made = {
+        sample.id: probabilities
+        for batch, prediction in predictions(predictor, target, batch_size=batch_size)
+        for sample, probabilities in zip(batch, prediction.probabilities, strict=True)
+    }
+    for sample in target:
+        plain = inner.predict(sample.image[None])
+        if around == "ensemble":  # whose average is that of the shifted members
+            members = inner.predict_members(sample.image[None])
+            plain = np.mean([shift_odds(m, shifts.get(sample.group, 0)) for m in members], axis=0)
+        else:
+            plain = shift_odds(plain, shifts.get(sample.group, 0))
+        np.testing.assert_allclose(made[sample.id], expected(plain)[0], rtol=1e-9)
+
+
+def test_images_without_groups_are_predicted_as_they_were() -> None:
+    images, inner = noise(2, 3, 5, 4), Channels((0, 1, 2))
+    grouped = pladapt.GroupShiftedPredictor(inner, {"p": 3.0})
+    np.testing.assert_array_equal(grouped.predict(images), inner.predict(images))
+
+
+def test_a_predictor_that_knows_nothing_of_groups_stays_itself() -> None:
+    ensemble = pladapt.EnsemblePredictor([pladapt.FlipPredictor(Channels((0,)))])
+    assert ensemble.for_groups(["p"]) is ensemble
+
+
+@pytest.mark.parametrize("shift", [math.nan, math.inf])
+def test_every_group_s_shift_must_be_finite(shift: float) -> None:
+    with pytest.raises(InputError, match="shift is"):
+        pladapt.GroupShiftedPredictor(Channels((0,)), {"p": 0.0, "q": shift})
+
+
 # Agreement against a plain loop
 
 
@@ -283,6 +346,45 @@ def test_each_shift_puts_the_share_above_a_half() -> None:
 
 
 # What is found
+
+
+def bright_and_dim(per_group: int) -> tuple[NDArray[np.bool_], list[Sample]]:
+    """Return two groups of discs, the second of which every predictor sees too dark."""
+    masks = np.concatenate([discs(count=per_group)] * 2)
+    logits = noise(len(masks), 6, *masks.shape[1:]) + np.where(masks, 2, -2)[:, None]
+    logits[per_group:] -= 1.5
+    groups = [("bright", "dim")[i >= per_group] for i in range(len(masks))]
+    return masks, [
+        Sample(f"s{i}", group, image)
+        for i, (group, image) in enumerate(zip(groups, logits, strict=True))
+    ]
+
+
+def test_a_group_that_is_seen_darker_is_raised() -> None:
+    masks, target = bright_and_dim(12)
+    consensus = found(target)
+    assert consensus.groups["dim"] > 0.1
+    agreed = consensus.predictor(PAIRS)
+    shifted = pladapt.GroupShiftedPredictor(agreed, consensus.groups)
+    plain, grouped = (
+        np.concatenate([p.probabilities[:, 0] > 0.5 for _, p in predictions(each, target)])
+        for each in (agreed, shifted)
+    )
+    dim = np.arange(len(masks)) >= 12
+    assert np.mean(grouped[dim] != masks[dim]) < np.mean(plain[dim] != masks[dim])
+
+
+def test_few_samples_move_a_group_less() -> None:
+    few, many = (found(bright_and_dim(n)[1]).groups["dim"] for n in (3, 24))
+    assert 0 < few < many
+
+
+def test_where_a_group_agrees_on_nothing_it_is_left_alone() -> None:
+    target = [*seen(discs(count=8)), *target_of(noise(4, 6, 16, 16, seed=3))]
+    renamed = [Sample(f"{i}", "discs" if i < 8 else "noise", s.image) for i, s in enumerate(target)]
+    consensus = found(renamed)
+    assert consensus.share is not None
+    assert "noise" not in consensus.groups
 
 
 def test_one_that_is_noise_is_left_out_and_the_share_of_the_discs_is_found() -> None:

@@ -30,7 +30,8 @@ from pladapt.backends.torch import (
     load_predictor,
     save_predictor,
 )
-from pladapt.consensus import ShiftedPredictor
+from pladapt.inference import predictions
+from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,9 @@ SAMPLES = [Sample(f"s{i}", f"p{i // 2}", image) for i, image in enumerate(IMAGES
 
 
 def predicted(predictor: Predictor) -> np.ndarray:
-    return np.asarray(predictor.predict(IMAGES))
+    """Predict the samples, of which some predictors know the groups."""
+    ((_, prediction),) = predictions(predictor, SAMPLES)
+    return np.asarray(prediction.probabilities)
 
 
 def made(net: Net) -> dict[str, Predictor]:
@@ -65,6 +68,7 @@ def made(net: Net) -> dict[str, Predictor]:
         "plain": plain,
         "flips": FlipPredictor(plain, (-1, -2), combine=True),
         "shifted": ShiftedPredictor(TemperaturePredictor(plain, 1.5), -0.25),
+        "grouped": GroupShiftedPredictor(ShiftedPredictor(plain, 0.5), {"p0": 1.0, "p1": -0.5}),
         "scales": ScalePredictor(plain, (0.5, 1.0), multiple=8),
         "dropout": DropoutPredictor(plain, members=2, seed=3),
         "aligned": AlignedPredictor(FlipPredictor(plain), matching),
@@ -77,7 +81,7 @@ def made(net: Net) -> dict[str, Predictor]:
 
 
 KINDS = [
-    *("plain", "flips", "shifted", "scales", "dropout"),
+    *("plain", "flips", "shifted", "grouped", "scales", "dropout"),
     *("aligned", "ensemble", "teacher", "consensus"),
 ]
 

@@ -27,7 +27,7 @@ from pladapt.backends.torch import (
     recalibrate_batch_norm,
 )
 from pladapt.backends.torch.storage import state_sha256
-from pladapt.consensus import shift_odds
+from pladapt.odds import shift_odds
 from pladapt.testing import RecalibratorContract, RetrainerContract
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 
-COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "share"]
+COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "share", "groups"]
 QUICK = TrainingOptions(epochs=1, batch_size=4, keep="last", device="cpu")
 
 

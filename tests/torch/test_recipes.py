@@ -241,6 +241,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         ({"align": False}, "recalibrator"),
         ({"batch_norm": False}, "recalibrator"),
         ({"share": False}, "recalibrator"),
+        ({"groups": False}, "recalibrator"),
         ({"flip": (-1, -2)}, "recalibrator"),
         ({"shares": (0.5, 1.0)}, "selector"),
         ({"rounds": 1}, "rounds"),

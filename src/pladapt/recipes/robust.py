@@ -40,6 +40,7 @@ def robust(
     align: bool = True,
     batch_norm: bool = True,
     share: bool = True,
+    groups: bool = True,
     flip: tuple[int, ...] = (-1,),
     seed: int = 0,
     device: str = "auto",
@@ -73,6 +74,7 @@ def robust(
         align: Whether intensities are mapped to the source's, where that is known.
         batch_norm: Whether batch normalisation's statistics of the target are tried.
         share: Whether the share of foreground is found anew; else the source's cut-off decides.
+        groups: Whether it is found for each group of samples as well, a volume or a patient.
         flip: The spatial axes along which a mirror image is as likely as the image, counted from
             the end.
         seed: Of the training.
@@ -116,6 +118,7 @@ def robust(
             align=align,
             batch_norm=batch_norm,
             share=share,
+            groups=groups,
             axes=flip,
             batch_size=batch_size,
             device=device,
@@ -124,7 +127,7 @@ def robust(
         gates=[
             DoNoHarm(
                 cutoff=cutoff,
-                measures=(ForegroundShare(), Churn(limit=0.6)),
+                measures=(ForegroundShare(), Churn(limit=0.25)),
                 batch_size=batch_size,
                 most=256,
             )

@@ -23,9 +23,9 @@ from pladapt.backends.torch.storage import (
     state_sha256,
     write_tensors,
 )
-from pladapt.consensus import ShiftedPredictor
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.intensities import MonotoneMap
+from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
 from pladapt.runs import written_aside
 from pladapt.teaching import TeacherPredictor
 from pladapt.temperature import TemperaturePredictor
@@ -43,6 +43,7 @@ _VERSION: Final = 1
 _VIEWS: Final[Mapping[str, type[Any]]] = {
     "flip": FlipPredictor,
     "shifted": ShiftedPredictor,
+    "group-shifted": GroupShiftedPredictor,
     "temperature": TemperaturePredictor,
     "scale": ScalePredictor,
     "dropout": DropoutPredictor,

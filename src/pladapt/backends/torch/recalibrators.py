@@ -12,7 +12,8 @@ from pladapt.alignment import QuantileMatching
 from pladapt.averaging import FlipPredictor
 from pladapt.backends.torch.recalibration import batch_norms, recalibrate_batch_norm
 from pladapt.backends.torch.wrapping import module_of
-from pladapt.consensus import ShiftedPredictor, find_consensus, logit
+from pladapt.consensus import find_consensus
+from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor, logit
 from pladapt.protocols import Recalibration
 from pladapt.runs import describe
 from pladapt.teaching import TeacherPredictor
@@ -67,6 +68,7 @@ class ConsensusRecalibrator:
         batch_norm: Whether batch normalisation's statistics are measured anew. They are left
             alone where the network has none.
         share: Whether the share of the foreground is found anew; else the source's cut-off stays.
+        groups: Whether it is found for each group as well, as far as the group's samples tell.
         axes: The spatial axes to mirror along, counted from the end.
         region: Which pixels are compared, as for `pladapt.SourceStatistics`.
         batch_size: How many samples are predicted at once.
@@ -82,6 +84,7 @@ class ConsensusRecalibrator:
     align: bool = True
     batch_norm: bool = True
     share: bool = True
+    groups: bool = True
     axes: tuple[int, ...] = (-1,)
     region: Region = "informative"
     batch_size: int = 8
@@ -95,8 +98,8 @@ class ConsensusRecalibrator:
 
         The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
         kappa), whether it was ``kept``, its ``shift`` (of the logits), the
-        ``agreed`` share of the region's pixels, and the consensus' ``share``, null where none was
-        found.
+        ``agreed`` share of the region's pixels, the consensus' ``share``, null where none was
+        found, and for how many ``groups`` it was found as well.
 
         Raises:
             InputError: The predictor has no module, or as for `pladapt.find_consensus`.
@@ -114,7 +117,10 @@ class ConsensusRecalibrator:
         )
         given = logit(self.cutoff)
         shifts = found.shifts if self.share else (-given,) * len(candidates)
-        teacher = ShiftedPredictor(found.predictor(candidates, shifts), given)
+        teacher: Predictor = ShiftedPredictor(found.predictor(candidates, shifts), given)
+        groups = found.groups if self.share and self.groups else {}
+        if groups:
+            teacher = GroupShiftedPredictor(teacher, groups)
         student = adjusted.get("batch norm", adjusted["none"])
         evidence = pa.table(
             {
@@ -124,6 +130,7 @@ class ConsensusRecalibrator:
                 "shift": pa.array(shifts, pa.float64()),
                 "agreed": pa.array([found.agreed] * len(candidates), pa.float64()),
                 "share": pa.array([found.share] * len(candidates), pa.float64()),
+                "groups": [len(groups)] * len(candidates),
             }
         )
         return Recalibration(TeacherPredictor(student, teacher), evidence)
