@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from domains import PAIRS, domain
 from sources import source_of, split
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domains import Asked
+
+_Audits: TypeAlias = "Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]"
 
 _SELECTORS = (
     "certainty-index",
@@ -66,7 +68,31 @@ def audits_in(out: Path) -> dict[str, dict[str, list[dict[str, Any]]]]:
     }
 
 
-def audit_lines(audits: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]) -> Iterator[str]:
+def ranked_above(audits: _Audits) -> tuple[str | None, int, int, int]:
+    """Return the score that is most often better than the certainty index.
+
+    Returns:
+        Its name, or None without audits; at how many source models its AURC is lower, and at how
+        many its whole interval is; and how many there are.
+    """
+    sources = [
+        {row["score"]: row for row in rows} for each in audits.values() for rows in each.values()
+    ]
+    ranked = [
+        (
+            sum(rows[score]["difference_high"] < 0 for rows in sources),
+            sum(rows[score]["difference"] < 0 for rows in sources),
+            score,
+        )
+        for score in _SELECTORS[1:]
+    ]
+    if not sources:
+        return None, 0, 0, 0
+    surely, lower, score = max(ranked)
+    return score, lower, surely, len(sources)
+
+
+def audit_lines(audits: _Audits) -> Iterator[str]:
     """Yield the page's section on the audits."""
     if not audits:
         return

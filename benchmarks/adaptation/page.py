@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from audits import audit_lines
+from audits import audit_lines, ranked_above
 from chart import chart
-from results import BEST, SOURCE, closed, found_in, measures, rises
+from results import BEST, SOURCE, closed, found_in, gain, measures, rises
 from rows import ORACLE, ORACLE_EPOCHS, SHARES
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
     pairs = {name: found_in(collected, name) for name in _TITLES}
     pairs = {name: found for name, found in pairs.items() if SOURCE in found}
     quick = collected["settings"]["quick"]
-    lines = [_INTRODUCTION, _QUICK if quick else "", *_limits(pairs)]
+    lines = [_INTRODUCTION, _QUICK if quick else "", *_limits(pairs, collected.get("audits", {}))]
     for name, found in pairs.items():
         picture = path.with_name(f"{path.stem}-{name}.svg")
         picture.write_text(chart(found), encoding="utf-8")
@@ -90,7 +90,7 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
-def _limits(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
+def _limits(pairs: Mapping[str, Mapping[str, Found]], audits: Mapping[str, Any]) -> Iterator[str]:
     yield "## What `robust` is held to\n"
     yield "| | found | limit | |"
     yield "|---|---:|---:|---|"
@@ -111,6 +111,13 @@ def _limits(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
         shown = ", ".join(f"{ratio:.1f}" for ratio in ratios)
         met = _met(max(ratios) <= _COST)
         yield f"| seconds over `paper`'s, pair by pair | {shown} | at most {_COST} | {met} |"
+    score, lower, surely, all_ = ranked_above(audits)
+    if score is not None:
+        shown = f"`{score}`: {lower} of {all_}, surely {surely}"
+        yield (
+            "| source models on whose held-out patients a score has a lower AURC than the "
+            f"certainty index | {shown} | one score | {_met(surely)} |"
+        )
     yield ""
 
 
@@ -122,7 +129,7 @@ def _closing_limits(name: str, found: Mapping[str, Found], least: float) -> Iter
     )
     more = closed(found["robust"], found[SOURCE], found[ORACLE], minus=found["paper"])
     if robust is None or paper is None or more is None:
-        yield f"| {name} | no gap | | open |"
+        yield from _without_gap(name, found)
         return
     yield (
         f"| share of the gap closed, {name} | {_share(robust)} | at least {least:.0%} "
@@ -137,6 +144,15 @@ def _closing_limits(name: str, found: Mapping[str, Found], least: float) -> Iter
         f"| the same minus `paper`'s, {name} | {_share(more)} | interval above 0 "
         f"| {_met(more.low > 0)} |"
     )
+
+
+def _without_gap(name: str, found: Mapping[str, Found]) -> Iterator[str]:
+    """Yield by how much the DSC rose where the oracle is no better than the source."""
+    yield f"| share of the gap closed, {name} | no gap | | open |"
+    for row in (SOURCE, "paper"):
+        above = gain(found["robust"], found[row])
+        if above is not None:
+            yield f"| DSC above `{row}`'s, {name} | {_difference(above)} | | |"
 
 
 def _met(met: object) -> str:
@@ -168,8 +184,9 @@ def _pair(name: str, found: Mapping[str, Found], picture: str) -> Iterator[str]:
         shown = " | ".join(_spread([m[key] for m in each]) for key in keys)
         yield f"| `{row}`{_seeds(values, seeds)} | {shown} |"
     yield ""
-    yield "| row | gap closed | seeds worse | beyond noise | passes, of them training | seconds |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    columns = ("DSC above the source's", "gap closed", "seeds worse", "beyond noise")
+    yield f"| row | {' | '.join(columns)} | passes, of them training | seconds |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
     for row, values in found.items():
         yield f"| `{row}`{_seeds(values, seeds)} | {' | '.join(_change(row, values, found))} |"
     yield ""
@@ -182,7 +199,9 @@ def _seeds(found: Found, all_: int) -> str:
 
 def _change(row: str, values: Found, found: Mapping[str, Found]) -> Iterator[str]:
     share = closed(values, found[SOURCE], found[ORACLE]) if ORACLE in found else None
+    above = gain(values, found[SOURCE])
     fixed = row in (SOURCE, ORACLE)
+    yield "" if row == SOURCE or above is None else _difference(above)
     yield "" if fixed else "no gap" if share is None else _share(share)
     rise = rises(values, found[SOURCE]).values()
     yield "" if row == SOURCE else f"{sum(r.mean < 0 for r in rise)} of {len(rise)}"
@@ -222,6 +241,10 @@ def _share(interval: Interval) -> str:
     return f"{interval.mean:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
 
 
+def _difference(interval: Interval) -> str:
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
 def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
     yield "## What the rows are\n"
     shown = {row for found in pairs.values() for row in found}
@@ -237,6 +260,8 @@ def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
         "- DSC, SEN and SPC are of all pixels together, then as the mean over patients, where a",
         "  patient with few lesions weighs as much as one with many. A patient without a lesion",
         "  has no SEN; where nothing is predicted either, the DSC is 1.",
+        "- *DSC above the source's* is of all pixels, the mean over seeds; its interval is made as",
+        "  that of the gap closed.",
         "- *Gap closed* is (row - source) / (`target-labels` - source), each the mean over seeds",
         "  of the DSC of all pixels. In brackets: its 95 % BCa bootstrap interval, patients drawn",
         "  anew, the same at all seeds and in all rows. With some ten patients such an interval",

@@ -202,14 +202,28 @@ def _mean_dsc(counts: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np
 def rises(row: Found, source: Found) -> dict[int, Interval]:
     """Return by how much a row's DSC is above the source's at each seed, pixels pooled."""
     return {
-        seed: _rise(row.counts[seed], source.counts[seed])
+        seed: _rise(row.counts[seed][None], source.counts[seed][None])
         for seed in row.counts
         if seed in source.counts
     }
 
 
-def _rise(after: NDArray[np.int64], before: NDArray[np.int64]) -> Interval:
-    def rise(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        return _mean_dsc(after[None], drawn) - _mean_dsc(before[None], drawn)
+def gain(row: Found, other: Found) -> Interval | None:
+    """Return by how much a row's DSC is above another's, the mean over the seeds of both.
 
-    return bootstrap_statistic(rise, len(after))
+    The interval is as in `closed`. Returns None where they have no seed in common.
+    """
+    seeds = sorted(set(row.counts) & set(other.counts))
+    if not seeds:
+        return None
+    after, before = (np.stack([found.counts[seed] for seed in seeds]) for found in (row, other))
+    return _rise(after, before)
+
+
+def _rise(after: NDArray[np.int64], before: NDArray[np.int64]) -> Interval:
+    """Return the rise between counts ``(seeds, patients, 4)``."""
+
+    def difference(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+        return _mean_dsc(after, drawn) - _mean_dsc(before, drawn)
+
+    return bootstrap_statistic(difference, after.shape[1])

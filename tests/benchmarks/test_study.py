@@ -108,6 +108,37 @@ def test_worse_beyond_noise_is_worse_in_whatever_patients_are_drawn(study: Any) 
     assert rise.low < rise.mean < 0 < rise.high
 
 
+def test_the_gain_is_the_mean_over_the_seeds_of_both(study: Any) -> None:
+    source, row = found(study, LOW, LOW, seeds=2), found(study, HIGH, HIGH, seeds=3)
+    row.counts[1][:] = BETWEEN
+    gain = study("results").gain
+    assert gain(row, source)[:3] == pytest.approx((0.35, 0.35, 0.35))  # of 0.4 and 0.3
+    assert gain(found(study, LOW, seeds=0), source) is None
+
+
+def test_the_score_that_surely_ranks_above_the_certainty_index_is_named(study: Any) -> None:
+    def audit(**differences: tuple[float, float]) -> list[dict[str, Any]]:
+        given = {"certainty-index": (0, 0)} | {
+            name.replace("_", "-"): each for name, each in differences.items()
+        }
+        return [
+            {"score": score, "difference": difference, "difference_high": high}
+            for score, (difference, high) in given.items()
+        ]
+
+    others = dict.fromkeys(
+        ("foreground_entropy", "boundary_free_certainty", "trimmed_certainty"), (0.1, 0.2)
+    )
+    audits = {
+        "A": {
+            "0": audit(**others, soft_dice=(-0.2, -0.1), pairwise_dice=(-0.3, 0.1)),
+            "1": audit(**others, soft_dice=(0.1, 0.2), pairwise_dice=(-0.3, 0.1)),
+        }
+    }
+    assert study("audits").ranked_above(audits) == ("soft-dice", 1, 1, 2)
+    assert study("audits").ranked_above({})[0] is None
+
+
 def test_pooled_and_by_patient_by_hand(study: Any) -> None:
     counts = np.array([[8, 2, 2, 88], [0, 0, 0, 100]])
     measured = study("results").measures(counts)
@@ -237,7 +268,8 @@ def test_a_quick_run_measures_every_row_on_every_patient(quick: Path) -> None:
     assert pixels == {4 * 4 * 64 * 64}
     cost = {row["row"]: row["told"] for row in collected["rows"]}
     assert cost["source"]["inference"] == cost["source"]["training"] == 0
-    assert cost["target-labels"]["training"] == 2  # two epochs of each half
+    # two epochs of each half of 16 images, and of the source's 20 beside it
+    assert cost["target-labels"]["training"] == 2 * 2 * (8 + 20) / 16
 
 
 def test_a_quick_run_says_so_and_leaves_the_projects_page_alone(quick: Path) -> None:
