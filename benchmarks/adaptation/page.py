@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -122,37 +123,31 @@ def _limits(pairs: Mapping[str, Mapping[str, Found]], audits: Mapping[str, Any])
 
 
 def _closing_limits(name: str, found: Mapping[str, Found], least: float) -> Iterator[str]:
+    """Yield how much of the gap was closed; by patient where all pixels together show no gap."""
     if not {"robust", "paper", ORACLE} <= found.keys():
         return
-    robust, paper = (
-        closed(found[row], found[SOURCE], found[ORACLE]) for row in ("robust", "paper")
-    )
-    more = closed(found["robust"], found[SOURCE], found[ORACLE], minus=found["paper"])
-    if robust is None or paper is None or more is None:
-        yield from _without_gap(name, found)
+    for by_patient in (False, True):
+        close = partial(closed, source=found[SOURCE], oracle=found[ORACLE], by_patient=by_patient)
+        robust, paper = close(found["robust"]), close(found["paper"])
+        more = close(found["robust"], minus=found["paper"])
+        what = f"{name} by patient" if by_patient else name
+        if robust is None or paper is None or more is None:
+            yield f"| share of the gap closed, {what} | no gap | | open |"
+            continue
+        yield (
+            f"| share of the gap closed, {what} | {_share(robust)} | at least {least:.0%} "
+            f"| {_met(robust.mean >= least)} |"
+        )
+        enough = robust.mean >= _TIMES * paper.mean and robust.mean > 0
+        yield (
+            f"| the same against `paper`'s, {what} | {robust.mean:.0%} to {paper.mean:.0%} "
+            f"| at least {_TIMES} times | {_met(enough)} |"
+        )
+        yield (
+            f"| the same minus `paper`'s, {what} | {_share(more)} | interval above 0 "
+            f"| {_met(more.low > 0)} |"
+        )
         return
-    yield (
-        f"| share of the gap closed, {name} | {_share(robust)} | at least {least:.0%} "
-        f"| {_met(robust.mean >= least)} |"
-    )
-    enough = robust.mean >= _TIMES * paper.mean and robust.mean > 0
-    yield (
-        f"| the same against `paper`'s, {name} | {robust.mean:.0%} to {paper.mean:.0%} "
-        f"| at least {_TIMES} times | {_met(enough)} |"
-    )
-    yield (
-        f"| the same minus `paper`'s, {name} | {_share(more)} | interval above 0 "
-        f"| {_met(more.low > 0)} |"
-    )
-
-
-def _without_gap(name: str, found: Mapping[str, Found]) -> Iterator[str]:
-    """Yield by how much the DSC rose where the oracle is no better than the source."""
-    yield f"| share of the gap closed, {name} | no gap | | open |"
-    for row in (SOURCE, "paper"):
-        above = gain(found["robust"], found[row])
-        if above is not None:
-            yield f"| DSC above `{row}`'s, {name} | {_difference(above)} | | |"
 
 
 def _met(met: object) -> str:
@@ -184,9 +179,9 @@ def _pair(name: str, found: Mapping[str, Found], picture: str) -> Iterator[str]:
         shown = " | ".join(_spread([m[key] for m in each]) for key in keys)
         yield f"| `{row}`{_seeds(values, seeds)} | {shown} |"
     yield ""
-    columns = ("DSC above the source's", "gap closed", "seeds worse", "beyond noise")
+    columns = ("DSC above the source's", "gap closed", "by patient", "seeds worse", "beyond noise")
     yield f"| row | {' | '.join(columns)} | passes, of them training | seconds |"
-    yield "|---|---:|---:|---:|---:|---:|---:|"
+    yield f"|---|{'---:|' * (len(columns) + 2)}"
     for row, values in found.items():
         yield f"| `{row}`{_seeds(values, seeds)} | {' | '.join(_change(row, values, found))} |"
     yield ""
@@ -198,11 +193,14 @@ def _seeds(found: Found, all_: int) -> str:
 
 
 def _change(row: str, values: Found, found: Mapping[str, Found]) -> Iterator[str]:
-    share = closed(values, found[SOURCE], found[ORACLE]) if ORACLE in found else None
     above = gain(values, found[SOURCE])
     fixed = row in (SOURCE, ORACLE)
     yield "" if row == SOURCE or above is None else _difference(above)
-    yield "" if fixed else "no gap" if share is None else _share(share)
+    for by_patient in (False, True):
+        share = None
+        if ORACLE in found:
+            share = closed(values, found[SOURCE], found[ORACLE], by_patient=by_patient)
+        yield "" if fixed else "no gap" if share is None else _share(share)
     rise = rises(values, found[SOURCE]).values()
     yield "" if row == SOURCE else f"{sum(r.mean < 0 for r in rise)} of {len(rise)}"
     yield "" if row == SOURCE else f"{sum(r.high < 0 for r in rise)}"
@@ -263,9 +261,10 @@ def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
         "- *DSC above the source's* is of all pixels, the mean over seeds; its interval is made as",
         "  that of the gap closed.",
         "- *Gap closed* is (row - source) / (`target-labels` - source), each the mean over seeds",
-        "  of the DSC of all pixels. In brackets: its 95 % BCa bootstrap interval, patients drawn",
-        "  anew, the same at all seeds and in all rows. With some ten patients such an interval",
-        "  is a little too narrow, and what other seeds would give is not in it.",
+        "  of the DSC of all pixels, then of the mean of the patients' DSC. In brackets: its 95 %",
+        "  BCa bootstrap interval, patients drawn anew, the same at all seeds and in all rows.",
+        "  With some ten patients such an interval is a little too narrow, and what other seeds",
+        "  would give is not in it.",
         "- *Seeds worse* have a lower DSC of all pixels than their source model; *beyond noise*",
         "  are those whose two-sided 95 % interval by patient lies below 0.",
         "- *Passes* are images through the network over images in the target, averages, mirror",

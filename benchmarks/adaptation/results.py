@@ -162,18 +162,26 @@ def measures(counts: NDArray[np.int64]) -> dict[str, float]:
     return found
 
 
-def closed(row: Found, source: Found, oracle: Found, minus: Found | None = None) -> Interval | None:
+def closed(
+    row: Found,
+    source: Found,
+    oracle: Found,
+    minus: Found | None = None,
+    *,
+    by_patient: bool = False,
+) -> Interval | None:
     """Return which share of the gap between source and oracle a row closes.
 
     ``(row - source) / (oracle - source)``, each the mean over the seeds of the DSC of all patients'
-    pixels together. The interval is of drawing the patients anew, the same ones at all seeds and
-    in all rows; what another seed would give is not in it.
+    pixels together, or of the mean of the patients' DSC. The interval is of drawing the patients
+    anew, the same ones at all seeds and in all rows; what another seed would give is not in it.
 
     Args:
         row: The row.
         source: The source models.
         oracle: The models that were trained on the target's labels.
         minus: Another row, whose share is subtracted; None for none.
+        by_patient: Whether every patient counts the same, and not every pixel.
 
     Returns:
         None where no seed has all the rows, or the oracle is no better than the source.
@@ -185,12 +193,20 @@ def closed(row: Found, source: Found, oracle: Found, minus: Found | None = None)
     stacked = [np.stack([found.counts[seed] for seed in seeds]) for found in given]
 
     def share(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        after, before, most, *other = (_mean_dsc(counts, drawn) for counts in stacked)
+        after, before, most, *other = (mean_dsc(counts, drawn) for counts in stacked)
         return np.asarray((after - (other[0] if other else before)) / (most - before))
 
-    if pooled_dsc(stacked[2]).mean() <= pooled_dsc(stacked[1]).mean():
+    mean_dsc = _mean_of_patients if by_patient else _mean_dsc
+    everyone = np.ones((1, stacked[0].shape[1]), np.int64)
+    if mean_dsc(stacked[2], everyone) <= mean_dsc(stacked[1], everyone):
         return None
     return bootstrap_statistic(share, stacked[0].shape[1])
+
+
+def _mean_of_patients(counts: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean over seeds and patients of the DSC, for each draw ``(R, patients)``."""
+    each = dsc(counts[..., 0], counts[..., 1], counts[..., 2]).mean(axis=0)
+    return np.asarray(drawn @ each / drawn.sum(axis=1))
 
 
 def _mean_dsc(counts: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:

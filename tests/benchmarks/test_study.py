@@ -86,6 +86,20 @@ def test_the_gap_closed_by_hand(study: Any) -> None:
     assert closed(low, high, between) is None  # no gap: the oracle is worse than the source
 
 
+def test_the_gap_closed_by_patient_counts_a_small_patient_as_much_as_a_large_one(
+    study: Any,
+) -> None:
+    large, better = ([100 * count for count in row] for row in (LOW, BETWEEN))
+    source, oracle = found(study, LOW, large), found(study, HIGH, better)
+    row = found(study, BETWEEN, better)
+    share = study("results").closed(row, source, oracle, by_patient=True)
+    assert share.mean == pytest.approx(0.6 / 0.7)  # of 0.3 + 0.3 and 0.4 + 0.3
+    worse = found(study, HIGH, [0, 300, 300, 9400])  # much worse where most of the pixels are
+    closed = study("results").closed
+    assert closed(row, worse, source) is not None
+    assert closed(row, worse, source, by_patient=True) is None
+
+
 def test_the_gap_closed_is_a_ratio_of_means_over_the_seeds_that_have_all_rows(study: Any) -> None:
     source, oracle, row = (found(study, LOW, seeds=2) for _ in range(3))
     oracle.counts[0][:] = HIGH
