@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from domains import PAIRS, domain
 from sources import source_of, split
 
 import pladapt
+from pladapt.errors import InputError
 from pladapt.runs import read_table, write_table
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ _SELECTORS = (
 )
 """The scores that are compared, the reference first."""
 
+_ALL: Final = frozenset(_SELECTORS)
+_UNSURE: Final = frozenset({"boundary-free-certainty"})
+"""What thin masks have no score of, at times none of a source's."""
+
 
 def audit_sources(asked: Asked, pairs: Sequence[str], seeds: Sequence[int]) -> None:
     """Audit the scores of every source model whose training has finished.
@@ -39,7 +45,7 @@ def audit_sources(asked: Asked, pairs: Sequence[str], seeds: Sequence[int]) -> N
         pair = PAIRS[name]
         for seed in seeds:
             path = _path(asked.out, pair.family, pair.source, seed)
-            if path.exists() and set(read_table(path)["score"].to_pylist()) == set(_SELECTORS):
+            if path.exists() and set(read_table(path)["score"].to_pylist()) | _UNSURE >= _ALL:
                 continue
             source = source_of(asked, pair, seed)
             test = split(domain(asked, pair.family, pair.source), seed)[2]
@@ -47,9 +53,16 @@ def audit_sources(asked: Asked, pairs: Sequence[str], seeds: Sequence[int]) -> N
                 each: pladapt.selector(each, cutoff=source.cutoff, min_pixels=1)
                 for each in _SELECTORS
             }
-            found = pladapt.audit(
-                pladapt.FlipPredictor(source.predictor), test, selectors, cutoff=source.cutoff
+            audit = partial(
+                pladapt.audit,
+                pladapt.FlipPredictor(source.predictor),
+                test,
+                cutoff=source.cutoff,
             )
+            try:
+                found = audit(selectors)
+            except InputError:  # no sample has every score
+                found = audit({k: v for k, v in selectors.items() if k not in _UNSURE})
             write_table(found.table, path)
 
 
@@ -80,8 +93,8 @@ def ranked_above(audits: _Audits) -> tuple[str | None, int, int, int]:
     ]
     ranked = [
         (
-            sum(rows[score]["difference_high"] < 0 for rows in sources),
-            sum(rows[score]["difference"] < 0 for rows in sources),
+            sum(rows[score]["difference_high"] < 0 for rows in sources if score in rows),
+            sum(rows[score]["difference"] < 0 for rows in sources if score in rows),
             score,
         )
         for score in _SELECTORS[1:]
@@ -106,11 +119,13 @@ def audit_lines(audits: _Audits) -> Iterator[str]:
         yield f"|---|{'---|' * len(seeds)}"
         tables = [{row["score"]: row for row in rows} for rows in seeds.values()]
         for score in _SELECTORS:
-            yield f"| `{score}` | {' | '.join(_cell(table[score]) for table in tables)} |"
+            yield f"| `{score}` | {' | '.join(_cell(table.get(score)) for table in tables)} |"
         yield ""
 
 
-def _cell(row: Mapping[str, Any]) -> str:
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "undefined"
     value = f"{row['aurc']:.3f}"
     if row["score"] == _SELECTORS[0]:
         return value
