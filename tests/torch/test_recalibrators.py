@@ -196,6 +196,19 @@ def test_without_a_share_the_source_s_cut_off_stays(target: list[Sample]) -> Non
     )
 
 
+def test_where_nothing_is_agreed_on_the_teacher_is_the_network_as_it_is(
+    net: Callable[..., nn.Module],
+) -> None:
+    images = np.random.default_rng(0).normal(size=(6, 1, 16, 16)).astype(np.float32)
+    noise = [Sample(f"s{i}", "p", image) for i, image in enumerate(images)]
+    predictor = cpu(net())
+    made = consensus(cutoff=0.4).recalibrate(predictor, noise)
+    assert set(made.evidence["share"].to_pylist()) == {None}
+    assert made.evidence["kept"].to_pylist() == [True] + [False] * (len(made.evidence) - 1)
+    expected = FlipPredictor(predictor).predict(images) > 0.4
+    np.testing.assert_array_equal(np.asarray(made.predictor.predict(images)) > 0.4, expected)
+
+
 def test_at_most_so_many_samples_are_compared_and_all_are_measured(target: list[Sample]) -> None:
     told: list[tuple[str, int, int]] = []
     predictor = cpu(bright())

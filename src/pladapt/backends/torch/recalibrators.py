@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -99,7 +99,8 @@ class ConsensusRecalibrator:
         The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
         kappa), whether it was ``kept``, its ``shift`` (of the logits), the
         ``agreed`` share of the region's pixels, the consensus' ``share``, null where none was
-        found, and for how many ``groups`` it was found as well.
+        found, and for how many ``groups`` it was found as well. Where there is no share the
+        adjustments are not to be trusted, and the teacher is the network as it is.
 
         Raises:
             InputError: The predictor has no module, or as for `pladapt.find_consensus`.
@@ -115,6 +116,8 @@ class ConsensusRecalibrator:
             batch_size=self.batch_size,
             progress=self.progress,
         )
+        if found.share is None:  # nothing is agreed on: the network as it is, the first of them
+            found = replace(found, kept=(0,))
         given = logit(self.cutoff)
         shifts = found.shifts if self.share else (-given,) * len(candidates)
         teacher: Predictor = ShiftedPredictor(found.predictor(candidates, shifts), given)
