@@ -220,9 +220,8 @@ def _found_out(found: Mapping[str, Found]) -> Iterator[str]:
     yield "What `robust` found without labels:\n"
     for seed, told in found["robust"].told.items():
         kept = [f"`{row['adjustment']}`" for row in told["evidence"] if row["kept"]]
-        shares = {row["share"] for row in told["evidence"]}
-        share = next(iter(shares), None)
-        said = "no share of foreground" if share is None else f"{share:.1%} foreground"
+        share, agreed = told["evidence"][0]["share"], told["evidence"][0]["agreed"]
+        said = f"{share:.1%} foreground{', nothing agreed on' if agreed is None else ''}"
         stopped = f"; {told['stopped']}" if told["stopped"] else ""
         rounds = ", ".join(map(str, told["kept"])) or "none"
         taught = f"learnt from {rounds} samples"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -13,7 +14,6 @@ from pladapt.backends.torch.quiet import isolated
 from pladapt.backends.torch.recalibration import (
     batch_norms,
     mixed_batches,
-    normalised_by_batch,
     recalibrate_batch_norm,
 )
 from pladapt.backends.torch.wrapping import module_of, with_module
@@ -21,6 +21,10 @@ from pladapt.errors import InputError
 from pladapt.protocols import Predictor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.nn.modules.batchnorm import _BatchNorm
+
     from pladapt.types import Progress, Sample, Samples
 
 P = TypeVar("P", bound=Predictor)
@@ -60,7 +64,7 @@ def tent(
     if not learnt:
         raise InputError("The module has no scale or shift of batch normalisation to be learnt.")
     optimizer = torch.optim.Adam(learnt, lr=learning_rate)
-    with isolated(), normalised_by_batch(layers):
+    with isolated(), _normalised_by_batch(layers):
         for images in mixed_batches(samples, batch_size, progress, "tent"):
             entropy = mean_entropy(module(images.to(on, torch.float32)))
             for parameter, gradient in zip(
@@ -72,6 +76,18 @@ def tent(
     return recalibrate_batch_norm(
         with_module(predictor, module.cpu()), samples, batch_size=batch_size, device=device
     )
+
+
+@contextmanager
+def _normalised_by_batch(layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Have layers in evaluation mode use their batch's statistics, and keep their own."""
+    for layer in layers:
+        layer.training, layer.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training, layer.track_running_stats = False, True
 
 
 def mean_entropy(logits: torch.Tensor) -> torch.Tensor:

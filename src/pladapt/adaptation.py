@@ -1,4 +1,4 @@
-"""The loop over rounds: score, select, label, retrain, evaluate."""
+"""The loop over rounds: score and label, select, retrain, evaluate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pladapt.runs import (
     written_aside,
 )
 from pladapt.types import Selection
-from pladapt.views import Subset, check_unlabelled, checked
+from pladapt.views import check_unlabelled, checked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
 
 _EVIDENCE: Final = "evidence.parquet"
+_LABELS: Final = "labels/labels.parquet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -387,11 +388,11 @@ def _reasons(selection: Selection) -> str:
 def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
     tell = job.plugins.tell
     tell("pladapt_round_started", number=number)
-    scores = _scores(job, predictor, number, folder / "scores.parquet")
+    scores = _scores(job, predictor, number, folder)
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(number, scores, selection, {}, _stored_judgement(folder))
     if current.stands:
-        labels = _labels(job, predictor, scores, selection, folder / "labels" / "labels.parquet")
+        labels = _labels(job, scores, selection, folder / _LABELS)
         new = _retrained(job, predictor, labels, number, folder / "predictor")
         current = replace(current, judgement=_judgement(job, predictor, new, folder))
     if current.stands:
@@ -401,20 +402,28 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
     return current, predictor
 
 
-def _scores(job: _Job, predictor: Predictor, number: int, path: Path) -> pa.Table:
-    if path.exists():
+def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:
+    """Score and label every sample in one pass over the target, unless that was done."""
+    path, labels = folder / "scores.parquet", folder / _LABELS
+    if path.exists() and labels.exists():
         scores = read_table(path)
         _check_unchanged(job, scores)
         return scores
-    scores = _score(job, predictor)
+    blocks: list[pa.Table] = []
+    write_labels(_pass(job, predictor, blocks), labels)
+    scores = pa.concat_tables(blocks)
+    if isinstance(job.selector, RescoringSelector):
+        scores = job.selector.rescore(scores)
     write_table(scores, path)
     job.plugins.tell("pladapt_scored", number=number, scores=scores)
     return scores
 
 
-def _score(job: _Job, predictor: Predictor) -> pa.Table:
+def _pass(
+    job: _Job, predictor: Predictor, scores: list[pa.Table]
+) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+    """Yield the pseudo-label of every sample, and append each batch's scores."""
     seen: set[str] = set()
-    blocks: list[pa.Table] = []
     for batch, prediction in predictions(predictor, job.target, batch_size=job.batch_size):
         for sample in batch:
             check_unlabelled(sample)
@@ -423,10 +432,9 @@ def _score(job: _Job, predictor: Predictor) -> pa.Table:
             seen.add(sample.id)
         scored = score(job.selector, batch, prediction)
         digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
-        blocks.append(scored.add_column(2, "sha256", digests))
+        scores.append(scored.add_column(2, "sha256", digests))
+        yield from pseudo_labels(job.selector, prediction)
         job.progress("score", len(seen), len(job.target))
-    scores = pa.concat_tables(blocks)
-    return job.selector.rescore(scores) if isinstance(job.selector, RescoringSelector) else scores
 
 
 def _check_unchanged(job: _Job, scores: pa.Table) -> None:
@@ -463,25 +471,11 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
     return selection
 
 
-def _labels(
-    job: _Job, predictor: Predictor, scores: pa.Table, selection: Selection, path: Path
-) -> PseudoLabels:
+def _labels(job: _Job, scores: pa.Table, selection: Selection, path: Path) -> PseudoLabels:
     index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
     positions = [index[id_] for id_ in selection.kept]
-    if not path.exists():
-        write_labels(_label(job, predictor, Subset(job.target, positions)), path)
     kept = scores["score"].take(pa.array(positions))
     return PseudoLabels(job.target, positions, kept.to_pylist(), path)
-
-
-def _label(
-    job: _Job, predictor: Predictor, kept: Samples[Sample]
-) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-    done = 0
-    for batch, prediction in predictions(predictor, kept, batch_size=job.batch_size):
-        yield from pseudo_labels(job.selector, prediction)
-        done += len(batch)
-        job.progress("label", done, len(kept))
 
 
 def _retrained(

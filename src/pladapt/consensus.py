@@ -53,13 +53,13 @@ class Consensus:
     """What several predictors agree on in a target.
 
     Args:
-        share: The share of the region's pixels that is foreground; None where the agreement has
-            no peak, so that nothing can be told.
-        agreed: The share of the highest agreement alone, or None.
-        kept: Which predictors agree about as well as the best one, by their place.
+        share: The share of the region's pixels that is foreground.
+        agreed: The share of the highest agreement alone; None where the agreement has no peak, so
+            that it tells nothing.
+        kept: Which predictors agree about as well as the best one, by their place; all of them
+            where nothing is agreed on.
         shifts: What is to be added to each predictor's foreground logits, so that this share lies
-            above a probability of 0.5; where the share is None, so that what lay above the
-            cut-off does.
+            above a probability of 0.5.
         curve: ``predictor`` (int64, null for all that are kept together), ``share`` and
             ``agreement``: Cohen's kappa in [-1, 1], the mean of that between the views of one
             predictor and that between predictors.
@@ -68,7 +68,7 @@ class Consensus:
             `pladapt.GroupShiftedPredictor`: for the groups whose own samples have a peak.
     """
 
-    share: float | None
+    share: float
     agreed: float | None
     kept: tuple[int, ...]
     shifts: tuple[float, ...]
@@ -110,10 +110,12 @@ def find_consensus(
     lie below the truth, since the heart of an object is agreed on more easily than its rim.
     Predictors whose best agreement is more than 0.03 below the best one's are left out, and the
     share is found anew from the others. What is returned lies half-way (in log-odds) between that
-    and what the predictors that are kept mark at the source's cut-off. Only shares within a factor
-    of ten (in odds) of what some predictor marks at the cut-off are considered. A peak at the end
-    of that range is none, nor is one below 0.65: where nothing is agreed on, as where the target
-    shows no foreground at all, nothing can be told.
+    and what the members of the predictors that are kept mark at the source's cut-off. Only shares
+    within a factor of ten (in odds) of what some predictor marks there are considered. A peak at
+    the end of that range is none, nor is one below 0.65. Where nothing is agreed on, as where the
+    target shows no foreground at all, the predictors cannot be told apart: all of them are kept,
+    at the mean of what they mark. It is that of their members, since a mean of members that
+    disagree marks less, or more, than any of them.
 
     Groups of samples differ as well: in volumes from several scanners, some with much foreground
     and some with little. So among each group's own pixels the share is found once more, in the same
@@ -177,8 +179,7 @@ def _agreed(
     views: Sequence[NDArray[np.float32]], samples: Sequence[_Drawn], given: float
 ) -> Consensus:
     """Find the consensus from each predictor's log-odds ``(M, N)`` and the cut-off's."""
-    means = [members.mean(axis=0) for members in views]
-    marked = np.array([_marked(mean, given) for mean in means])
+    marked = np.array([_marked(members, given) for members in views])
     within = _considered(marked)
     owner = np.repeat(np.arange(len(views)), [len(members) for members in views])
     kappas = _kappas(np.concatenate(views))
@@ -190,9 +191,13 @@ def _agreed(
     together = _agreement(kappas, owner, kept, kept)
     peak = _peak(together, within)
     agreed = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
-    share = None if agreed is None else _middle([agreed, _middle(marked[kept])])
-    shifts = tuple(-_threshold(mean, share, given) for mean in means)
-    moved = [] if share is None else [views[k] + np.float32(shifts[k]) for k in kept.tolist()]
+    if agreed is None:
+        kept = everyone
+    middle = _middle(marked[kept])
+    share = middle if agreed is None else _middle([agreed, middle])
+    means = [members.mean(axis=0) for members in views]
+    shifts = tuple(-float(np.quantile(mean, 1 - share)) for mean in means)
+    moved = [] if agreed is None else [views[k] + np.float32(shifts[k]) for k in kept.tolist()]
     return Consensus(
         share,
         agreed,
@@ -292,7 +297,7 @@ def _considered(marked: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _marked(odds: NDArray[np.float32], given: float) -> float:
     """Return the share of the pixels that lies above the cut-off, neither none nor all."""
-    least = 0.5 / len(odds)
+    least = 0.5 / odds.size
     return float(np.clip(np.mean(odds > given), least, 1 - least))
 
 
@@ -351,11 +356,6 @@ def _peak(curve: NDArray[np.float64], within: NDArray[np.bool_]) -> int | None:
     while last + 1 < len(curve) and within[last + 1] and curve[last + 1] >= curve[top] - _PEAK:
         last += 1
     return last
-
-
-def _threshold(odds: NDArray[np.float32], share: float | None, given: float) -> float:
-    """Return the log-odds above which that share lies."""
-    return given if share is None else float(np.quantile(odds, 1 - share))
 
 
 def _rows(place: int | None, curve: NDArray[np.float64]) -> pa.Table:

@@ -165,7 +165,10 @@ class PseudoLabels(Samples[PseudoLabelled]):
         target: All target samples.
         positions: Where in ``target`` each kept sample stands.
         scores: The kept samples' scores.
-        path: What `write_labels` wrote for them, in the same order.
+        path: What `write_labels` wrote for all samples of the target, in their order.
+
+    Raises:
+        DataError: The file has labels of another number of samples.
     """
 
     def __init__(
@@ -173,20 +176,25 @@ class PseudoLabels(Samples[PseudoLabelled]):
     ) -> None:
         self._target, self._positions, self._scores = target, positions, scores
         self._labels = read_table(path)
+        if len(self._labels) != len(target):
+            raise DataError(
+                f"{path} has labels of {len(self._labels)} samples, and the target has "
+                f"{len(target)}; delete it and run again to make it anew."
+            )
 
     def __len__(self) -> int:
         return len(self._positions)
 
     def __getitem__(self, index: int, /) -> PseudoLabelled:
-        index = range(len(self))[index]
-        sample = self._target[self._positions[index]]
-        shape = self._labels["shape"][index].as_py()
+        place = self._positions[index]
+        sample = self._target[place]
+        shape = self._labels["shape"][place].as_py()
         soft = {
-            name: _unpacked(self._labels, name, index).reshape(given) / np.float32(255)
+            name: _unpacked(self._labels, name, place).reshape(given) / np.float32(255)
             for name, given in (("probabilities", [-1, *shape]), ("weight", shape))
             if name in self._labels.column_names
         }
-        label = _unpacked(self._labels, "label", index).reshape(shape).copy()
+        label = _unpacked(self._labels, "label", place).reshape(shape).copy()
         score = self._scores[index]
         return PseudoLabelled(sample.id, sample.group, sample.image, label, score, **soft)
 

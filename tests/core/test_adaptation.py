@@ -270,7 +270,7 @@ class Selector:
             "expected 'score', and not 'id'",
         ),
         ("label", lambda p: p.probabilities[:, 0], r"float64 of shape .*; expected uint8"),
-        ("label", lambda p: np.zeros(p.probabilities.shape, np.uint8), r"shape \(3, 1, 6, 6\); ex"),
+        ("label", lambda p: np.zeros(p.probabilities.shape, np.uint8), r"shape \(8, 1, 6, 6\); ex"),
         ("select", lambda s: pladapt.rank(s.slice(1)), "for each of the 8 samples, in their order"),
         ("select", lambda s: pladapt.rank(s.take([1, 0, *range(2, 8)])), "in their order"),
     ],
@@ -342,6 +342,7 @@ def test_where_nothing_is_selected_the_predictor_stays_and_the_reason_is_given(
         assert done.evaluations == {}
         assert result.after == result.before
     assert sorted(path.name for path in (tmp_path / "round-1").iterdir()) == [
+        "labels",
         "scores.parquet",
         "selection.parquet",
     ]
@@ -435,7 +436,6 @@ def test_progress_is_told_until_everything_is_done(toy: SimpleNamespace) -> None
         ("score", 3, 7),
         ("score", 6, 7),
         ("score", 7, 7),
-        ("label", 3, 3),
         ("evaluate", 1, 1),
     ]
 
@@ -460,5 +460,5 @@ def test_images_are_read_when_they_are_needed(toy: SimpleNamespace) -> None:
     parts: Mapping[str, Any] = toy.parts() | {"evaluators": ()}
     pladapt.adapt(toy.Predictor(), target, **parts)
     first = 1  # looked at for a mask before anything else
-    # scored, labelled and taught: the three that are kept; scored alone: the others
-    assert target.read == {0: first + 3, 1: 3, 2: 3, 3: 1, 4: 1, 5: 1, 6: 1}
+    # scored with its label: every one; taught: the three that are kept
+    assert target.read == {0: first + 2, 1: 2, 2: 2, 3: 1, 4: 1, 5: 1, 6: 1}

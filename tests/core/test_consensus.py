@@ -338,7 +338,6 @@ def test_the_curves_are_cohen_s_kappa_of_the_surest_pixels() -> None:
 def test_each_shift_puts_the_share_above_a_half() -> None:
     target = seen(discs())
     consensus = found(target)
-    assert consensus.share is not None
     images = np.stack([sample.image for sample in target])
     for predictor, shift in zip(PAIRS, consensus.shifts, strict=True):
         odds = np.mean([log_odds(m) for m in predictor.predict_members(images)], axis=0)
@@ -383,7 +382,6 @@ def test_where_a_group_agrees_on_nothing_it_is_left_alone() -> None:
     target = [*seen(discs(count=8)), *target_of(noise(4, 6, 16, 16, seed=3))]
     renamed = [Sample(f"{i}", "discs" if i < 8 else "noise", s.image) for i, s in enumerate(target)]
     consensus = found(renamed)
-    assert consensus.share is not None
     assert "noise" not in consensus.groups
 
 
@@ -417,8 +415,7 @@ def test_the_share_lies_between_what_is_agreed_on_and_what_is_marked() -> None:
     moved = [Channels(predictor.places, -3.0) for predictor in PAIRS]
     consensus = found(target, moved)
     images = np.stack([sample.image for sample in target])
-    marked = [np.mean(predictor.predict(images) > 0.5) for predictor in moved]
-    assert consensus.share is not None
+    marked = [np.mean(members_of(predictor, images) > 0.5) for predictor in moved]
     assert consensus.agreed is not None
     assert max(marked) < consensus.share < consensus.agreed
 
@@ -455,11 +452,28 @@ def test_the_order_of_the_predictors_does_not_matter(order: list[int]) -> None:
 
 
 @pytest.mark.parametrize("cutoff", [0.3, 0.5, 0.9])
-def test_where_nothing_is_shown_nothing_can_be_told(cutoff: float) -> None:
-    consensus = found(target_of(noise(4, 6, 16, 16)), cutoff=cutoff)
-    assert (consensus.share, consensus.agreed) == (None, None)
-    expected = -math.log(cutoff / (1 - cutoff))
-    assert consensus.shifts == pytest.approx([expected] * 3)
+def test_where_nothing_is_agreed_on_all_are_kept_and_mark_as_their_members_do(
+    cutoff: float,
+) -> None:
+    target = target_of(noise(4, 6, 16, 16))
+    consensus = found(target, cutoff=cutoff)
+    assert consensus.agreed is None
+    assert consensus.kept == (0, 1, 2)
+    assert not consensus.groups
+    images = np.stack([sample.image for sample in target])
+    marked = [np.mean(members_of(predictor, images) > cutoff) for predictor in PAIRS]
+    middle = np.mean([math.log(share / (1 - share)) for share in marked])
+    assert consensus.share == pytest.approx(1 / (1 + math.exp(-middle)), rel=1e-4)
+
+
+def test_of_members_that_disagree_the_mean_marks_no_less_than_each() -> None:
+    target = target_of(noise(4, 6, 16, 16))
+    images = np.stack([sample.image for sample in target])
+    members = members_of(PAIRS[0], images)
+    each = np.mean(members > 0.9)
+    assert np.mean(members.mean(axis=0) > 0.9) < each / 2
+    agreed = found(target, PAIRS[:1], cutoff=0.9).predictor(PAIRS[:1])
+    assert np.mean(agreed.predict(images) > 0.5) == pytest.approx(each, rel=0.1)
 
 
 def test_a_single_predictor_agrees_with_its_own_members() -> None:

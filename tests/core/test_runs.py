@@ -297,3 +297,12 @@ def test_each_environment_a_run_was_continued_in_is_noted(
 def test_a_number_that_is_none_equals_itself(tmp_path: Path) -> None:
     for _ in range(2):
         open_run(tmp_path, {"limit": math.nan, "deep": [{"limit": math.inf}]})
+
+
+def test_labels_of_other_samples_are_refused(tmp_path: Path) -> None:
+    label = np.zeros((2, 2), np.uint8)
+    path = tmp_path / "labels.parquet"
+    write_labels([("a", {"label": label})], path)
+    target = [Sample(name, "p", label[None]) for name in "ab"]
+    with pytest.raises(DataError, match="labels of 1 samples, and the target has 2; delete it"):
+        PseudoLabels(target, [0], [1.0], path)

@@ -83,9 +83,9 @@ def adapted(truth, workdir=None, *, rounds=1, evaluators=None):
 
 def test_kept_against_dropped_by_hand(truth, tmp_path):
     record = adapted(truth, tmp_path)
-    # surer: TP 2, and the miss is ignored; sure: TP 2, FP 1, FN 1, and the fourth is ignored
+    # sure: TP 2, FP 1, FN 1, and the fourth is ignored; surer: TP 2, and the miss is ignored
     counts = label_counts(record, 1, truth)
-    assert {k: v.tolist() for k, v in counts.items()} == {1: [[2, 0, 0, 5], [2, 1, 1, 3]]}
+    assert {k: v.tolist() for k, v in counts.items()} == {1: [[2, 1, 1, 3], [2, 0, 0, 5]]}
     (section,) = label_sections(record, truth)
     table = section.body[-1]
     assert table.header == ("round", "class", "what", "samples", "DSC", "precision", "SEN")

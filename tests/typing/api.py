@@ -201,7 +201,7 @@ class Shifting:
         """Shift the predictor by what is agreed on."""
         found = pladapt.find_consensus([pladapt.FlipPredictor(predictor)], target, cutoff=0.4)
         assert_type(found, pladapt.Consensus)
-        assert_type(found.share, float | None)
+        assert_type(found.share, float)
         assert_type(found.kept, tuple[int, ...])
         assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
         teacher = pladapt.ShiftedPredictor(predictor, found.shifts[0])

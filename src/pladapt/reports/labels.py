@@ -76,7 +76,8 @@ def label_counts(
     if not path.exists():
         raise MissingDataError(f"There is no {path}; the round labelled nothing.")
     places = {truth[index].id: index for index in range(len(truth))}
-    known = [(id_, label) for id_, label in read_labels(path) if id_ in places]
+    kept = set(record.rounds[number - 1].selection.kept) & places.keys()
+    known = [(id_, label) for id_, label in read_labels(path) if id_ in kept]
     pairs = [(label, np.asarray(truth[places[id_]].mask)) for id_, label in known]
     marked = [int(a[a != IGNORE].max(initial=1)) for pair in pairs for a in pair]
     return {

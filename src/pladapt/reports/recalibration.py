@@ -28,8 +28,8 @@ _READING_CONSENSUS: Final = (
     (
         "`agreed` is the share of the compared pixels on which those agree best. `share` is what "
         "was taken for the target's foreground: between that and what the source's cut-off marks. "
-        "Empty means that nothing was agreed on, and the source's cut-off stayed. For so many "
-        "`groups` it was found anew, from the group's samples."
+        "An empty `agreed` means that nothing was agreed on: all are kept, at the mean of what "
+        "they mark. For so many `groups` the share was found anew, from the group's samples."
     ),
     "`shift` is what was added to the logits, so that this share lies above the cut-off.",
     (

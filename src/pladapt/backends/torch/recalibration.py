@@ -7,7 +7,7 @@ import hashlib
 import math
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -82,8 +82,8 @@ def recalibrate_batch_norm(
     with torch.no_grad(), _watched(layers) as moments:
         for images in mixed_batches(samples, batch_size, progress, "recalibrate"):
             module(images.to(on, torch.float32))
-        for layer, seen in zip(layers, moments, strict=True):
-            seen.mix_into(layer, share)
+    for layer, seen in zip(layers, moments, strict=True):
+        seen.mix_into(layer, share)
     return with_module(predictor, module.cpu())
 
 
@@ -109,21 +109,13 @@ class _Moments:
     mean: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     squares: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
 
-    def add(self, values: torch.Tensor) -> None:
-        """Add a batch ``(B, C, *S)``."""
-        axes = [axis for axis in range(values.ndim) if axis != 1]
-        added = values.numel() // values.shape[1]
-        if added == 1:
-            raise InputError(
-                f"A layer of batch normalisation is given {tuple(values.shape)}: one value per "
-                "channel has no variance. Give more samples, or a batch_size of at least 2 that "
-                "leaves no batch of one image."
-            )
-        variance, mean = torch.var_mean(values.double(), axes, correction=0)
-        total = self.count + added
-        change = mean - self.mean
-        self.squares = self.squares + added * variance + change**2 * (self.count * added / total)
-        self.mean = self.mean + change * (added / total)
+    def add(self, count: int, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """Add a batch of so many values per channel, with their mean and unbiased variance."""
+        squares = variance.double() * (count - 1)
+        total = self.count + count
+        change = mean.double() - self.mean
+        self.squares = self.squares + squares + change**2 * (self.count * count / total)
+        self.mean = self.mean + change * (count / total)
         self.count = total
 
     def mix_into(self, layer: _BatchNorm, share: float) -> None:
@@ -136,30 +128,44 @@ class _Moments:
 
 
 @contextmanager
-def _watched(layers: list[_BatchNorm]) -> Iterator[list[_Moments]]:
-    """Have the layers use their batch's statistics, and note the moments of what they are given."""
+def _watched(layers: Sequence[_BatchNorm]) -> Iterator[list[_Moments]]:
+    """Have the layers use their batch's statistics, and note these."""
     moments = [_Moments() for _ in layers]
-    with normalised_by_batch(layers), ExitStack() as stack:
+    with ExitStack() as stack:
         for layer, seen in zip(layers, moments, strict=True):
-            handle = layer.register_forward_pre_hook(_noting(seen))
-            stack.callback(handle.remove)
+            stack.enter_context(_noting(layer, seen))
         yield moments
 
 
 @contextmanager
-def normalised_by_batch(layers: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Have layers in evaluation mode use their batch's statistics, and keep their own."""
-    for layer in layers:
-        layer.training, layer.track_running_stats = True, False
+def _noting(layer: _BatchNorm, moments: _Moments) -> Iterator[None]:
+    """Read the statistics that a layer computes anyway: with this momentum it keeps no others."""
+    buffers = {name: buffer.clone() for name, buffer in layer.named_buffers(recurse=False)}
+    momentum, layer.momentum, layer.training = layer.momentum, 1.0, True
+
+    def note(_: nn.Module, inputs: tuple[torch.Tensor, ...], _made: torch.Tensor) -> None:
+        count = inputs[0].numel() // inputs[0].shape[1]
+        moments.add(count, layer.get_buffer("running_mean"), layer.get_buffer("running_var"))
+
+    handles = [layer.register_forward_pre_hook(_check), layer.register_forward_hook(note)]
     try:
         yield
     finally:
-        for layer in layers:
-            layer.training, layer.track_running_stats = False, True
+        for handle in handles:
+            handle.remove()
+        layer.momentum, layer.training = momentum, False
+        for name, buffer in buffers.items():
+            layer.get_buffer(name).copy_(buffer)
 
 
-def _noting(moments: _Moments) -> Any:
-    return lambda _, inputs: moments.add(inputs[0])
+def _check(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    shape = tuple(inputs[0].shape)
+    if math.prod(shape) == shape[1]:
+        raise InputError(
+            f"A layer of batch normalisation is given {shape}: one value per channel has no "
+            "variance. Give more samples, or a batch_size of at least 2 that leaves no batch of "
+            "one image."
+        )
 
 
 def mixed_batches(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -98,9 +98,8 @@ class ConsensusRecalibrator:
 
         The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
         kappa), whether it was ``kept``, its ``shift`` (of the logits), the
-        ``agreed`` share of the region's pixels, the consensus' ``share``, null where none was
-        found, and for how many ``groups`` it was found as well. Where there is no share the
-        adjustments are not to be trusted, and the teacher is the network as it is.
+        ``agreed`` share of the region's pixels, null where nothing is agreed on, the consensus'
+        ``share``, and for how many ``groups`` it was found as well.
 
         Raises:
             InputError: The predictor has no module, or as for `pladapt.find_consensus`.
@@ -116,8 +115,6 @@ class ConsensusRecalibrator:
             batch_size=self.batch_size,
             progress=self.progress,
         )
-        if found.share is None:  # nothing is agreed on: the network as it is, the first of them
-            found = replace(found, kept=(0,))
         given = logit(self.cutoff)
         shifts = found.shifts if self.share else (-given,) * len(candidates)
         teacher: Predictor = ShiftedPredictor(found.predictor(candidates, shifts), given)
