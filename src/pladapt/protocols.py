@@ -96,7 +96,10 @@ class Selector(Protocol):
         """
 
     def label(self, prediction: Prediction, /) -> Array:
-        """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored."""
+        """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored.
+
+        Every sample is labelled in the pass that scores it, before any is chosen.
+        """
 
 
 class Chooser(Protocol):

@@ -16,6 +16,7 @@ from pladapt.odds import ShiftedPredictor, log_odds, logit
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs import describe
 from pladapt.types import IGNORE
+from pladapt.views import thinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -71,16 +72,18 @@ class ShareKeeping:
         retrainer: Does the training.
         cutoff: The probability above which a pixel is foreground, in (0, 1).
         batch_size: How many samples are predicted at once.
+        most: The share is measured on at most so many samples, drawn by their ids.
     """
 
     retrainer: Retrainer
     cutoff: float = 0.5
     batch_size: int = 8
+    most: int = 256
 
     def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
         """Return a `pladapt.ShiftedPredictor` around the retrained one."""
         trained = self.retrainer.retrain(_unshifted(predictor), labels)
-        odds, marked = _labelled_odds(trained, labels, self.batch_size)
+        odds, marked = _labelled_odds(trained, thinned(labels, self.most), self.batch_size)
         share = float(np.mean(marked)) if marked.size else 0.0
         reachable = 0 < share < 1
         shift = logit(self.cutoff) - float(np.quantile(odds, 1 - share)) if reachable else 0.0
@@ -89,7 +92,8 @@ class ShareKeeping:
     def describe(self) -> dict[str, Any]:
         """Return what the predictor depends on beside predictor and labels."""
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
-        return {"type": kind, "cutoff": self.cutoff, "retrainer": describe(self.retrainer)}
+        others = {"cutoff": self.cutoff, "most": self.most}
+        return {"type": kind, **others, "retrainer": describe(self.retrainer)}
 
 
 class ResumableShareKeeping(ShareKeeping):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pladapt.errors import LabelledTargetError
 from pladapt.types import LabelledSample
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
+N = TypeVar("N", bound="_Named")
+
+
+class _Named(Protocol):
+    """What has an id."""
+
+    @property
+    def id(self) -> str: ...
 
 
 class Mapped(Generic[T, U]):
@@ -48,7 +56,7 @@ class Subset(Generic[T]):
         return self._samples[self._positions[index]]
 
 
-def thinned(samples: Samples[Sample], most: int) -> Samples[Sample]:
+def thinned(samples: Samples[N], most: int) -> Samples[N]:
     """View at most so many of the samples: those whose ids have the lowest SHA-256.
 
     Which ones depends on the ids alone. Where there are more, each is read once to know its id.

@@ -22,8 +22,10 @@ from pladapt import (
 )
 from pladapt.inference import average
 from pladapt.runs import describe
+from pladapt.teaching import ShareKeeping
 from pladapt.testing import PredictorContract, RetrainerContract
 from pladapt.testing.checks import Sigmoid
+from pladapt.views import thinned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,3 +181,13 @@ def test_it_predicts_as_its_teacher_until_the_student_is_trained() -> None:
     np.testing.assert_array_equal(trained.predict(images), Sigmoid(-1.0).predict(images))
     assert (trained.predictor, trained.teacher) == (Sigmoid(-1.0), Sigmoid(-1.0))
     assert predictor.teacher is teacher
+
+
+def test_of_many_labels_a_sample_is_measured() -> None:
+    many, few = labels(), thinned(labels(), 3)
+    three = [few[place] for place in range(3)]
+    shifts = [
+        ShareKeeping(Shrink(), most=most).retrain(Sigmoid(), taught).shift  # type: ignore[attr-defined]  # a ShiftedPredictor
+        for most, taught in ((3, many), (256, three), (256, many))
+    ]
+    assert shifts[0] == shifts[1] != shifts[2]
