@@ -18,7 +18,7 @@ from pladapt.errors import DataError, DeviceError, InputError, MissingDataError,
 from pladapt.types import IGNORE, LabelledSample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pladapt.backends.torch import FitResult
@@ -433,8 +433,15 @@ def test_a_broken_state_file_is_named(net: Net, blobs: Blobs, tmp_path: Path) ->
         fit(net(), *data, OPTIONS, checkpoint=path)
 
 
-def test_an_interruption_comes_through(net: Net, blobs: Blobs) -> None:
-    handler = signal.getsignal(signal.SIGINT)
+@pytest.fixture
+def handler() -> Iterator[object]:
+    """Python's own handler of Ctrl-C, which a process started in the background lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_comes_through(net: Net, blobs: Blobs, handler: object) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(net(), blobs(5), blobs(3, "v"), OPTIONS, progress=_interrupt)
     assert signal.getsignal(signal.SIGINT) is handler
@@ -444,11 +451,12 @@ def _interrupt(stage: str, done: int, total: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
 
 
-def test_an_interruption_before_the_first_step_comes_through(net: Net, blobs: Blobs) -> None:
+def test_an_interruption_before_the_first_step_comes_through(
+    net: Net, blobs: Blobs, handler: object
+) -> None:
     def optimizer(parameters: object) -> torch.optim.Optimizer:
         raise KeyboardInterrupt
 
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         fit(net(), blobs(5), blobs(3, "v"), replace(OPTIONS, optimizer=optimizer))
     assert signal.getsignal(signal.SIGINT) is handler
