@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from results import SOURCE, pooled_dsc
-from rows import ORACLE
+from results import SOURCE, pooled_dsc, reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,13 +24,13 @@ _STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
 }
-_LINES: Final = {SOURCE: ("#555555", "--"), ORACLE: ("#0b6e4f", ":")}
+_LINES: Final = (("#555555", "--"), ("#0b6e4f", ":"))
 _DOTS: Final = "#1f5fa8"
 _MARKERS: Final = "osD^v<>P"
 
 
 def chart(found: Mapping[str, Found]) -> str:
-    """Return an SVG: a row of dots for each row of the table, with source and oracle as lines."""
+    """Return an SVG: dots for each row of the table, and lines at the gap's two ends."""
     seeds = sorted({seed for row in found.values() for seed in row.counts})
     with mpl.rc_context(_STYLE):
         canvas = Figure(figsize=(7, 1.2 + 0.28 * len(found)), layout="constrained")
@@ -44,7 +43,7 @@ def chart(found: Mapping[str, Found]) -> str:
             axes.plot(
                 dots, places, marker, color=_DOTS, alpha=0.8, markersize=5, label=f"seed {seed}"
             )
-        for name, (colour, dashes) in _LINES.items():
+        for name, (colour, dashes) in zip((SOURCE, reference(found)), _LINES, strict=True):
             if name in found:
                 each = [float(pooled_dsc(counts)) for counts in found[name].counts.values()]
                 axes.axvline(

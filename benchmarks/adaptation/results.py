@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from domains import PAIRS
-from rows import ORACLE, ORDER, SHARES
+from rows import ORACLES, ORDER, SHARES
 from work import KEY, Task
 
 from pladapt.overlap import COUNTS, dsc, pool, sen, spc
@@ -133,7 +133,21 @@ def _best(papers: Sequence[Found]) -> Found | None:
 def _ordered(found: Mapping[str, Found]) -> dict[str, Found]:
     order = (SOURCE, "batch-norm", "tent", "random", *SHARES, BEST)
     after = [name for name in ORDER if name.startswith("robust")]
-    return {name: found[name] for name in (*order, *after, ORACLE) if name in found}
+    return {name: found[name] for name in (*order, *after, *ORACLES) if name in found}
+
+
+def reference(found: Mapping[str, Found]) -> str | None:
+    """Return the row that the gap ends at, or None where there is none.
+
+    Of those that were trained on the target's labels it is the one with the highest DSC, the mean
+    over its seeds.
+    """
+    oracles = [name for name in ORACLES if name in found]
+    return max(oracles, key=lambda name: _level(found[name]), default=None)
+
+
+def _level(row: Found) -> float:
+    return float(np.mean([pooled_dsc(counts) for counts in row.counts.values()]))
 
 
 def pooled_dsc(counts: NDArray[Any]) -> NDArray[np.float64]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pladapt import AdaptationResult, LabelledSample, Predictor, Sample, Samples
 
 ORACLE: Final = "target-labels"
-"""The row that is trained on the target's labels."""
+ORACLES: Final = (ORACLE, f"{ORACLE}-batch-norm")
+"""The rows that are trained on the target's labels."""
 
 ORACLE_EPOCHS: Final = 6
 ORACLE_STEPS: Final = 300
@@ -129,8 +130,8 @@ ROWS: Final[Mapping[str, Row]] = {
 }
 """The rows that see no label of the target, by name."""
 
-ESSENTIAL: Final = ("source", "batch-norm", "tent", "paper", "robust", ORACLE)
-ORDER: Final = (*ESSENTIAL, *(row for row in (*ROWS, ORACLE) if row not in ESSENTIAL))
+ESSENTIAL: Final = ("source", "batch-norm", "tent", "paper", "robust", *ORACLES)
+ORDER: Final = (*ESSENTIAL, *(row for row in (*ROWS, *ORACLES) if row not in ESSENTIAL))
 """All rows, in the order in which they are run."""
 
 
@@ -139,13 +140,14 @@ def adapted(
 ) -> list[tuple[Adapted, Samples[LabelledSample]]]:
     """Return what a row makes, each with the target's samples that it is to be measured on.
 
-    Only the oracle is given the target's labels: two halves of the patients, each measured with
+    Only the oracles are given the target's labels: two halves of the patients, each measured with
     what was trained on the other.
     """
-    if row != ORACLE:
+    if row not in ORACLES:
         return [(ROWS[row](source, pladapt.unlabelled(target)), target)]
+    images = None if row == ORACLE else pladapt.unlabelled(target)
     return [
-        (_supervised(source, Subset(target, learnt)), Subset(target, held))
+        (_supervised(source, Subset(target, learnt), images), Subset(target, held))
         for learnt, held in halves(target)
     ]
 
@@ -162,11 +164,18 @@ def halves(target: Sequence[LabelledSample]) -> Iterator[tuple[list[int], list[i
         yield inside, outside
 
 
-def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
+def _supervised(
+    source: Source, labelled: Samples[LabelledSample], images: Samples[Sample] | None
+) -> Adapted:
     """Fine-tune the source model on labels of the target, beside those it was trained on.
 
     The target's few patients alone unteach what only the source's show. What it marks at 0.5, for
     which it was trained, is marked at the source's cut-off.
+
+    Args:
+        source: The source model.
+        labelled: Half of the target's patients.
+        images: On which batch normalisation's statistics are measured afterwards, or None.
     """
     # the average over steps stands in for the validation that few patients leave no room for
     options = replace(
@@ -178,4 +187,6 @@ def _supervised(source: Source, labelled: Samples[LabelledSample]) -> Adapted:
     )
     trained = fit(source.predictor.module, joined(labelled, source.train), None, options).module
     supervised = source.predictor.with_module(trained)
+    if images is not None:
+        supervised = recalibrate_batch_norm(supervised, images, device=source.training.device)
     return Adapted(pladapt.ShiftedPredictor(supervised, logit(source.cutoff)))

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.torch
 ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "benchmarks" / "adaptation"
 MODULES = sorted(path.stem for path in STUDY.glob("*.py"))
-QUICK = ("source", "paper", "robust", "target-labels")
+QUICK = ("source", "paper", "robust", "target-labels", "target-labels-batch-norm")
 
 
 @pytest.fixture
@@ -110,6 +110,15 @@ def test_the_gap_closed_is_a_ratio_of_means_over_the_seeds_that_have_all_rows(st
     assert closed(row, source, oracle).mean == pytest.approx(0.3 / 0.7)
     del row.counts[1]
     assert closed(row, source, oracle).mean == pytest.approx(0.75)
+
+
+def test_the_gap_ends_at_the_better_of_the_rows_that_know_the_targets_labels(study: Any) -> None:
+    reference, (labels, other) = study("results").reference, study("rows").ORACLES
+    low, high = found(study, LOW), found(study, HIGH)
+    assert reference({"source": low, "robust": high}) is None
+    assert reference({"robust": high, labels: low}) == labels
+    assert reference({labels: low, other: high}) == other
+    assert reference({labels: high, other: low}) == labels
 
 
 def test_worse_beyond_noise_is_worse_in_whatever_patients_are_drawn(study: Any) -> None:
@@ -232,7 +241,7 @@ def test_the_essential_rows_come_first_and_a_source_of_two_pairs_is_trained_once
     sources, rows = study("work").tasks(["A-to-C", "C-to-A"], [0, 1], order)
     assert len(sources) == 4
     assert len(set(rows)) == len(rows) == 4 * len(order)
-    assert {task.row for task in rows[: 4 * 6]} == set(study("rows").ESSENTIAL)
+    assert {task.row for task in rows[: 4 * 7]} == set(study("rows").ESSENTIAL)
     assert all(task.row.startswith("robust-") for task in rows[-4 * 6 :])
 
 
@@ -284,6 +293,10 @@ def test_a_quick_run_measures_every_row_on_every_patient(quick: Path) -> None:
     assert cost["source"]["inference"] == cost["source"]["training"] == 0
     # two epochs of each half of 16 images, and of the source's 20 beside it
     assert cost["target-labels"]["training"] == 2 * 2 * (8 + 20) / 16
+    # and each half's network once over all images
+    more = [cost[row] for row in ("target-labels", "target-labels-batch-norm")]
+    assert more[1]["training"] == more[0]["training"]
+    assert more[1]["inference"] == more[0]["inference"] + 2
 
 
 def test_a_quick_run_says_so_and_leaves_the_projects_page_alone(quick: Path) -> None:
@@ -297,7 +310,7 @@ def test_a_study_that_is_done_does_nothing_and_writes_the_same_page(quick: Path)
     before = {path.name: path.read_bytes() for path in quick.glob("*.*")}
     made = [path.stat().st_mtime_ns for path in sorted(quick.glob("rows/**/*.parquet"))]
     said = run(quick)
-    assert " of 8: " not in said
+    assert f" of {2 * len(QUICK)}: " not in said
     assert {path.name: path.read_bytes() for path in quick.glob("*.*")} == before
     assert [path.stat().st_mtime_ns for path in sorted(quick.glob("rows/**/*.parquet"))] == made
 
