@@ -48,9 +48,13 @@ _ROWS: Final = {
     "robust-without-batch-norm": "`robust` without statistics of the target",
     "robust-without-share": "`robust` at the source's cut-off: the share of foreground is not "
     "found anew",
+    "robust-without-groups": "`robust` with one share of foreground for all patients",
     "robust-without-rounds": "`robust` without training: the consensus alone",
     "robust-without-ema": "`robust` without averaging weights",
-    "robust-selective": "`robust` learning from the 60, then 80 % that the members agree on best",
+    "robust-without-variation": "`robust` without varying intensity and sharpness in training",
+    "robust-selective": "`robust` learning from the 60 % that the members agree on best",
+    "robust-two-rounds": "`robust` with as many steps in two rounds, the second on labels that the "
+    "first one's network made",
     ORACLE: "the source model fine-tuned **on the target's labels** and the source's, two-fold by "
     "patient: what is measured on a patient was trained on the other half of them",
     ORACLES[1]: f"`{ORACLE}`, and then batch normalisation's statistics measured anew on all of "

@@ -109,6 +109,7 @@ WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "groups": {"groups": False},
     "rounds": {"rounds": 0},
     "ema": {"ema": None},
+    "variation": {"vary": False},
 }
 """What each ablation of the robust recipe is told."""
 
@@ -118,7 +119,10 @@ _papers: dict[str, Row] = {
 }
 _ablations: dict[str, Row] = {
     f"robust-without-{part}": partial(_robust, **options) for part, options in WITHOUT.items()
-} | {"robust-selective": partial(_robust, shares=(0.6, 0.8))}
+} | {
+    "robust-selective": partial(_robust, shares=(0.6,)),
+    "robust-two-rounds": partial(_robust, shares=(1.0, 1.0), epochs=4, least_steps=75),
+}
 ROWS: Final[Mapping[str, Row]] = {
     "source": _source,
     "batch-norm": _batch_norm,

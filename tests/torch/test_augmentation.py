@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import convolve
 
-from pladapt.backends.torch import Augmentations, RandomAffine, RandomIntensity
+from pladapt.backends.torch import Augmentations, RandomAffine, RandomIntensity, RandomTexture
 from pladapt.errors import InputError
 
 pytestmark = pytest.mark.torch
@@ -242,6 +243,48 @@ def test_the_draws_come_from_the_generator_alone_one_image_by_one() -> None:
 def test_a_magnitude_of_intensity_out_of_range_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="none may be negative, and contrast must be below 1"):
         RandomIntensity(**wrong)
+
+
+@pytest.mark.parametrize("shape", [(9,), (8, 6), (4, 6, 8)])
+def test_blurring_is_the_mean_of_the_pixels_near_that_the_image_has(shape: tuple[int, ...]) -> None:
+    images, masks = batch(*shape)
+    changed, labels = RandomTexture(blur=1.0, noise=0.0)(images, masks, generator())
+    axes = tuple(range(2, images.ndim))
+    kernel = np.ones((1, 1, *(3 for _ in axes)))
+    ones = np.ones(images.shape)
+    expected = convolve(images.numpy(), kernel, mode="constant")
+    counted = convolve(ones, kernel, mode="constant")
+    np.testing.assert_allclose(changed.numpy(), expected / counted, atol=1e-5)
+    assert labels is masks
+    same, _ = RandomTexture(blur=0.0, noise=0.0)(images, masks, generator())
+    assert torch.equal(same, images)
+
+
+def test_some_images_are_blurred_and_the_noise_differs_from_image_to_image() -> None:
+    images, masks = batch(16, 16, count=200)
+    blurred, _ = RandomTexture(blur=0.25, noise=0.0)(images, masks, generator())
+    changed = (blurred != images).flatten(1).any(1)
+    assert 30 < changed.sum() < 70
+    noisy, _ = RandomTexture(blur=0.0, noise=0.4)(7 * images, masks, generator())
+    added = (noisy - 7 * images).flatten(1).std(1) / (7 * images).flatten(1).std(1)
+    assert added.min() < 0.05
+    assert 0.35 < added.max() < 0.45
+    assert added.mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_texture_is_drawn_from_the_generator_alone() -> None:
+    images, masks = batch(8, 6)
+    one, again, other = (RandomTexture()(images, masks, generator(seed))[0] for seed in (3, 3, 4))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    flat, _ = RandomTexture()(torch.full((2, 1, 4, 4), 3.0), masks[:2], generator())
+    assert torch.equal(flat, torch.full((2, 1, 4, 4), 3.0)), "an image of one value has no noise"
+
+
+@pytest.mark.parametrize("wrong", [{"blur": -0.1}, {"blur": 1.1}, {"noise": -0.1}])
+def test_a_magnitude_of_texture_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="neither may be negative"):
+        RandomTexture(**wrong)
 
 
 def test_augmentations_follow_each_other_in_order() -> None:

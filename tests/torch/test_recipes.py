@@ -237,6 +237,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         ({"least_steps": 9}, "retrainer"),
         ({"learning_rate": 1e-2}, "retrainer"),
         ({"ema": None}, "retrainer"),
+        ({"vary": False}, "retrainer"),
         ({"seed": 3}, "retrainer"),
         ({"align": False}, "recalibrator"),
         ({"batch_norm": False}, "recalibrator"),

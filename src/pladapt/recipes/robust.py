@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.backends.torch.augmentation import Augmentations, RandomAffine, RandomIntensity
+from pladapt.backends.torch.augmentation import (
+    Augmentations,
+    RandomAffine,
+    RandomIntensity,
+    RandomTexture,
+)
 from pladapt.backends.torch.recalibrators import ConsensusRecalibrator
 from pladapt.backends.torch.retrainer import FineTune
 from pladapt.backends.torch.training import TrainingOptions
@@ -27,16 +32,19 @@ if TYPE_CHECKING:
     from pladapt.source import SourceStatistics
     from pladapt.types import Progress
 
+_VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
+
 
 def robust(
     *,
     cutoff: float | None = None,
     source: SourceStatistics | None = None,
-    shares: Sequence[float] = (1.0, 1.0),
-    epochs: int = 4,
-    least_steps: int = 100,
+    shares: Sequence[float] = (1.0,),
+    epochs: int = 8,
+    least_steps: int = 150,
     learning_rate: float = 5e-4,
     ema: float | None = 0.99,
+    vary: bool = True,
     align: bool = True,
     batch_norm: bool = True,
     share: bool = True,
@@ -52,9 +60,9 @@ def robust(
     """Return the recipe that we recommend: source-free, and without a label of the target.
 
     First `pladapt.backends.torch.ConsensusRecalibrator` makes a teacher of what several adjustments
-    of the network agree on. Then, round after round, the network is trained on its teacher's labels
-    of the target, those of samples without foreground among them: with an exponential moving
-    average of its weights, on varied geometry and intensity, and so that it keeps the share of
+    of the network agree on. Then the network is trained on its teacher's labels of the target,
+    those of samples without foreground among them: with an exponential moving average of its
+    weights, on strongly varied geometry, intensity and sharpness, and so that it keeps the share of
     foreground that it was taught. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its
     predictions.
 
@@ -65,12 +73,14 @@ def robust(
             intensities are mapped.
         shares: The share of the samples with foreground that is learnt from, for each round: those
             whose members agree best. All of them by default: the surest alone are the easy ones,
-            and a network that learns from them alone marks too little in the others.
+            and a network that learns from them alone marks too little in the others. A second
+            round has the network as its own teacher.
         epochs: Of each round.
         least_steps: Of each round: a small target is gone through more often than ``epochs``, since
             a network that has only begun to change is worse than both before and after.
         learning_rate: Of Adam.
         ema: The decay of the moving average, or None.
+        vary: Whether intensity and sharpness are varied in training, beside the geometry.
         align: Whether intensities are mapped to the source's, where that is known.
         batch_norm: Whether batch normalisation's statistics of the target are tried.
         share: Whether the share of foreground is found anew; else the source's cut-off decides.
@@ -99,7 +109,7 @@ def robust(
         least_steps=least_steps,
         batch_size=batch_size,
         optimizer=partial(Adam, lr=learning_rate),
-        augmentation=Augmentations((RandomAffine(flip=flip), RandomIntensity())),
+        augmentation=Augmentations((RandomAffine(flip=flip), *(_VARIED if vary else ()))),
         keep="last",
         ema=ema,
         seed=seed,

@@ -16,6 +16,7 @@ from pladapt.backends.torch.augmentation import (
     Augmentations,
     RandomAffine,
     RandomIntensity,
+    RandomTexture,
 )
 from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor
 from pladapt.backends.torch.deployment import load_predictor, save_predictor
@@ -40,6 +41,7 @@ __all__ = [
     "ModulePredictor",
     "RandomAffine",
     "RandomIntensity",
+    "RandomTexture",
     "ScalePredictor",
     "TorchPredictor",
     "TrainingOptions",

@@ -1,4 +1,4 @@
-"""Random changes of images and their masks, on their device: of their geometry and intensity."""
+"""Random changes of images and their masks: of geometry, intensity, sharpness and noise."""
 
 from __future__ import annotations
 
@@ -152,6 +152,42 @@ class RandomIntensity:
 
 
 @dataclass(frozen=True)
+class RandomTexture:
+    """Blurs some images and adds noise to all, at random; masks stay as they are.
+
+    Args:
+        blur: The share of the images that are blurred, in [0, 1]: each pixel becomes the mean of
+            those at most one away from it along every axis.
+        noise: The normal noise's standard deviation is uniform in [0, noise], in units of the
+            image's own, after blurring.
+
+    Raises:
+        InputError: A magnitude is negative, or ``blur`` above 1.
+    """
+
+    blur: float = 0.5
+    noise: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.blur <= 1 and self.noise >= 0):
+            raise InputError(
+                f"blur is {self.blur} and noise {self.noise}; neither may be negative, and blur is "
+                "a share, at most 1."
+            )
+
+    def __call__(
+        self, images: torch.Tensor, masks: torch.Tensor, generator: torch.Generator, /
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return changed images ``(B, C, *S)`` and the masks."""
+        chance, level = torch.rand((2, len(images)), generator=generator).to(images)
+        noise = torch.randn(images.shape, generator=generator).to(images)
+        each = (-1, *(1,) * (images.ndim - 1))
+        blurred = torch.where((chance < self.blur).view(each), _mean_of_near(images), images)
+        deviation = blurred.std(tuple(range(1, images.ndim)), keepdim=True)
+        return blurred + self.noise * level.view(each) * deviation * noise, masks
+
+
+@dataclass(frozen=True)
 class Augmentations:
     """Several augmentations, one after the other.
 
@@ -168,6 +204,13 @@ class Augmentations:
         for part in self.parts:
             images, masks = part(images, masks, generator)
         return images, masks
+
+
+def _mean_of_near(images: torch.Tensor) -> torch.Tensor:
+    """Average each pixel with those inside the image at most one away along every axis."""
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[images.ndim - 3]
+    near: torch.Tensor = pool(images, 3, stride=1, padding=1, count_include_pad=False)
+    return near
 
 
 @dataclass(frozen=True)
