@@ -372,6 +372,11 @@ def _recalibrated(
     """Make the predictor of the first round; it is made anew where a run goes on."""
     if job.recalibrator is None:
         return predictor, None
+    stored = folder / "target.parquet"
+    if stored.exists():
+        _check_unchanged(job, read_table(stored))
+    else:
+        write_table(_fingerprints(job.target), stored)
     made = job.recalibrator.recalibrate(predictor, checked(job.target))
     job.progress("recalibrate", 1, 1)
     if not (folder / _EVIDENCE).exists():
@@ -437,20 +442,27 @@ def _pass(
         job.progress("score", len(seen), len(job.target))
 
 
-def _check_unchanged(job: _Job, scores: pa.Table) -> None:
-    """Compare the target with what was scored, once in a process."""
+def _fingerprint(sample: Sample) -> dict[str, str]:
+    check_unlabelled(sample)
+    return {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
+
+
+def _fingerprints(target: Samples[Sample]) -> pa.Table:
+    return pa.Table.from_pylist([_fingerprint(target[index]) for index in range(len(target))])
+
+
+def _check_unchanged(job: _Job, before: pa.Table) -> None:
+    """Compare the target with what was recalibrated on or scored, once in a process."""
     if job.checked:
         return
-    for index, row in enumerate(scores.select(["id", "group", "sha256"]).to_pylist()):
-        sample = job.target[index]
-        check_unlabelled(sample)
-        now = {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
+    for index, row in enumerate(before.select(["id", "group", "sha256"]).to_pylist()):
+        now = _fingerprint(job.target[index])
         if now != row:
             changes = [
                 f"{key} was {row[key]!r} and is {now[key]!r}" for key in row if row[key] != now[key]
             ]
             raise RunChangedError(
-                f"The target's sample {index}, {row['id']!r}, has changed since it was scored: "
+                f"The target's sample {index}, {row['id']!r}, has changed since the run read it: "
                 f"{', '.join(changes)}. Give the same target to continue the run, or another "
                 "folder to start anew."
             )

@@ -194,6 +194,22 @@ def test_another_recalibrator_is_named(run: Any, tmp_path: Path) -> None:
         run(workdir=tmp_path, recalibrator=None)
 
 
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_a_run_does_not_go_on_with_other_images(
+    run: Any, toy: SimpleNamespace, tmp_path: Path, rounds: int
+) -> None:
+    target = toy.target()
+    run(workdir=tmp_path, rounds=rounds)
+    before = contents(tmp_path)
+    run(workdir=tmp_path, rounds=rounds, target=toy.target())
+    other = dataclasses.replace(target[4], image=target[4].image * 0.5)
+    with pytest.raises(RunChangedError, match=r"sample 4, 's4', .*: sha256 was '\w+' and is"):
+        run(workdir=tmp_path, rounds=rounds, target=[*target[:4], other, *target[5:]])
+    with pytest.raises(RunChangedError, match=r"sample 0, 's0', .*: id was 's0' and is 's1'"):
+        run(workdir=tmp_path, rounds=rounds, target=[target[1], target[0], *target[2:]])
+    assert contents(tmp_path) == before
+
+
 def test_a_run_that_lost_its_evidence_is_not_read(run: Any, tmp_path: Path) -> None:
     run(workdir=tmp_path, rounds=0)
     path = tmp_path / "recalibration/evidence.parquet"
