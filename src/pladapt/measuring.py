@@ -13,7 +13,7 @@ from pladapt.arrays import to_numpy
 from pladapt.certainty import certainty_index, hard_labels
 from pladapt.errors import InputError
 from pladapt.inference import batches
-from pladapt.intensities import PooledQuantiles, quantiles, split
+from pladapt.intensities import PooledQuantiles, quantiles, region_name, split
 from pladapt.spectra import half_width, low_frequencies
 from pladapt.uncertainty import foreground_entropy, pairwise_dice
 
@@ -76,8 +76,9 @@ class RegionQuantiles:
         """
         if not self._pixels:
             raise InputError(
-                "No pixel of any image is in the region; give another region, or region=None for "
-                "all pixels."
+                f"No pixel of any image is in the region {region_name(self._region)!r}. Where that "
+                "is 'informative' every image is constant: look at how they were read. Else give "
+                "another region, or region=None for all pixels."
             )
         for images in again:
             inside, _ = split(images, self._region)

@@ -235,7 +235,7 @@ def with_value(value: float) -> list[Sample]:
         (with_value(np.nan), {}, "'s3' holds NaN"),
         (with_value(np.inf), {}, "'s3' holds NaN or infinite"),
         ([*organ(1), *organ(1, channels=3)], {}, "3 channels and the first one 1"),
-        ([Sample("s", "p", np.zeros((1, 4, 4)))], {}, "No pixel"),
+        ([Sample("s", "p", np.zeros((1, 4, 4)))], {}, "every image is constant"),
         ([Sample("s", "p", np.zeros((1, 4, 4), int))], {}, "floating"),
         (organ(), {"levels": 1}, "at least 2"),
         (organ(), {"region": "lung"}, "No region 'lung'"),
