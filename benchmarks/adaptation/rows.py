@@ -102,6 +102,10 @@ def _adapted(result: AdaptationResult) -> Adapted:
     )
 
 
+PLAIN: Final = "robust-without-zooms"
+"""The row of the robust recipe that predicts images as they are; its training is the recipe's."""
+
+_PLAIN: Final[Mapping[str, Any]] = {"zooms": ()}
 WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "align": {"align": False},
     "batch-norm": {"batch_norm": False},
@@ -111,17 +115,20 @@ WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "ema": {"ema": None},
     "variation": {"vary": False},
 }
-"""What each ablation of the robust recipe is told."""
+"""What each ablation of that row is told."""
 
 _papers: dict[str, Row] = {
     name: partial(_retrained, selector="certainty-index", share=share)
     for name, share in SHARES.items()
 }
 _ablations: dict[str, Row] = {
-    f"robust-without-{part}": partial(_robust, **options) for part, options in WITHOUT.items()
-} | {
-    "robust-selective": partial(_robust, shares=(0.6,)),
-    "robust-two-rounds": partial(_robust, shares=(1.0, 1.0), epochs=4, least_steps=75),
+    PLAIN: partial(_robust, **_PLAIN),
+    **{
+        f"robust-without-{part}": partial(_robust, **_PLAIN, **options)
+        for part, options in WITHOUT.items()
+    },
+    "robust-selective": partial(_robust, **_PLAIN, shares=(0.6,)),
+    "robust-two-rounds": partial(_robust, **_PLAIN, shares=(1.0, 1.0), epochs=4, least_steps=75),
 }
 ROWS: Final[Mapping[str, Row]] = {
     "source": _source,

@@ -242,7 +242,7 @@ def test_the_essential_rows_come_first_and_a_source_of_two_pairs_is_trained_once
     assert len(sources) == 4
     assert len(set(rows)) == len(rows) == 4 * len(order)
     assert {task.row for task in rows[: 4 * 7]} == set(study("rows").ESSENTIAL)
-    assert all(task.row.startswith("robust-") for task in rows[-4 * 9 :])
+    assert all(task.row.startswith("robust-") for task in rows[-4 * 10 :])
 
 
 def test_what_fails_is_noted_and_done_again(

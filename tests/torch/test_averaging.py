@@ -21,6 +21,7 @@ from pladapt.backends.torch import (
     ScalePredictor,
     TorchPredictor,
     TrainingOptions,
+    ZoomPredictor,
     module_of,
     recalibrate_batch_norm,
     with_module,
@@ -64,6 +65,8 @@ def averages(classes: int = 1) -> dict[str, Any]:
     dropped = DropoutPredictor(plain, members=3)
     return {
         "scales": ScalePredictor(plain, multiple=4),
+        "zooms": ZoomPredictor(plain),
+        "zooms of flips": ZoomPredictor(FlipPredictor(plain), (1.5,)),
         "dropout": dropped,
         "flips of dropout": FlipPredictor(dropped),
         "dropout of flips": DropoutPredictor(FlipPredictor(plain), members=2),
@@ -139,6 +142,68 @@ def test_scales_that_come_to_one_size_are_refused() -> None:
 def test_options_that_are_no_sizes_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         ScalePredictor(Nearest(), **options)
+
+
+# Zooms
+
+
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_a_zoom_is_about_the_centre_and_brought_back(spatial: int) -> None:
+    shape = (12, 16, 20)[:spatial]
+    ramp = np.add.reduce(np.indices(shape)).astype(np.float32)
+    batch = (0.2 + 0.5 * ramp / ramp.max())[None, None]
+    seen: list[np.ndarray] = []
+
+    class Watched(Nearest):
+        def predict(self, images: Any, /) -> Any:
+            seen.append(np.asarray(images))
+            return super().predict(images)
+
+    members = ZoomPredictor(Watched(), zooms=(2.0, 0.5)).predict_members(batch)
+    assert members.shape == (3, 1, 1, *shape)
+    assert [image.shape for image in seen] == [batch.shape] * 3, "never of another size"
+    middle = float(batch.mean())
+    for image, zoom in zip(seen, (1.0, 2.0, 0.5), strict=True):
+        assert float(image.mean()) == pytest.approx(middle, abs=1e-5), "the ramp's own middle"
+        steps = np.diff(image[0, 0], axis=-1)[*(slice(5, 7),) * spatial]
+        step = float((batch[0, 0, ..., 1] - batch[0, 0, ..., 0]).mean())
+        np.testing.assert_allclose(steps, step / zoom, rtol=1e-4)
+    inside = (slice(None),) * 3 + (slice(5, -5),) * spatial
+    np.testing.assert_allclose(members[inside], np.stack([batch] * 3)[inside], atol=1e-6)
+
+
+def test_what_a_magnified_image_leaves_out_has_the_plain_prediction() -> None:
+    class Counting(Nearest):
+        """Predicts 0.1 for the first image that it is given, then 0.9."""
+
+        def predict(self, images: Any, /) -> Any:
+            level = 0.9 if self.sizes else 0.1
+            return np.full(super().predict(images).shape, level, np.float32)
+
+    _, zoomed = ZoomPredictor(Counting(), zooms=(2.0,)).predict_members(images(1, 1, 8, 8))
+    expected = np.full((8, 8), 0.1)
+    expected[2:6, 2:6] = 0.9
+    np.testing.assert_allclose(zoomed[0, 0], expected, atol=1e-6)
+
+
+def test_a_member_is_what_another_library_magnifies(net: Callable[..., nn.Module]) -> None:
+    plain, batch = cpu(net()), images(1, 1, 16, 16)
+
+    def zoomed(plane: np.ndarray, factor: float) -> np.ndarray:
+        centre = (len(plane) - 1) / 2
+        return ndimage.affine_transform(
+            plane, np.full(2, 1 / factor), centre - centre / factor, order=1, mode="nearest"
+        )
+
+    shown = plain.predict(zoomed(batch[0, 0], 1.25)[None, None])[0, 0].numpy()
+    member = ZoomPredictor(plain, (1.25,)).predict_members(batch)[1, 0, 0]
+    np.testing.assert_allclose(member[3:-3, 3:-3], zoomed(shown, 0.8)[3:-3, 3:-3], atol=1e-5)
+
+
+@pytest.mark.parametrize("zooms", [(), (0.0,), (-1.0,), (1.2, 1.0), (float("inf"),)])
+def test_zooms_that_show_nothing_new_are_refused(zooms: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="zooms"):
+        ZoomPredictor(Nearest(), zooms)
 
 
 # Dropout

@@ -27,6 +27,7 @@ from pladapt.backends.torch import (
     DropoutPredictor,
     ScalePredictor,
     TorchPredictor,
+    ZoomPredictor,
     load_predictor,
     save_predictor,
 )
@@ -70,6 +71,7 @@ def made(net: Net) -> dict[str, Predictor]:
         "shifted": ShiftedPredictor(TemperaturePredictor(plain, 1.5), -0.25),
         "grouped": GroupShiftedPredictor(ShiftedPredictor(plain, 0.5), {"p0": 1.0, "p1": -0.5}),
         "scales": ScalePredictor(plain, (0.5, 1.0), multiple=8),
+        "zooms": ZoomPredictor(FlipPredictor(plain), (1 / 1.2, 1.2)),
         "dropout": DropoutPredictor(plain, members=2, seed=3),
         "aligned": AlignedPredictor(FlipPredictor(plain), matching),
         "ensemble": EnsemblePredictor([FlipPredictor(plain), other, plain]),
@@ -81,7 +83,7 @@ def made(net: Net) -> dict[str, Predictor]:
 
 
 KINDS = [
-    *("plain", "flips", "shifted", "grouped", "scales", "dropout"),
+    *("plain", "flips", "shifted", "grouped", "scales", "zooms", "dropout"),
     *("aligned", "ensemble", "teacher", "consensus"),
 ]
 

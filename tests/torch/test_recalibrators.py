@@ -23,6 +23,7 @@ from pladapt.backends.torch import (
     FineTune,
     TorchPredictor,
     TrainingOptions,
+    ZoomPredictor,
     module_of,
     recalibrate_batch_norm,
 )
@@ -167,6 +168,19 @@ def test_the_student_is_the_network_with_the_target_s_statistics(target: list[Sa
     plain = cpu(bright(normalised=False))
     alone = consensus().recalibrate(plain, target).predictor
     assert state_sha256(module_of(alone)) == state_sha256(plain.module)
+
+
+def test_the_student_alone_predicts_at_several_zooms(target: list[Sample]) -> None:
+    predictor, images = cpu(bright()), np.stack([s.image for s in target])
+    plain, zooming = (
+        consensus(zooms=zooms).recalibrate(predictor, target).predictor for zooms in ((), (1.5,))
+    )
+    torch.testing.assert_close(zooming.predict(images), plain.predict(images))
+    assert isinstance(plain, TeacherPredictor)
+    assert isinstance(zooming, TeacherPredictor)
+    expected = ZoomPredictor(plain.predictor, (1.5,)).predict(images)
+    torch.testing.assert_close(zooming.predictor.predict(images), expected)
+    assert not torch.equal(expected, torch.as_tensor(plain.predictor.predict(images)))
 
 
 @pytest.mark.parametrize("cutoff", [0.2, 0.5, 0.8])

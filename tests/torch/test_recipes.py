@@ -244,6 +244,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         ({"share": False}, "recalibrator"),
         ({"groups": False}, "recalibrator"),
         ({"flip": (-1, -2)}, "recalibrator"),
+        ({"zooms": ()}, "recalibrator"),
         ({"shares": (0.5, 1.0)}, "selector"),
         ({"rounds": 1}, "rounds"),
         ({"cutoff": 0.3}, "gates"),

@@ -50,6 +50,7 @@ def robust(
     share: bool = True,
     groups: bool = True,
     flip: tuple[int, ...] = (-1,),
+    zooms: tuple[float, ...] = (1 / 1.2, 1.2),
     seed: int = 0,
     device: str = "auto",
     batch_size: int = 8,
@@ -63,7 +64,8 @@ def robust(
     of the network agree on. Then the network is trained on its teacher's labels of the target,
     those of samples without foreground among them: with an exponential moving average of its
     weights, on strongly varied geometry, intensity and sharpness, and so that it keeps the share of
-    foreground that it was taught. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its
+    foreground that it was taught. What it predicts is the mean over sizes and mirror images such as
+    it was trained on. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its
     predictions.
 
     Args:
@@ -87,6 +89,9 @@ def robust(
         groups: Whether it is found for each group of samples as well, a volume or a patient.
         flip: The spatial axes along which a mirror image is as likely as the image, counted from
             the end.
+        zooms: The magnifications at which the trained network predicts, beside the image as it is;
+            see `pladapt.backends.torch.ZoomPredictor`. With none it predicts in a third of the
+            time.
         seed: Of the training.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         batch_size: How many samples are predicted at once, and trained on in a batch.
@@ -130,6 +135,7 @@ def robust(
             share=share,
             groups=groups,
             axes=flip,
+            zooms=zooms,
             batch_size=batch_size,
             device=device,
             progress=progress,

@@ -18,7 +18,7 @@ from pladapt.backends.torch.augmentation import (
     RandomIntensity,
     RandomTexture,
 )
-from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor
+from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor, ZoomPredictor
 from pladapt.backends.torch.deployment import load_predictor, save_predictor
 from pladapt.backends.torch.losses import DiceBCELoss
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
@@ -45,6 +45,7 @@ __all__ = [
     "ScalePredictor",
     "TorchPredictor",
     "TrainingOptions",
+    "ZoomPredictor",
     "fit",
     "load_module",
     "load_predictor",

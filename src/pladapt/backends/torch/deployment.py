@@ -14,7 +14,7 @@ from pladapt.aligned import AlignedPredictor
 from pladapt.alignment import QuantileMatching
 from pladapt.arrays import to_numpy
 from pladapt.averaging import EnsemblePredictor, FlipPredictor
-from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor
+from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor, ZoomPredictor
 from pladapt.backends.torch.predictor import TorchPredictor
 from pladapt.backends.torch.storage import (
     load_module,
@@ -46,6 +46,7 @@ _VIEWS: Final[Mapping[str, type[Any]]] = {
     "group-shifted": GroupShiftedPredictor,
     "temperature": TemperaturePredictor,
     "scale": ScalePredictor,
+    "zoom": ZoomPredictor,
     "dropout": DropoutPredictor,
 }
 _OPTIONS: Final = ("activation", "amp", "batch_size", "channels_last")
@@ -59,8 +60,8 @@ def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None =
     `pladapt.TeacherPredictor` is stored as its teacher, which is who predicts.
 
     Args:
-        predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts,
-            temperatures and quantile matching around such ones.
+        predictor: A `TorchPredictor`, or any stack of flips, scales, zooms, dropout, ensembles,
+            shifts, temperatures and quantile matching around such ones.
         folder: It is made; a predictor that it holds already is replaced.
         cutoff: The probability above which a pixel is foreground, to be kept beside it.
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pladapt.aligned import Aligned, AlignedPredictor
 from pladapt.alignment import QuantileMatching
 from pladapt.averaging import FlipPredictor
+from pladapt.backends.torch.averaging import ZoomPredictor
 from pladapt.backends.torch.recalibration import batch_norms, recalibrate_batch_norm
 from pladapt.backends.torch.wrapping import module_of
 from pladapt.consensus import find_consensus
@@ -58,8 +59,9 @@ class ConsensusRecalibrator:
     (`pladapt.QuantileMatching`), and both. No one of them is safe on every target. Each predicts
     an image and its mirror images, and `pladapt.find_consensus` tells, without labels, which of
     them to trust and how much of the target is foreground. The mean of those is the teacher of the
-    first round; the network with the target's statistics is its student. The foreground that the
-    teacher marks is what lies above ``cutoff``, as the source's was.
+    first round; the network with the target's statistics is its student, which averages mirror
+    images and zooms. The foreground that the teacher marks is what lies above ``cutoff``, as the
+    source's was.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
@@ -70,6 +72,7 @@ class ConsensusRecalibrator:
         share: Whether the share of the foreground is found anew; else the source's cut-off stays.
         groups: Whether it is found for each group as well, as far as the group's samples tell.
         axes: The spatial axes to mirror along, counted from the end.
+        zooms: At which the student predicts as well, for `ZoomPredictor`; by default at none.
         region: Which pixels are compared, as for `pladapt.SourceStatistics`.
         batch_size: How many samples are predicted at once.
         most: At most so many samples are compared, drawn by their ids. Batch normalisation and
@@ -86,6 +89,7 @@ class ConsensusRecalibrator:
     share: bool = True
     groups: bool = True
     axes: tuple[int, ...] = (-1,)
+    zooms: tuple[float, ...] = ()
     region: Region = "informative"
     batch_size: int = 8
     most: int = 256
@@ -122,6 +126,8 @@ class ConsensusRecalibrator:
         if groups:
             teacher = GroupShiftedPredictor(teacher, groups)
         student = adjusted.get("batch norm", adjusted["none"])
+        if self.zooms:
+            student = ZoomPredictor(student, self.zooms)
         evidence = pa.table(
             {
                 "adjustment": list(adjusted),
