@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from domains import PAIRS, domain
-from sources import source_of, split
+from domains import PAIRS, domain, split
+from sources import source_of
 
 import pladapt
 from pladapt.errors import InputError

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from scanners import SCANNERS, rescanned
 
 from pladapt import LabelledSample
 from pladapt.backends.torch import RandomAffine, TrainingOptions
 from pladapt.calibration import DEFAULT_CUTOFFS
 from pladapt.errors import InputError
 from pladapt.runs import written_aside
+from pladapt.views import Subset
 from pladapt_covid_ct import demo
 from pladapt_covid_ct.domains import load_domains
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.retraining import training_options
 from pladapt_covid_ct.settings import Settings
+from pladapt_covid_ct.splits import split_patients
 
 sys.path.append(str(Path(__file__).parents[2] / "examples" / "ultrasound"))
 import ultrasound
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
+
+    from pladapt import Samples
 
 EPOCHS: Final = 15
 """The most of a training on source masks or pseudo-labels."""
@@ -44,11 +49,14 @@ class Pair(NamedTuple):
         family: Where both come from, a key of `FAMILIES`.
         source: The source's name within the family.
         target: The target's.
+        seed: The only seed of the source that it is for: the target is of patients that the
+            source model of this seed was not trained on. None for every seed.
     """
 
     family: str
     source: str
     target: str
+    seed: int | None = None
 
 
 PAIRS: Final = {
@@ -58,6 +66,16 @@ PAIRS: Final = {
     "ultrasound": Pair("ultrasound", "source", "target"),
 }
 """The pairs of the study, by name."""
+
+SIMULATED: Final = {
+    f"{letter}-{scanner}-{seed}": Pair("ct", letter, f"{letter}-{scanner}-{seed}", seed)
+    for seed in range(3)
+    for letter in "AC"
+    for scanner in SCANNERS
+}
+"""The source's own held-out patients, rescanned: what choices are made on."""
+
+ALL: Final = PAIRS | SIMULATED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +138,8 @@ class Slices:
 
     def load(self, name: str) -> list[LabelledSample]:
         """Read a data set and prepare its slices."""
+        if name in SIMULATED:
+            return _rescanned(self._asked, name)
         data = self._asked.data
         if data is None:
             raise InputError("The real slices need their folder: give --data DIR.")
@@ -220,6 +240,28 @@ def domain(asked: Asked, name: str, letter: str) -> list[LabelledSample]:
     with np.load(path) as stored:
         columns = [stored[name] for name in ("ids", "groups", "images", "masks")]
     return [LabelledSample(str(i), str(g), x, y) for i, g, x, y in zip(*columns, strict=True)]
+
+
+def split(
+    samples: Sequence[LabelledSample], seed: int
+) -> tuple[Samples[LabelledSample], Samples[LabelledSample], Samples[LabelledSample]]:
+    """Return the samples of the training, validation and test patients of a seed."""
+    parts = split_patients([s.group for s in samples], seed=seed, fold=seed % FOLDS)
+    train, validation, test = (
+        Subset(samples, [i for i, s in enumerate(samples) if s.group in patients])
+        for patients in (parts.train, parts.validation, parts.test)
+    )
+    return train, validation, test
+
+
+def _rescanned(asked: Asked, name: str) -> list[LabelledSample]:
+    """Return the slices of the patients that a source model was not trained on, rescanned."""
+    letter, scanner, number = name.split("-")
+    seed = int(number)
+    train, _, _ = split(domain(asked, SIMULATED[name].family, letter), seed)
+    known = {train[index].group for index in range(len(train))}
+    held = [s for s in domain(asked, SIMULATED[name].family, letter) if s.group not in known]
+    return [rescanned(sample, scanner, seed) for sample in held]
 
 
 def _silent(_stage: str, _done: int, _total: int, /) -> None:

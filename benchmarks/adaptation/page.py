@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from audits import audit_lines, ranked_above
 from chart import chart
-from results import BEST, SOURCE, closed, found_in, gain, measures, reference, rises
+from domains import SIMULATED
+from results import (
+    BEST,
+    SOURCE,
+    closed,
+    found_in,
+    gain,
+    measures,
+    pooled_dsc,
+    reference,
+    rises,
+)
 from rows import ORACLE, ORACLE_EPOCHS, ORACLES, PLAIN, SHARES
 
 if TYPE_CHECKING:
@@ -94,6 +105,7 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
         picture = path.with_name(f"{path.stem}-{name}.svg")
         picture.write_text(chart(found), encoding="utf-8")
         lines += _pair(name, found, picture.name)
+    lines += _simulated(collected)
     lines += audit_lines(collected.get("audits", {}))
     lines += [*_explained(pairs), *_failures(collected["failures"]), *_about(collected)]
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
@@ -236,6 +248,36 @@ def _found_out(found: Mapping[str, Found]) -> Iterator[str]:
         rounds = ", ".join(map(str, told["kept"])) or "none"
         taught = f"learnt from {rounds} samples"
         yield f"- seed {seed}: kept {', '.join(kept)}; {said}; {taught}{stopped}."
+    yield ""
+
+
+def _simulated(collected: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the rows did on the source's own held-out patients, each target by itself."""
+    pairs = [found_in(collected, name) for name in SIMULATED]
+    pairs = [found for found in pairs if SOURCE in found]
+    if not pairs:
+        return
+    yield "## On simulated scanners\n"
+    yield (
+        "The patients of A and C that a source model was not trained on, as two other scanners "
+        "might have shown them: one softer and brighter, one sharper, darker and noisier, each "
+        "patient in its own way (`scanners.py` beside the study). "
+        f"{len(pairs)} targets, each with the source model of its seed. They are of the source, "
+        "so choices may be made on them.\n"
+    )
+    yield "| row | DSC | above the source's | least | most | targets worse |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for row in dict.fromkeys(name for found in pairs for name in found):
+        both = [(found[row], found[SOURCE]) for found in pairs if row in found]
+        after, before = (
+            np.array([pooled_dsc(next(iter(one.counts.values()))) for one in part])
+            for part in zip(*both, strict=True)
+        )
+        rise = after - before
+        said = f"{rise.mean():+.3f} | {rise.min():+.3f} | {rise.max():+.3f} | {np.sum(rise < 0)}"
+        changed = " | | | " if row == SOURCE else said
+        few = "" if len(both) == len(pairs) else f" ({len(both)} of {len(pairs)} targets)"
+        yield f"| `{row}`{few} | {after.mean():.3f} | {changed} |"
     yield ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from domains import PAIRS
+from domains import ALL
 from rows import ORACLES, ORDER, SHARES
 from work import KEY, Task
 
@@ -78,7 +78,7 @@ def collect(out: Path) -> dict[str, Any]:
 
 
 def _all_tasks(out: Path) -> Iterator[Task]:
-    for pair in PAIRS:
+    for pair in ALL:
         seeds = sorted(int(path.name[5:]) for path in (out / "rows" / pair).glob("seed-*"))
         yield from (Task(pair, seed, row) for row in ORDER for seed in seeds)
         yield from (Task(pair, seed) for seed in seeds)

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from domains import FOLDS, domain, family
+from domains import domain, family, split
 
 import pladapt
 from pladapt import SourceStatistics
 from pladapt.backends.torch import TorchPredictor, fit, load_module, save_module
 from pladapt.runs import read_table, write_table, written_aside
-from pladapt.views import Subset
-from pladapt_covid_ct.splits import split_patients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,18 +89,6 @@ def _source_in(folder: Path, asked: Asked, pair: Pair, seed: int) -> Source:
         fewest_pixels=made.fewest_pixels,
         seed=seed,
     )
-
-
-def split(
-    samples: Sequence[LabelledSample], seed: int
-) -> tuple[Samples[LabelledSample], Samples[LabelledSample], Samples[LabelledSample]]:
-    """Return the samples of the training, validation and test patients of a seed."""
-    parts = split_patients([s.group for s in samples], seed=seed, fold=seed % FOLDS)
-    train, validation, test = (
-        Subset(samples, [i for i, s in enumerate(samples) if s.group in patients])
-        for patients in (parts.train, parts.validation, parts.test)
-    )
-    return train, validation, test
 
 
 def _trained(

@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE))
 
 import work  # noqa: E402 - beside this file
 from audits import audit_sources, audits_in  # noqa: E402 - the same
-from domains import PAIRS, Asked, domain  # noqa: E402 - the same
+from domains import ALL, PAIRS, SIMULATED, Asked, domain  # noqa: E402 - the same
 from page import write_page  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
 from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
@@ -58,12 +58,12 @@ def main() -> None:
 
 def _run(asked: Asked, arguments: argparse.Namespace) -> None:
     for name in arguments.pairs:
-        pair = PAIRS[name]
+        pair = ALL[name]
         for letter in (pair.source, pair.target):
             domain(asked, pair.family, letter)
     for turn in work.tasks(arguments.pairs, arguments.seeds, arguments.rows):
         work.run(asked, turn, arguments.jobs)
-    audit_sources(asked, arguments.pairs, arguments.seeds)
+    audit_sources(asked, [name for name in arguments.pairs if name in PAIRS], arguments.seeds)
 
 
 def _arguments() -> argparse.Namespace:
@@ -72,7 +72,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, help="the real slices, as the COVID-19 example has them"
     )
-    parser.add_argument("--pairs", type=_names(PAIRS), help=f"of {','.join(PAIRS)}; else all")
+    parser.add_argument(
+        "--pairs",
+        type=_names(ALL),
+        help=f"of {','.join(ALL)}; else all that are no simulated scanners'",
+    )
+    parser.add_argument(
+        "--simulated", action="store_true", help="the simulated scanners' pairs, and no others"
+    )
     parser.add_argument("--rows", type=_names(ORDER), help=f"of {','.join(ORDER)}; else all")
     parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help="0,1,2 unless given")
     parser.add_argument("--encoder-weights", type=Path, help="EfficientNet-Lite0's, from ImageNet")
@@ -97,6 +104,8 @@ def _arguments() -> argparse.Namespace:
     arguments.page = arguments.page or (aside / "page.md" if aside else _PAGE)
     simulated = [name for name in PAIRS if PAIRS[name].family != "ct"]
     everything = list(PAIRS) if arguments.data and not arguments.quick else simulated
+    if arguments.simulated:
+        everything = list(SIMULATED)
     arguments.pairs = arguments.pairs or everything
     arguments.rows = arguments.rows or (ESSENTIAL if arguments.quick else ORDER)
     return arguments

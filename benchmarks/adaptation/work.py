@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import torch
-from domains import PAIRS, domain
+from domains import ALL, domain
 from rows import ESSENTIAL, ORDER, adapted
 from sources import source_of
 from torch.nn.modules.module import register_module_forward_hook
@@ -100,7 +100,7 @@ def do(asked: Asked, task: Task) -> None:
     task.note(asked.out).unlink(missing_ok=True)
     try:
         if task.row is None:
-            source_of(asked, PAIRS[task.pair], task.seed)
+            source_of(asked, ALL[task.pair], task.seed)
         else:
             write_table(measure(asked, task), task.path(asked.out))
     except Exception as error:  # noqa: BLE001 - one row must not lose the others
@@ -115,7 +115,7 @@ def note(asked: Asked, task: Task, reason: str, details: str = "") -> None:
 
 def measure(asked: Asked, task: Task) -> pa.Table:
     """Run a row, and count its pixels on each sample of the target at the source's cut-off."""
-    pair = PAIRS[task.pair]
+    pair = ALL[task.pair]
     source = source_of(asked, pair, task.seed)
     target = domain(asked, pair.family, pair.target)
     with counted(source.predictor.module, target[0].mask.size) as passes:
@@ -143,16 +143,14 @@ def tasks(pairs: Sequence[str], seeds: Sequence[int], rows: Sequence[str]) -> li
 
     A source model that serves several pairs is trained once.
     """
-    sources = {
-        (PAIRS[p].family, PAIRS[p].source, seed): Task(p, seed) for seed in seeds for p in pairs
-    }
+    each = [(p, seed) for seed in seeds for p in pairs if ALL[p].seed in (None, seed)]
+    sources = {(ALL[p].family, ALL[p].source, seed): Task(p, seed) for p, seed in each}
     tiers = [ESSENTIAL, [r for r in ORDER if r not in ESSENTIAL and not r.startswith("robust")]]
     tiers.append([r for r in ORDER if r not in (*tiers[0], *tiers[1])])
     later = [
         Task(pair, seed, row)
         for tier in tiers
-        for seed in seeds
-        for pair in pairs
+        for pair, seed in each
         for row in tier
         if row in rows
     ]

@@ -318,8 +318,8 @@ def _kappas(odds: NDArray[np.float32]) -> NDArray[np.float64]:
     found = np.empty((len(SHARES), len(odds), len(odds)))
     for place, threshold in enumerate(thresholds):
         marked = (odds > threshold[:, None]).astype(np.float32)
-        share = marked.mean(axis=1, dtype=np.float64)
-        both = (marked @ marked.T).astype(np.float64) / odds.shape[1]
+        both = (marked @ marked.T).astype(np.float64) / odds.shape[1]  # exact below 2**24 pixels
+        share = both.diagonal()
         # (observed - expected) / (1 - expected), for two raters of two categories
         chance = np.outer(share, share)
         rest = share[:, None] + share - 2 * chance

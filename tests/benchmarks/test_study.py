@@ -245,6 +245,63 @@ def test_the_essential_rows_come_first_and_a_source_of_two_pairs_is_trained_once
     assert all(task.row.startswith("robust-") for task in rows[-4 * 10 :])
 
 
+def lungs(study: Any, group: str = "p") -> LabelledSample:
+    """Return a slice as the study has them: normalised, and constant outside of what it shows."""
+    shown = np.random.default_rng(0).uniform(0.2, 1, (32, 32))
+    shown[:8] = shown[:, :8] = 0
+    image = ((shown - shown.mean()) / shown.std())[None].astype(np.float32)
+    return LabelledSample("s", group, image, (shown > 0.9).astype(np.uint8))
+
+
+@pytest.mark.parametrize("scanner", ["soft", "sharp"])
+def test_a_simulated_scanner_changes_what_is_shown_and_nothing_else(
+    study: Any, scanner: str
+) -> None:
+    sample = lungs(study)
+    made = study("scanners").rescanned(sample, scanner, 0)
+    assert (made.id, made.group, made.mask is sample.mask) == ("s", "p", True)
+    outside = sample.image == sample.image[0, 0, 0]
+    assert np.unique(made.image[outside]).size == 1
+    assert made.image[~outside].min() > made.image[0, 0, 0]
+    assert made.image.mean() == pytest.approx(0, abs=1e-4)
+    assert made.image.std() == pytest.approx(1, abs=1e-4)
+    detail = [np.abs(np.diff(image[0, 8:, 8:])).mean() for image in (sample.image, made.image)]
+    assert (detail[1] > detail[0]) == (scanner == "sharp")
+    again, other = (study("scanners").rescanned(lungs(study, g), scanner, 0) for g in ("p", "q"))
+    np.testing.assert_array_equal(again.image, made.image)
+    assert not np.array_equal(other.image, made.image), "each patient is shown in a way of its own"
+
+
+def test_a_simulated_target_is_of_patients_that_the_source_model_has_not_seen(
+    study: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    domains = study("domains")
+    known = [
+        LabelledSample(f"{p}-{i}", f"p{p}", lungs(study).image, lungs(study).mask)
+        for p in range(10)
+        for i in range(2)
+    ]
+    monkeypatch.setattr(domains.Slices, "load", lambda self, name: known)
+    rescanned = domains._rescanned
+    asked = domains.Asked(out=tmp_path)
+    for name, pair in domains.SIMULATED.items():
+        learnt, *held = ({s.group for s in part} for part in domains.split(known, pair.seed))
+        target = rescanned(asked, name)
+        assert {s.group for s in target} == set.union(*held)
+        assert not {s.group for s in target} & learnt
+        assert not np.array_equal(target[0].image, known[0].image)
+
+
+def test_a_simulated_target_is_for_one_seed_alone(study: Any) -> None:
+    sources, rows = study("work").tasks(["A-to-C", "A-soft-1"], [0, 1], ["source"])
+    assert [(task.pair, task.seed) for task in rows] == [
+        ("A-to-C", 0),
+        ("A-to-C", 1),
+        ("A-soft-1", 1),
+    ]
+    assert len(sources) == 2
+
+
 def test_what_fails_is_noted_and_done_again(
     study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
