@@ -137,13 +137,14 @@ class TorchPredictor:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode; each submodule gets its former mode back afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    learning = [part for part in module.modules() if part.training]
+    for part in learning:
+        part.training = False
     try:
         yield
     finally:
-        for part, training in modes:
-            part.training = training
+        for part in learning:
+            part.training = True
 
 
 def check_logits(logits: Any, images: torch.Tensor) -> None:
