@@ -138,8 +138,8 @@ class TorchPredictor:
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode; each submodule gets its former mode back afterwards."""
     learning = [part for part in module.modules() if part.training]
-    for part in learning:
-        part.training = False
+    if learning:
+        module.eval()  # which a module may override
     try:
         yield
     finally:
