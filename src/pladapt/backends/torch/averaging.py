@@ -100,7 +100,7 @@ class ZoomPredictor(ViewPredictor):
 
     Args:
         predictor: Predicts each of them.
-        zooms: The magnifications beside the image as it is: 1.2 shows a fifth less along each axis.
+        zooms: The magnifications beside the image as it is: 1.2 shows a sixth less along each axis.
 
     Raises:
         InputError: There is no zoom, or one is not positive, not finite, or 1.
