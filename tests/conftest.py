@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import hypothesis
@@ -9,6 +10,13 @@ from array_api_compat import array_namespace
 # no deadline: the time of one example says more of the machine than of the code
 hypothesis.settings.register_profile("pladapt", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("pladapt")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Draw the same from torch's global generator whatever tests ran before."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session", params=["numpy", "array_api_strict", "torch"])

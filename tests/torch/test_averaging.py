@@ -221,7 +221,8 @@ def test_the_members_average_to_evaluation_in_a_linear_network(
         nn.init.normal_(weights, std=0.05)  # where a sigmoid is nearly linear
     batch = images(2, 1, *(4, 5, 6)[:spatial])
     found = DropoutPredictor(cpu(module), members=400).predict_members(batch)
-    torch.testing.assert_close(found.mean(0), cpu(module).predict(batch), atol=0.01, rtol=0)
+    error = (found.mean(0) - cpu(module).predict(batch)).abs()
+    assert bool((error < 5 * found.std(0) / 400**0.5).all())  # standard errors of the mean
     assert float(found.std(0).mean()) > 0.005
 
 
