@@ -97,6 +97,11 @@ def _adapted(result: AdaptationResult) -> Adapted:
         {
             "kept": [round_.selection.counts["kept"] for round_ in result.rounds],
             "stopped": result.stopped,
+            "judged": [
+                round_.judgement.evidence.to_pylist()
+                for round_ in result.rounds
+                if round_.judgement is not None
+            ],
             "evidence": found.evidence.to_pylist() if found else [],
         },
     )

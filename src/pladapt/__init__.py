@@ -5,14 +5,7 @@ predictions on the unlabelled images, keeps the ones it can trust, retrains on t
 evidence whether the result is better.
 """
 
-from pladapt.adaptation import (
-    AdaptationResult,
-    Recalibrated,
-    Round,
-    RunRecord,
-    adapt,
-    read_run,
-)
+from pladapt.adaptation import AdaptationResult, adapt
 from pladapt.aligned import Aligned, AlignedPredictor, Alignment
 from pladapt.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
 from pladapt.auditing import Audit, audit
@@ -65,6 +58,7 @@ from pladapt.protocols import (
 )
 from pladapt.ranking import RankingSelector, rank
 from pladapt.recipes.bundle import Recipe, recipe
+from pladapt.records import Recalibrated, Round, RunRecord, read_run
 from pladapt.scoring import ClassSelector
 from pladapt.source import SourceStatistics
 from pladapt.teaching import TeacherPredictor, keep_share

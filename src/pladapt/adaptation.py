@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,18 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from pladapt.errors import InputError, MissingDataError, RunChangedError
+from pladapt.errors import InputError, RunChangedError
 from pladapt.inference import predictions, score
 from pladapt.labelling import pseudo_labels
 from pladapt.plugins import default_manager
 from pladapt.protocols import RescoringSelector, ResumableRetrainer
+from pladapt.records import EVIDENCE, Recalibrated, Round, RunRecord, stored_judgement
 from pladapt.runs import (
     PseudoLabels,
     describe,
     fingerprint,
     open_run,
     read_evaluation,
-    read_judgement,
     read_table,
     write_evaluation,
     write_judgement,
@@ -35,7 +34,7 @@ from pladapt.types import Selection
 from pladapt.views import check_unlabelled, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -50,84 +49,7 @@ if TYPE_CHECKING:
     )
     from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
 
-_EVIDENCE: Final = "evidence.parquet"
 _LABELS: Final = "labels/labels.parquet"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Round:
-    """What one round did.
-
-    Args:
-        number: From 1.
-        scores: A row per target sample: ``id``, ``group``, ``sha256`` of the image, and the
-            selector's columns.
-        selection: The kept samples, and the rule that dropped each other one.
-        evaluations: What each evaluator measured after the round, by its name; empty where
-            nothing was selected, and where the round was refused.
-        judgement: What the gates said of the predictor that the round made, or None where there
-            was no gate or no such predictor.
-    """
-
-    number: int
-    scores: pa.Table
-    selection: Selection
-    evaluations: Mapping[str, Evaluation]
-    judgement: Judgement | None = None
-
-    @property
-    def stands(self) -> bool:
-        """Whether the round made a predictor, and no gate refused it."""
-        accepted = self.judgement is None or self.judgement.accepted
-        return bool(self.selection.kept) and accepted
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recalibrated:
-    """What came of recalibration, before the first round.
-
-    Args:
-        evidence: What the recalibrator went by.
-        evaluations: What each evaluator measured after it, by its name.
-    """
-
-    evidence: pa.Table
-    evaluations: Mapping[str, Evaluation]
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class RunRecord:
-    """The evidence of what a run did.
-
-    Args:
-        before: What each evaluator measured of the predictor that was given, by its name.
-        rounds: The rounds, in order; at least one, unless there was a recalibrator.
-        workdir: The run folder, or None where none was asked for.
-        recalibration: What came of the recalibrator, or None where there was none.
-    """
-
-    before: Mapping[str, Evaluation]
-    rounds: tuple[Round, ...]
-    workdir: Path | None
-    recalibration: Recalibrated | None = None
-
-    @property
-    def after(self) -> Mapping[str, Evaluation]:
-        """What each evaluator measured of the predictor that adaptation returned."""
-        first = self.recalibration.evaluations if self.recalibration else self.before
-        return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), first)
-
-    @property
-    def stopped(self) -> str | None:
-        """Why the run ended with a round that does not stand, or None."""
-        if not self.rounds or (last := self.rounds[-1]).stands:
-            return None
-        if last.judgement is not None:
-            return f"round {last.number} refused: {'; '.join(last.judgement.reasons)}"
-        return (
-            f"round {last.number} selected none of {len(last.scores)} samples: "
-            f"{_reasons(last.selection)}"
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -245,69 +167,6 @@ class _Job:
     checked: list[bool] = field(default_factory=list)
 
 
-def read_run(folder: str | Path) -> RunRecord:
-    """Read what a finished run left in its folder.
-
-    Raises:
-        MissingDataError: A stage is not there: the run has not finished, or has not begun.
-        DataError: A file is not whole.
-    """
-    folder = Path(folder)
-    manifest = folder / "run.json"
-    if not manifest.exists():
-        raise MissingDataError(f"{folder} has no run.json; give the folder of a run.")
-    asked = json.loads(manifest.read_text(encoding="utf-8"))["asked"]
-    before = _read_evaluations(folder / "round-0")
-    rounds: list[Round] = []
-    for number in range(1, asked["rounds"] + 1):
-        here = folder / f"round-{number}"
-        rounds.append(_read_round(here, number, before.keys(), gated="gates" in asked))
-        if not rounds[-1].stands:
-            break
-    return RunRecord(
-        before=before,
-        rounds=tuple(rounds),
-        workdir=folder,
-        recalibration=_read_recalibrated(folder) if "recalibrator" in asked else None,
-    )
-
-
-def _read_recalibrated(folder: Path) -> Recalibrated:
-    here = folder / "recalibration"
-    if not (here / _EVIDENCE).exists():
-        raise MissingDataError(f"{here} has no {_EVIDENCE}; continue the run to its end.")
-    return Recalibrated(read_table(here / _EVIDENCE), _read_evaluations(here))
-
-
-def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
-    for name in ("scores.parquet", "selection.parquet"):
-        if not (folder / name).exists():
-            raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
-    selection = Selection(read_table(folder / "selection.parquet"))
-    evaluations = _read_evaluations(folder)
-    judgement = _stored_judgement(folder)
-    scores = read_table(folder / "scores.parquet")
-    current = Round(number, scores, selection, evaluations, judgement)
-    if selection.kept and gated and judgement is None:
-        raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
-    if current.stands and evaluations.keys() != set(evaluators):
-        raise MissingDataError(
-            f"{folder} has evaluations by {sorted(evaluations)} and not by {sorted(evaluators)}; "
-            "continue the run to its end."
-        )
-    return current
-
-
-def _stored_judgement(folder: Path) -> Judgement | None:
-    path = folder / "judgement"
-    return read_judgement(path) if path.exists() else None
-
-
-def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
-    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is written aside has a dot
-    return {path.name: read_evaluation(path) for path in folders}
-
-
 def _silent(_stage: str, _done: int, _total: int, /) -> None:
     """Show nothing."""
 
@@ -379,15 +238,10 @@ def _recalibrated(
         write_table(_fingerprints(job.target), stored)
     made = job.recalibrator.recalibrate(predictor, checked(job.target))
     job.progress("recalibrate", 1, 1)
-    if not (folder / _EVIDENCE).exists():
-        write_table(made.evidence, folder / _EVIDENCE)
+    if not (folder / EVIDENCE).exists():
+        write_table(made.evidence, folder / EVIDENCE)
     evaluations = _evaluate(job, made.predictor, folder)
     return made.predictor, Recalibrated(made.evidence, evaluations)
-
-
-def _reasons(selection: Selection) -> str:
-    dropped = ((rule, count) for rule, count in selection.counts.items() if rule != "kept")
-    return ", ".join(f"{count} by {rule}" for rule, count in dropped)
 
 
 def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
@@ -395,7 +249,7 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
     tell("pladapt_round_started", number=number)
     scores = _scores(job, predictor, number, folder)
     selection = _selection(job, scores, number, folder / "selection.parquet")
-    current = Round(number, scores, selection, {}, _stored_judgement(folder))
+    current = Round(number, scores, selection, {}, stored_judgement(folder))
     if current.stands:
         labels = _labels(job, scores, selection, folder / _LABELS)
         new = _retrained(job, predictor, labels, number, folder / "predictor")
@@ -507,13 +361,13 @@ def _retrained(
 
 def _judgement(job: _Job, before: Predictor, after: Predictor, folder: Path) -> Judgement | None:
     """Ask every gate, so that the evidence is whole, unless they have been asked."""
-    if job.gates and _stored_judgement(folder) is None:
+    if job.gates and stored_judgement(folder) is None:
         judgements = []
         for done, gate in enumerate(job.gates, start=1):
             judgements.append(gate.judge(before, after, job.target))
             job.progress("judge", done, len(job.gates))
         write_judgement(judgements, folder / "judgement")
-    return _stored_judgement(folder)
+    return stored_judgement(folder)
 
 
 def _evaluate(job: _Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import InputError, RunChangedError, SourceStatistics
-from pladapt.adaptation import read_run
 from pladapt.cli.application import application
+from pladapt.records import read_run
 from pladapt.reports.comparison import selected
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms

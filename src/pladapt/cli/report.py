@@ -15,7 +15,7 @@ from pladapt.runs import read_evaluation
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt.adaptation import RunRecord
+    from pladapt.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 

@@ -14,7 +14,7 @@ from pladapt.overlap import METRICS, pool, summarise
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from pladapt.adaptation import RunRecord
+    from pladapt.records import RunRecord
     from pladapt.types import Evaluation
 
 ALL: Final = "all"

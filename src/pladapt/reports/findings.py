@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pladapt.adaptation import RunRecord
     from pladapt.protocols import Selector
+    from pladapt.records import RunRecord
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
     from pladapt.types import Evaluation, LabelledSample, Samples

@@ -17,8 +17,8 @@ from pladapt.views import Subset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pladapt.adaptation import Round, RunRecord
     from pladapt.protocols import Predictor, Selector
+    from pladapt.records import Round, RunRecord
     from pladapt.types import Array, LabelledSample, Sample, Samples
 
 Row: TypeAlias = dict[str, Any]

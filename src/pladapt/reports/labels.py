@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.adaptation import RunRecord
+    from pladapt.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 _READING: Final = (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.adaptation import RunRecord
+    from pladapt.records import RunRecord
     from pladapt.reports.document import Block
 
 _CONSENSUS: Final = {"adjustment", "agreement", "kept", "shift", "share"}

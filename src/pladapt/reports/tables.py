@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.adaptation import Round, RunRecord
+    from pladapt.records import Round, RunRecord
 
 AGGREGATIONS: Final = {
     "pooled": "all pixels of all samples together",

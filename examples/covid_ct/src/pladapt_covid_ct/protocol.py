@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
 
-from pladapt.adaptation import read_run
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.records import read_run
 from pladapt.runs import open_run, read_evaluation, written_aside
 from pladapt_covid_ct.domains import common_classes, load_dataset, load_domains, prepare_domains
 from pladapt_covid_ct.experiment import run_round
