@@ -247,7 +247,10 @@ def _found_out(found: Mapping[str, Found]) -> Iterator[str]:
         stopped = f"; {told['stopped']}" if told["stopped"] else ""
         rounds = ", ".join(map(str, told["kept"])) or "none"
         taught = f"learnt from {rounds} samples"
-        yield f"- seed {seed}: kept {', '.join(kept)}; {said}; {taught}{stopped}."
+        found_of = [row for judged in told["judged"] for row in judged]
+        churn = [f"{row['after']:.2f}" for row in found_of if row["measure"] == "churn"]
+        changed = f"; churn {', '.join(churn)}" if churn else ""
+        yield f"- seed {seed}: kept {', '.join(kept)}; {said}; {taught}{changed}{stopped}."
     yield ""
 
 

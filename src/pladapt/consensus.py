@@ -44,7 +44,8 @@ PIXELS: Final = 1_000_000
 _PEAK: Final = 0.02
 _TRUST: Final = 0.03
 _ENOUGH: Final = 0.65
-_REACH: Final = 10.0
+_REACH: Final = 5.0
+_GROUP_REACH: Final = 10.0  # a group is moved by less than half of what it asks for
 _POOLED: Final = 16  # samples of a group that tell as much about it as all the others do
 
 
@@ -111,7 +112,7 @@ def find_consensus(
     Predictors whose best agreement is more than 0.03 below the best one's are left out, and the
     share is found anew from the others. What is returned lies half-way (in log-odds) between that
     and what the members of the predictors that are kept mark at the source's cut-off. Only shares
-    within a factor of ten (in odds) of what some predictor marks there are considered. A peak at
+    within a factor of five (in odds) of what some predictor marks there are considered. A peak at
     the end of that range is none, nor is one below 0.65. Where nothing is agreed on, as where the
     target shows no foreground at all, the predictors cannot be told apart: all of them are kept,
     at the mean of what they mark. It is that of their members, since a mean of members that
@@ -119,8 +120,8 @@ def find_consensus(
 
     Groups of samples differ as well: in volumes from several scanners, some with much foreground
     and some with little. So among each group's own pixels the share is found once more, in the same
-    way, from where the consensus put the cut-off. A group of ``n`` samples is moved by
-    ``n / (n + 16)`` of that: few samples tell little.
+    way, from where the consensus put the cut-off, within a factor of ten. A group of ``n`` samples
+    is moved by ``n / (n + 16)`` of that: few samples tell little.
 
     The result depends neither on the samples' order nor on the size of the batches.
 
@@ -180,7 +181,7 @@ def _agreed(
 ) -> Consensus:
     """Find the consensus from each predictor's log-odds ``(M, N)`` and the cut-off's."""
     marked = np.array([_marked(members, given) for members in views])
-    within = _considered(marked)
+    within = _considered(marked, _REACH)
     owner = np.repeat(np.arange(len(views)), [len(members) for members in views])
     kappas = _kappas(np.concatenate(views))
     everyone = np.arange(len(views))
@@ -237,7 +238,7 @@ def _group_shift(views: Sequence[NDArray[np.float32]], count: int) -> float:
     mean = np.mean(1 / (1 + np.exp(-odds.astype(np.float64))), axis=0).clip(LEAST, 1 - RESOLUTION)
     marked = _marked(mean, 0.5)
     curve = _agreement(_kappas(odds), owner, owner, owner)
-    peak = _peak(curve, _considered(np.array([marked])))
+    peak = _peak(curve, _considered(np.array([marked]), _GROUP_REACH))
     if peak is None or curve[peak] < _ENOUGH:
         return 0.0
     moved = (logit(SHARES[peak]) - logit(marked)) / 2 * count / (count + _POOLED)
@@ -286,12 +287,12 @@ def drawn(id_: str, inside: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
 
 
-def _considered(marked: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _considered(marked: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
     """Tell which shares are near enough to what some predictor marks at the cut-off."""
     shares = np.asarray(SHARES)
     odds = shares / (1 - shares)
     low, high = (share / (1 - share) for share in (marked.min(), marked.max()))
-    near: NDArray[np.bool_] = (odds >= low / _REACH) & (odds <= high * _REACH)
+    near: NDArray[np.bool_] = (odds >= low / reach) & (odds <= high * reach)
     return near
 
 

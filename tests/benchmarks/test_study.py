@@ -359,6 +359,7 @@ def test_a_quick_run_measures_every_row_on_every_patient(quick: Path) -> None:
 def test_a_quick_run_says_so_and_leaves_the_projects_page_alone(quick: Path) -> None:
     page = (quick / "page.md").read_text()
     assert "A quick run" in page
+    assert "; churn 0." in page
     assert all(f"| `{row}` |" in page for row in QUICK)
     assert (quick / "page-ultrasound.svg").read_text().count("<svg") == 1
 

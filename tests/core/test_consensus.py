@@ -420,6 +420,22 @@ def test_the_share_lies_between_what_is_agreed_on_and_what_is_marked() -> None:
     assert max(marked) < consensus.share < consensus.agreed
 
 
+def test_the_hearts_of_objects_are_not_taken_for_all_of_them() -> None:
+    """All agree on a heart of each disc best, and mark six times as much."""
+    masks = discs()
+    logits = noise(4, 6, 16, 16) + np.where(masks, 1.8, -1.8)[:, None]
+    logits[:, :, 6:8, 5:9] += 20
+    consensus = found(target_of(logits))
+    images = np.stack([sample.image for sample in target_of(logits)])
+    marked = min(np.mean(members_of(predictor, images) > 0.5) for predictor in PAIRS)
+    heart = 8 / 256
+    together = [row for row in consensus.curve.to_pylist() if row["predictor"] is None]
+    best = max(together, key=lambda row: row["agreement"])
+    assert best["share"] == pytest.approx(heart, rel=0.3)
+    assert consensus.agreed is not None
+    assert consensus.agreed > marked / 2
+
+
 @settings(max_examples=15)
 @given(shift=st.floats(-1, 1))
 def test_a_shift_of_all_logits_does_not_change_what_is_agreed_on(shift: float) -> None:
