@@ -256,12 +256,12 @@ def split(
 
 def _rescanned(asked: Asked, name: str) -> list[LabelledSample]:
     """Return the slices of the patients that a source model was not trained on, rescanned."""
-    letter, scanner, number = name.split("-")
-    seed = int(number)
-    train, _, _ = split(domain(asked, SIMULATED[name].family, letter), seed)
+    pair = SIMULATED[name]
+    _, scanner, _ = name.split("-")
+    samples = domain(asked, pair.family, pair.source)
+    train, _, _ = split(samples, pair.seed)
     known = {train[index].group for index in range(len(train))}
-    held = [s for s in domain(asked, SIMULATED[name].family, letter) if s.group not in known]
-    return [rescanned(sample, scanner, seed) for sample in held]
+    return [rescanned(s, scanner, pair.seed) for s in samples if s.group not in known]
 
 
 def _silent(_stage: str, _done: int, _total: int, /) -> None:

@@ -16,7 +16,7 @@ from pladapt.inference import predictions, score
 from pladapt.labelling import pseudo_labels
 from pladapt.plugins import default_manager
 from pladapt.protocols import RescoringSelector, ResumableRetrainer
-from pladapt.records import EVIDENCE, Recalibrated, Round, RunRecord, stored_judgement
+from pladapt.records import EVIDENCE_FILE, Recalibrated, Round, RunRecord, stored_judgement
 from pladapt.runs import (
     PseudoLabels,
     describe,
@@ -238,8 +238,8 @@ def _recalibrated(
         write_table(_fingerprints(job.target), stored)
     made = job.recalibrator.recalibrate(predictor, checked(job.target))
     job.progress("recalibrate", 1, 1)
-    if not (folder / EVIDENCE).exists():
-        write_table(made.evidence, folder / EVIDENCE)
+    if not (folder / EVIDENCE_FILE).exists():
+        write_table(made.evidence, folder / EVIDENCE_FILE)
     evaluations = _evaluate(job, made.predictor, folder)
     return made.predictor, Recalibrated(made.evidence, evaluations)
 

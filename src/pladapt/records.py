@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pladapt.types import Evaluation, Judgement
 
-EVIDENCE: Final = "evidence.parquet"
+EVIDENCE_FILE: Final = "evidence.parquet"
 """The file of what a recalibrator went by."""
 
 
@@ -127,9 +127,9 @@ def read_run(folder: str | Path) -> RunRecord:
 
 def _read_recalibrated(folder: Path) -> Recalibrated:
     here = folder / "recalibration"
-    if not (here / EVIDENCE).exists():
-        raise MissingDataError(f"{here} has no {EVIDENCE}; continue the run to its end.")
-    return Recalibrated(read_table(here / EVIDENCE), _read_evaluations(here))
+    if not (here / EVIDENCE_FILE).exists():
+        raise MissingDataError(f"{here} has no {EVIDENCE_FILE}; continue the run to its end.")
+    return Recalibrated(read_table(here / EVIDENCE_FILE), _read_evaluations(here))
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
