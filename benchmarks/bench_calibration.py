@@ -8,7 +8,7 @@ import numpy as np
 from harness import Case, Method, Target
 from maps import KINDS, lesions
 
-from pladapt.calibration import count_above
+from pladapt.evaluation.calibration import count_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from machine import cores, gpu, module
 from networks import Network, module_of
 
 from pladapt import Prediction
-from pladapt.arrays import to_numpy
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -181,7 +181,7 @@ def _torch(
 
 
 def _onnx(path: Any, images: Any, **options: Any) -> Callable[[], Any]:
-    predictor = module("pladapt.backends.onnx").OnnxPredictor(path, **options)
+    predictor = module("pladapt.onnx").OnnxPredictor(path, **options)
     return partial(predictor.predict, images)
 
 

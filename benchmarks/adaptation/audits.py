@@ -10,7 +10,7 @@ from sources import source_of
 
 import pladapt
 from pladapt.errors import InputError
-from pladapt.runs import read_table, write_table
+from pladapt.storage import read_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

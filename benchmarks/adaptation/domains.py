@@ -13,11 +13,11 @@ import torch
 from scanners import SCANNERS, rescanned
 
 from pladapt import LabelledSample
-from pladapt.backends.torch import RandomAffine, TrainingOptions
-from pladapt.calibration import DEFAULT_CUTOFFS
+from pladapt.data.views import Subset
 from pladapt.errors import InputError
-from pladapt.runs import written_aside
-from pladapt.views import Subset
+from pladapt.evaluation.calibration import DEFAULT_CUTOFFS
+from pladapt.storage import written_aside
+from pladapt.torch import RandomAffine, TrainingOptions
 from pladapt_covid_ct import demo
 from pladapt_covid_ct.domains import load_domains
 from pladapt_covid_ct.model import build_model

@@ -11,9 +11,9 @@ from domains import ALL
 from rows import ORACLES, ORDER, SHARES
 from work import KEY, Task
 
-from pladapt.overlap import COUNTS, dsc, pool, sen, spc
+from pladapt.functional.overlap import COUNTS, dsc, pool, sen, spc
 from pladapt.reports.statistics import bootstrap_statistic
-from pladapt.runs import read_table
+from pladapt.storage import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

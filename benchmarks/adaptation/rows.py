@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from tent import tent
 
 import pladapt
-from pladapt.backends.torch import FineTune, fit, recalibrate_batch_norm
-from pladapt.backends.torch.data import joined
-from pladapt.odds import logit
-from pladapt.views import Subset
+from pladapt.data.views import Subset
+from pladapt.functional.logits import logit
+from pladapt.torch import FineTune, fit, recalibrate_batch_norm
+from pladapt.torch.data import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pladapt.arrays import to_numpy
-from pladapt.intensities import split
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.intensities import split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

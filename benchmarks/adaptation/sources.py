@@ -14,8 +14,8 @@ from domains import domain, family, split
 
 import pladapt
 from pladapt import SourceStatistics
-from pladapt.backends.torch import TorchPredictor, fit, load_module, save_module
-from pladapt.runs import read_table, write_table, written_aside
+from pladapt.storage import read_table, write_table, written_aside
+from pladapt.torch import TorchPredictor, fit, load_module, save_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import LabelledSample, Samples
-    from pladapt.backends.torch import TrainingOptions
+    from pladapt.torch import TrainingOptions
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

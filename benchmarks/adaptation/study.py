@@ -24,7 +24,8 @@ from page import write_page  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
 from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
 
-from pladapt.runs import open_run, written_aside  # noqa: E402 - after torch's threads are set
+from pladapt.runs.manifest import open_run  # noqa: E402 - after torch's threads are set
+from pladapt.storage import written_aside  # noqa: E402 - after torch's threads are set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -20,9 +20,9 @@ from rows import ESSENTIAL, ORDER, adapted
 from sources import source_of
 from torch.nn.modules.module import register_module_forward_hook
 
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.overlap import COUNTS
-from pladapt.runs import write_table, written_aside
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.functional.overlap import COUNTS
+from pladapt.storage import write_table, written_aside
 from pladapt_covid_ct.workers import in_processes
 
 sys.path.append(str(Path(__file__).parents[1]))

@@ -12,8 +12,8 @@ from torch import nn
 
 import pladapt
 from pladapt import LabelledSample
-from pladapt.backends.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
 from pladapt.reports.comparison import compare, rows
+from pladapt.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,16 +5,7 @@ predictions on the unlabelled images, keeps the ones it can trust, retrains on t
 evidence whether the result is better.
 """
 
-from pladapt.adaptation import AdaptationResult, adapt
-from pladapt.aligned import Aligned, AlignedPredictor, Alignment
-from pladapt.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
-from pladapt.auditing import Audit, audit
-from pladapt.averaging import EnsemblePredictor, FlipPredictor
-from pladapt.calibration import Calibration, calibrate_cutoff
-from pladapt.certainty import certainty_index, combine_classes, hard_labels
-from pladapt.choosing import Choice
-from pladapt.composition import ComposedSelector, compose
-from pladapt.consensus import Consensus, find_consensus
+from pladapt.data.views import unlabelled
 from pladapt.errors import (
     DataError,
     DeviceError,
@@ -27,11 +18,13 @@ from pladapt.errors import (
     RunChangedError,
     UnknownPluginError,
 )
-from pladapt.gates import DoNoHarm
-from pladapt.hookspecs import Registration, hookimpl
-from pladapt.labelling import Labelling, SoftLabelling
-from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
-from pladapt.plugins import (
+from pladapt.evaluation.auditing import Audit, audit
+from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
+from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
+from pladapt.evidence.gates import DoNoHarm
+from pladapt.functional.certainty import certainty_index, combine_classes, hard_labels
+from pladapt.plugins.hookspecs import Registration, hookimpl
+from pladapt.plugins.manager import (
     PluginManager,
     PluginWarning,
     evaluator,
@@ -39,6 +32,12 @@ from pladapt.plugins import (
     retrainer,
     selector,
 )
+from pladapt.predictors.aligned import Aligned, AlignedPredictor, Alignment
+from pladapt.predictors.averaging import EnsemblePredictor, FlipPredictor
+from pladapt.predictors.consensus import Consensus, find_consensus
+from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
+from pladapt.predictors.teacher import TeacherPredictor
+from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.protocols import (
     Chooser,
     Evaluator,
@@ -56,17 +55,17 @@ from pladapt.protocols import (
     SoftLabeller,
     WrappingPredictor,
 )
-from pladapt.ranking import RankingSelector, rank
 from pladapt.recipes.bundle import Recipe, recipe
-from pladapt.records import Recalibrated, Round, RunRecord, read_run
-from pladapt.scoring import ClassSelector
-from pladapt.source import SourceStatistics
-from pladapt.teaching import TeacherPredictor, keep_share
-from pladapt.temperature import (
-    TemperatureCalibration,
-    TemperaturePredictor,
-    calibrate_temperature,
-)
+from pladapt.runs.adaptation import AdaptationResult, adapt
+from pladapt.runs.keep_fraction import keep_share
+from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
+from pladapt.selection.choosing import Choice
+from pladapt.selection.composition import ComposedSelector, compose
+from pladapt.selection.labelling import Labelling, SoftLabelling
+from pladapt.selection.ranking import RankingSelector, rank
+from pladapt.selection.scoring import ClassSelector
+from pladapt.source.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
+from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
     IGNORE,
     Evaluation,
@@ -79,7 +78,6 @@ from pladapt.types import (
     Samples,
     Selection,
 )
-from pladapt.views import unlabelled
 
 __version__ = "0.1.0"
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import IGNORE, InputError, Labelling, MissingDependencyError, Prediction, compose
-from pladapt.arrays import to_numpy
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 pytest.importorskip("scipy", reason="scipy is not installed")
-from pladapt.backends.components import WithoutSmallComponents
+from pladapt.selection.components import WithoutSmallComponents
 
 
 class TestWithoutSmallComponents(SelectorContract):
@@ -109,7 +109,7 @@ def test_parameters_outside_their_range_are_refused(
 def test_without_scipy_the_error_ends_in_the_command_to_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delitem(sys.modules, "pladapt.backends.components")
+    monkeypatch.delitem(sys.modules, "pladapt.selection.components")
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'pladapt\[components\]'$"):
-        importlib.import_module("pladapt.backends.components")
+        importlib.import_module("pladapt.selection.components")

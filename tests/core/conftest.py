@@ -10,9 +10,9 @@ import pytest
 from array_api_compat import array_namespace
 
 from pladapt import LabelledSample
-from pladapt.arrays import to_numpy
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,8 +26,8 @@ from pladapt import (
     SourceStatistics,
     WrappingPredictor,
 )
-from pladapt.arrays import to_numpy
-from pladapt.runs import describe
+from pladapt.functional.arrays import to_numpy
+from pladapt.runs.manifest import describe
 from pladapt.testing import PredictorContract
 from pladapt.testing.checks import some_images
 

@@ -13,12 +13,12 @@ from scipy import stats
 
 import pladapt
 from pladapt import InputError
-from pladapt.auditing import audit_tables
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.risk import aurc, excess_aurc, risk_coverage, spearman
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
-from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
-from pladapt.selectors.random_control import RandomSelector
+from pladapt.evaluation.auditing import audit_tables
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.risk import aurc, excess_aurc, risk_coverage, spearman
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.selection.random_control import RandomSelector
 
 if TYPE_CHECKING:
     from types import SimpleNamespace

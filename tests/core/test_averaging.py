@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 import pladapt
 from pladapt import EnsemblePredictor, FlipPredictor, InputError, MemberPredictor, Sample
-from pladapt.arrays import to_numpy
-from pladapt.averaging import members_of
-from pladapt.inference import average, predictions
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.averaging import members_of
+from pladapt.predictors.inference import average, predictions
 from pladapt.protocols import WrappingPredictor
-from pladapt.runs import describe
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
+from pladapt.runs.manifest import describe
+from pladapt.selection.pairwise_dice import PairwiseDiceSelector
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import pladapt
 from pladapt import Choice, InputError, Prediction, compose, rank
-from pladapt.selectors.certain_negatives import CertainNegativesSelector
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
-from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
-from pladapt.selectors.random_control import RandomSelector
+from pladapt.selection.certain_negatives import CertainNegativesSelector
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.selection.random_control import RandomSelector
 from pladapt.testing import SelectorContract
 from pladapt.testing.checks import some_prediction
 

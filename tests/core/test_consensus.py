@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 import pladapt
 from pladapt import InputError, LabelledTargetError, Sample, ShiftedPredictor, find_consensus
-from pladapt.arrays import to_numpy
-from pladapt.averaging import members_of
-from pladapt.consensus import SHARES, drawn
-from pladapt.inference import predictions
-from pladapt.odds import log_odds, shift_odds
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.logits import log_odds, shift_odds
+from pladapt.predictors.averaging import members_of
+from pladapt.predictors.consensus import SHARES, drawn
+from pladapt.predictors.inference import predictions
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:

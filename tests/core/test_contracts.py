@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 from pladapt import Evaluation, RankingSelector, Recalibration, Sample, Selection, rank
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import (
     EvaluatorContract,
     GateContract,
@@ -562,7 +562,7 @@ def test_an_evaluator_of_chance_fails() -> None:
 AUTHOR = """
 import pytest
 
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import EvaluatorContract, SelectorContract
 
 

@@ -23,8 +23,8 @@ from pladapt import (
     RunChangedError,
     Sample,
 )
-from pladapt.evidence import compare, judge_fall, student_quantile, sure_fall
-from pladapt.gates import Agreement, Churn, ForegroundShare, InDomain
+from pladapt.evidence.comparison import compare, judge_fall, student_quantile, sure_fall
+from pladapt.evidence.gates import Agreement, Churn, ForegroundShare, InDomain
 from pladapt.testing import GateContract
 from pladapt.types import EVIDENCE
 

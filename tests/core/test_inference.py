@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, MemberPredictor, Prediction, Sample
-from pladapt.arrays import native_float, to_numpy
-from pladapt.inference import predictions
-from pladapt.views import Mapped, Subset
+from pladapt.data.views import Mapped, Subset
+from pladapt.functional.arrays import native_float, to_numpy
+from pladapt.predictors.inference import predictions
 
 
 class AsGiven:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import InputError
-from pladapt.arrays import to_numpy
-from pladapt.intensities import MonotoneMap, PooledQuantiles, background, split
-from pladapt.spectra import add_low_frequencies, half_width, low_frequencies
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.intensities import MonotoneMap, PooledQuantiles, background, split
+from pladapt.functional.spectra import add_low_frequencies, half_width, low_frequencies
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, certainty_index
-from pladapt.calibration import count_above
+from pladapt.evaluation.calibration import count_above
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,9 +19,9 @@ from pladapt import (
     compose,
     hard_labels,
 )
-from pladapt.arrays import to_numpy
-from pladapt.labelling import pseudo_labels
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.selection.labelling import pseudo_labels
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, Prediction, RankingSelector, rank
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from pladapt import (
     Recalibration,
     RunChangedError,
 )
-from pladapt.arrays import to_numpy
+from pladapt.functional.arrays import to_numpy
 from pladapt.testing import RecalibratorContract
 
 if TYPE_CHECKING:

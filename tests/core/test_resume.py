@@ -21,8 +21,8 @@ from pladapt import (
     PluginManager,
     RunChangedError,
 )
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

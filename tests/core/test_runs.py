@@ -16,19 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import DataError, Evaluation, Sample
-from pladapt.runs import (
+from pladapt.runs.manifest import describe, fingerprint, open_run
+from pladapt.runs.stages import (
     PseudoLabels,
-    describe,
-    fingerprint,
-    open_run,
     read_evaluation,
     read_labels,
-    read_table,
     write_evaluation,
     write_labels,
-    write_table,
-    written_aside,
 )
+from pladapt.storage import read_table, write_table, written_aside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import pladapt
 from pladapt import InputError, Prediction, RescoringSelector, Sample
-from pladapt.arrays import to_numpy
-from pladapt.selectors.boundary_free_certainty import BoundaryFreeCertaintySelector
-from pladapt.selectors.foreground_entropy import ForegroundEntropySelector
-from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
-from pladapt.selectors.soft_dice import SoftDiceSelector
-from pladapt.selectors.trimmed_certainty import TrimmedCertaintySelector
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.boundary_free_certainty import BoundaryFreeCertaintySelector
+from pladapt.selection.foreground_entropy import ForegroundEntropySelector
+from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.selection.pairwise_dice import PairwiseDiceSelector
+from pladapt.selection.soft_dice import SoftDiceSelector
+from pladapt.selection.trimmed_certainty import TrimmedCertaintySelector
 from pladapt.testing import SelectorContract
 from pladapt.testing.checks import some_prediction
 

@@ -21,8 +21,8 @@ from pladapt import (
     certainty_index,
     hard_labels,
 )
-from pladapt.overlap import dsc
-from pladapt.uncertainty import foreground_entropy
+from pladapt.functional.overlap import dsc
+from pladapt.functional.uncertainty import foreground_entropy
 
 if TYPE_CHECKING:
     from pathlib import Path

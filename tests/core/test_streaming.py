@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import InputError, rank, ranking
-from pladapt.ranking import SELECTION, rank_blocks
+from pladapt import InputError, rank
+from pladapt.selection import ranking
+from pladapt.selection.ranking import SELECTION, rank_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,12 +20,12 @@ from pladapt import (
     WrappingPredictor,
     keep_share,
 )
-from pladapt.inference import average
-from pladapt.runs import describe
-from pladapt.teaching import ShareKeeping
+from pladapt.data.views import thinned
+from pladapt.predictors.inference import average
+from pladapt.runs.keep_fraction import ShareKeeping
+from pladapt.runs.manifest import describe
 from pladapt.testing import PredictorContract, RetrainerContract
 from pladapt.testing.checks import Sigmoid
-from pladapt.views import thinned
 
 if TYPE_CHECKING:
     from pathlib import Path

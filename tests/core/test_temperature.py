@@ -22,10 +22,11 @@ from pladapt import (
     TemperaturePredictor,
     calibrate_temperature,
 )
-from pladapt.arrays import to_numpy
+from pladapt.evaluation.temperature import DEFAULT_TEMPERATURES
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.logits import scale_temperature
 from pladapt.protocols import WrappingPredictor
-from pladapt.runs import describe
-from pladapt.temperature import DEFAULT_TEMPERATURES, scale_temperature
+from pladapt.runs.manifest import describe
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import LabelledTargetError, Sample
-from pladapt.views import checked, thinned
+from pladapt.data.views import checked, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

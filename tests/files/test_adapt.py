@@ -11,15 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import DataError, LabelledSample, Sample, SourceStatistics, read_run
-from pladapt.backends.files import (
-    Files,
-    Grouping,
-    ImageLayout,
-    MaskLayout,
-    read_samples,
-    read_truth,
-)
 from pladapt.cli.application import application
+from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, read_samples, read_truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +68,7 @@ def weights(folders: Path) -> Path:
     """Weights of a network that was trained a little on the source."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("lightning", reason="lightning is not installed")
-    from pladapt.backends.torch import TrainingOptions, fit, save_module
+    from pladapt.torch import TrainingOptions, fit, save_module
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -120,7 +113,7 @@ QUICK = "--set shares=[0.8] --set epochs=1 --batch-size 4"
 @pytest.mark.torch
 def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
-    from pladapt.backends.torch import load_predictor
+    from pladapt.torch import load_predictor
 
     line = "source source -o stats.npz --model tiny_network:net --device cpu --cutoff 0.4"
     measured = pladapt(f"{line} --weights {weights.name}")
@@ -204,7 +197,7 @@ def test_an_interrupted_adaptation_goes_on(
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("pladapt.backends.torch.retrainer.fit", interrupt)
+        patch.setattr("pladapt.torch.retrainer.fit", interrupt)
         stopped = pladapt(f"{ADAPT} {QUICK}")
     assert stopped.exit_code == 130
     assert "the same command continues the run" in " ".join(stopped.output.split())

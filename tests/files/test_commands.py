@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import DataError, InputError, MissingDataError, Selection, rank
-from pladapt.backends.files import select_file
 from pladapt.cli.application import application
-from pladapt.ranking import rank_blocks
+from pladapt.files import select_file
+from pladapt.selection.ranking import rank_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ def test_an_interruption_says_how_to_go_on(maps: Path, monkeypatch: pytest.Monke
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pladapt.backends.files.scoring.predict", interrupt)
+    monkeypatch.setattr("pladapt.files.scoring.predict", interrupt)
     line = f"score --probabilities {maps} -o scores.parquet"
     result = pladapt(line)
     assert result.exit_code == 130
@@ -165,7 +165,7 @@ def table(rows: int, **columns: Any) -> pa.Table:
 def test_a_file_of_many_blocks_is_selected_as_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pladapt.backends.files.selection._BLOCK", 100)
+    monkeypatch.setattr("pladapt.files.selection._BLOCK", 100)
     scores = table(2_500, pixels=np.arange(2_500) % 90)
     pq.write_table(scores, tmp_path / "scores.parquet", row_group_size=333)
     options: dict[str, Any] = {"min_pixels": 50, "top_k": 70}
@@ -187,8 +187,8 @@ def test_selecting_holds_no_more_memory_for_more_rows(
             allocated.append(pa.total_allocated_bytes() - before)
             yield block
 
-    monkeypatch.setattr("pladapt.backends.files.selection.rank_blocks", watched)
-    monkeypatch.setattr("pladapt.backends.files.selection._BLOCK", 10_000)
+    monkeypatch.setattr("pladapt.files.selection.rank_blocks", watched)
+    monkeypatch.setattr("pladapt.files.selection._BLOCK", 10_000)
     path = tmp_path / "scores.parquet"
     pq.write_table(table(400_000), path, row_group_size=10_000)
     before = pa.total_allocated_bytes()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import DataError, InputError, MissingDataError, MissingDependencyError
-from pladapt.backends.files import Files, Grouping, ImageLayout, MaskLayout
-from pladapt.backends.files.formats import decode
+from pladapt.files import Files, Grouping, ImageLayout, MaskLayout
+from pladapt.files.formats import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ def test_any_order_of_axes_is_put_right(axes: list[str], length: int) -> None:
     order = [axis for axis in "ZCYX" if axis in kept]
     stored = squeezed.transpose([order.index(axis) for axis in kept])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pladapt.backends.files.formats.np.load", lambda *_, **__: stored)
+        patch.setattr("pladapt.files.formats.np.load", lambda *_, **__: stored)
         layout = ImageLayout(axes="".join(kept))
         found = [item.array for item in layout.items("a", layout.load(_Named("a.npy")))]
     np.testing.assert_array_equal(found, whole)

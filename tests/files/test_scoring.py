@@ -9,17 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pladapt import DataError, RunChangedError
-from pladapt.backends.files import (
-    Files,
-    GivenProbabilities,
-    Grouping,
-    ImageLayout,
-    score_files,
-    scoring,
-)
-from pladapt.runs import read_table
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
-from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files, scoring
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.storage import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pladapt.backends.files import Problem
+    from pladapt.files import Problem
 
     Write = Callable[[Path, NDArray[Any]], Path]
 

@@ -55,7 +55,7 @@ def net() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def export_net(net: Callable[..., Any]) -> Callable[..., Any]:
     """Export a small network to a path."""
-    from pladapt.backends.onnx import export
+    from pladapt.onnx import export
 
     def make(path: Path, module: Any = None, **options: Any) -> Any:
         options = {"example": (1, 1, 8, 12), "multiple_of": 4} | options

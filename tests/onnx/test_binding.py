@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
-from pladapt.backends.onnx import OnnxPredictor, binding, predictor, providers
-from pladapt.backends.onnx.binding import BoundSession, Device, device_library, in_c_order
-from pladapt.backends.onnx.providers import CPU, CUDA, TENSORRT
+from pladapt.onnx import OnnxPredictor, binding, predictor, providers
+from pladapt.onnx.binding import BoundSession, Device, device_library, in_c_order
+from pladapt.onnx.providers import CPU, CUDA, TENSORRT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,9 +9,9 @@ import pytest
 from torch import nn
 
 from pladapt import DataError, InputError
-from pladapt.backends.onnx import Contract, OnnxPredictor, exporting
-from pladapt.backends.torch import TorchPredictor
-from pladapt.backends.torch.storage import state_sha256
+from pladapt.onnx import Contract, OnnxPredictor, exporting
+from pladapt.torch import TorchPredictor
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 
 from pladapt import DataError, DeviceError, InputError
-from pladapt.backends.onnx import OnnxPredictor, providers, session, wheels
-from pladapt.backends.onnx.providers import CPU, CUDA, TENSORRT, Acceleration
+from pladapt.onnx import OnnxPredictor, providers, session, wheels
+from pladapt.onnx.providers import CPU, CUDA, TENSORRT, Acceleration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,7 +246,7 @@ def test_a_missing_runtime_ends_in_the_command_to_run(name: str) -> None:
 import sys
 sys.modules["onnxruntime"] = None
 try:
-    from pladapt.backends.onnx import {name}
+    from pladapt.onnx import {name}
 except ModuleNotFoundError as error:
     print(type(error).__name__, error)
 """
@@ -261,7 +261,7 @@ def test_a_missing_part_of_the_exporter_ends_in_the_command_to_run(missing: str)
 import sys
 sys.modules[{missing!r}] = None
 try:
-    from pladapt.backends.onnx import export
+    from pladapt.onnx import export
 except ModuleNotFoundError as error:
     print(error)
 """
@@ -273,7 +273,7 @@ def test_a_runtime_that_lost_its_parts_is_explained() -> None:
 import sys
 sys.modules["onnxruntime"] = type(sys)("onnxruntime")
 try:
-    from pladapt.backends.onnx import OnnxPredictor
+    from pladapt.onnx import OnnxPredictor
 except ModuleNotFoundError as error:
     print(error)
 """
@@ -283,7 +283,7 @@ except ModuleNotFoundError as error:
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
-    package = importlib.import_module("pladapt.backends.onnx")
+    package = importlib.import_module("pladapt.onnx")
     with pytest.raises(AttributeError, match="nonsense"):
         package.nonsense  # noqa: B018 - that is the test
     assert set(package.__all__) == set(package._HOMES)

@@ -11,8 +11,8 @@ import pytest
 
 import pladapt
 from pladapt import LabelledSample
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pladapt import InputError
-from pladapt.overlap import evaluation
+from pladapt.functional.overlap import evaluation
 from pladapt.reports.gap import gap_closed, gap_table
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
 from PIL import Image
 
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 from pladapt.reports.comparison import compare
 from pladapt.reports.findings import describe_run
 from pladapt.reports.galleries import Shown

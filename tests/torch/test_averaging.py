@@ -13,8 +13,13 @@ from torch import nn
 
 import pladapt
 from pladapt import EnsemblePredictor, FlipPredictor, InputError, Sample, TemperaturePredictor
-from pladapt.arrays import to_numpy
-from pladapt.backends.torch import (
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.inference import predictions
+from pladapt.protocols import WrappingPredictor
+from pladapt.runs.manifest import describe
+from pladapt.selection.pairwise_dice import PairwiseDiceSelector
+from pladapt.testing import PredictorContract
+from pladapt.torch import (
     DropoutPredictor,
     FineTune,
     ModulePredictor,
@@ -26,12 +31,7 @@ from pladapt.backends.torch import (
     recalibrate_batch_norm,
     with_module,
 )
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.inference import predictions
-from pladapt.protocols import WrappingPredictor
-from pladapt.runs import describe
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
-from pladapt.testing import PredictorContract
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,9 @@ from pladapt import (
     TeacherPredictor,
     TemperaturePredictor,
 )
-from pladapt.backends.torch import (
+from pladapt.predictors.inference import predictions
+from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
+from pladapt.torch import (
     ConsensusRecalibrator,
     DropoutPredictor,
     ScalePredictor,
@@ -31,8 +33,6 @@ from pladapt.backends.torch import (
     load_predictor,
     save_predictor,
 )
-from pladapt.inference import predictions
-from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pladapt.backends.torch import TorchPredictor, recalibrate_batch_norm
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.torch import TorchPredictor, recalibrate_batch_norm
+from pladapt.torch.storage import state_sha256
 from pladapt.types import Sample
 
 if TYPE_CHECKING:

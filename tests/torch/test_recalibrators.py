@@ -17,7 +17,9 @@ from pladapt import (
     TeacherPredictor,
     keep_share,
 )
-from pladapt.backends.torch import (
+from pladapt.functional.logits import shift_odds
+from pladapt.testing import RecalibratorContract, RetrainerContract
+from pladapt.torch import (
     BatchNormRecalibrator,
     ConsensusRecalibrator,
     FineTune,
@@ -27,9 +29,7 @@ from pladapt.backends.torch import (
     module_of,
     recalibrate_batch_norm,
 )
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.odds import shift_odds
-from pladapt.testing import RecalibratorContract, RetrainerContract
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,18 +16,12 @@ from pladapt import (
     SourceStatistics,
     UnknownPluginError,
 )
-from pladapt.backends.torch import (
-    FineTune,
-    RandomAffine,
-    TorchPredictor,
-    TrainingOptions,
-    module_of,
-)
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.runs import describe
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.runs.manifest import describe
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing.checks import contents
+from pladapt.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, module_of
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt.backends.torch import FineTune, TorchPredictor, TrainingOptions
-from pladapt.backends.torch import retrainer as retrainer_module
-from pladapt.backends.torch.retrainer import _held_out
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, InputError, LabelledTargetError
 from pladapt.protocols import ResumableRetrainer
+from pladapt.torch import FineTune, TorchPredictor, TrainingOptions
+from pladapt.torch import retrainer as retrainer_module
+from pladapt.torch.retrainer import _held_out
+from pladapt.torch.storage import state_sha256
 from pladapt.types import PseudoLabelled
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from pladapt.backends.torch import DiceBCELoss, RandomAffine, TrainingOptions, fit
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, DeviceError, InputError, MissingDataError, RunChangedError
+from pladapt.torch import DiceBCELoss, RandomAffine, TrainingOptions, fit
+from pladapt.torch.storage import state_sha256
 from pladapt.types import IGNORE, LabelledSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pladapt.backends.torch import FitResult
+    from pladapt.torch import FitResult
 
     Net = Callable[..., nn.Module]
     Blobs = Callable[..., list[LabelledSample]]

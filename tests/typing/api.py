@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pladapt
-from pladapt.gates import Agreement, Churn, ForegroundShare, InDomain
+from pladapt.evidence.gates import Agreement, Churn, ForegroundShare, InDomain
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from pladapt import InputError, RunChangedError, SourceStatistics
 from pladapt.cli.application import application
-from pladapt.records import read_run
 from pladapt.reports.comparison import selected
+from pladapt.runs.records import read_run
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.report import describe, write_report

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pladapt import Choice, InputError
-from pladapt.backends.torch import fit
-from pladapt.calibration import DEFAULT_CUTOFFS
+from pladapt.evaluation.calibration import DEFAULT_CUTOFFS
+from pladapt.torch import fit
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.options import with_settings
 from pladapt_covid_ct.phantoms import write_phantoms

@@ -16,10 +16,10 @@ from pladapt.cli import files, onnx
 from pladapt.cli.adapt import adapt, source
 from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
-from pladapt.plugins import KINDS, PluginWarning, default_manager
+from pladapt.plugins.manager import KINDS, PluginWarning, default_manager
 
 if TYPE_CHECKING:
-    from pladapt.plugins import PluginManager
+    from pladapt.plugins.manager import PluginManager
 
 Folder = Annotated[Path, typer.Argument(help="A finished run's folder: adapt's workdir.")]
 

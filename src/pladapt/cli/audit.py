@@ -9,17 +9,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pladapt.auditing import audit_tables
 from pladapt.errors import InputError, MissingDataError
+from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit, ranking_table
-from pladapt.runs import read_table
+from pladapt.storage import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
 
-    from pladapt.auditing import Audit
+    from pladapt.evaluation.auditing import Audit
 
 
 def audit(

@@ -13,12 +13,12 @@ from rich.table import Table
 from pladapt.cli.options import named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError, RunChangedError
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pladapt.backends.files import Grouping, Problem
+    from pladapt.files import Grouping, Problem
     from pladapt.protocols import Predictor
     from pladapt.types import Evaluation
 
@@ -91,8 +91,8 @@ def score(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.backends.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
-    from pladapt.plugins import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import selector as make_selector  # noqa: PLC0415 - the same
 
     _make_way(output, overwrite=overwrite)
     scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
@@ -144,7 +144,7 @@ def select(
     ] = None,
 ) -> None:
     """Select the surest samples; say of each other one which rule dropped it."""
-    from pladapt.backends.files import select_file  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import select_file  # noqa: PLC0415 - help must not wait for it
 
     counts = select_file(
         scores,
@@ -192,12 +192,12 @@ def evaluate(
     strict: Strict = False,
 ) -> None:
     """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
-    from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
         Files,
         MaskLayout,
         evaluate_files,
     )
-    from pladapt.runs import write_evaluation  # noqa: PLC0415 - the same
+    from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
     size: Literal[2, 3] = 3 if dimensions == "3" else 2
     labels = tuple(label or [1])
@@ -237,8 +237,8 @@ def _predictor(
     probabilities: Path | None,
 ) -> tuple[Predictor, Path]:
     """Return what predicts, and the folder of what it predicts."""
-    from pladapt.backends.files import GivenProbabilities  # noqa: PLC0415 - for help
-    from pladapt.plugins import predictor as make_predictor  # noqa: PLC0415 - the same
+    from pladapt.files import GivenProbabilities  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import predictor as make_predictor  # noqa: PLC0415 - the same
 
     if probabilities is not None and model is None:
         return GivenProbabilities(), probabilities
@@ -256,14 +256,14 @@ def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -
 
 def grouping_of(by: str, table: Path | None) -> Grouping:
     """Return what --group-by and --groups say."""
-    from pladapt.backends.files import Grouping  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import Grouping  # noqa: PLC0415 - help must not wait for it
 
     return Grouping(by) if table is None else Grouping.from_csv(table)
 
 
 def show_problems(problems: Sequence[Problem], output: Path) -> None:
     """List what was left out, in a file beside the output and, in part, on the terminal."""
-    from pladapt.backends.files import write_problems  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import write_problems  # noqa: PLC0415 - help must not wait for it
 
     path = output.with_name(f"{output.stem}.left-out.csv")
     write_problems(problems, path)

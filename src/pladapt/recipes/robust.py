@@ -5,31 +5,26 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.backends.torch.augmentation import (
-    Augmentations,
-    RandomAffine,
-    RandomIntensity,
-    RandomTexture,
-)
-from pladapt.backends.torch.recalibrators import ConsensusRecalibrator
-from pladapt.backends.torch.retrainer import FineTune
-from pladapt.backends.torch.training import TrainingOptions
-from pladapt.choosing import Choice
-from pladapt.composition import compose
 from pladapt.errors import InputError
-from pladapt.gates import Churn, DoNoHarm, ForegroundShare
-from pladapt.labelling import Labelling
+from pladapt.evidence.gates import Churn, DoNoHarm, ForegroundShare
 from pladapt.recipes.bundle import Recipe
-from pladapt.selectors.certain_negatives import CertainNegativesSelector
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
-from pladapt.teaching import keep_share
+from pladapt.runs.keep_fraction import keep_share
+from pladapt.selection.certain_negatives import CertainNegativesSelector
+from pladapt.selection.choosing import Choice
+from pladapt.selection.composition import compose
+from pladapt.selection.labelling import Labelling
+from pladapt.selection.pairwise_dice import PairwiseDiceSelector
+from pladapt.torch.augmentation import Augmentations, RandomAffine, RandomIntensity, RandomTexture
+from pladapt.torch.recalibrators import ConsensusRecalibrator
+from pladapt.torch.retrainer import FineTune
+from pladapt.torch.training import TrainingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from pladapt.protocols import Selector
-    from pladapt.source import SourceStatistics
+    from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
@@ -60,7 +55,7 @@ def robust(
 ) -> Recipe:
     """Return the recipe that we recommend: source-free, and without a label of the target.
 
-    First `pladapt.backends.torch.ConsensusRecalibrator` makes a teacher of what several adjustments
+    First `pladapt.torch.ConsensusRecalibrator` makes a teacher of what several adjustments
     of the network agree on. Then the network is trained on its teacher's labels of the target,
     those of samples without foreground among them: with an exponential moving average of its
     weights, on strongly varied geometry, intensity and sharpness, and so that it keeps the share of
@@ -90,13 +85,13 @@ def robust(
         flip: The spatial axes along which a mirror image is as likely as the image, counted from
             the end.
         zooms: The magnifications at which the trained network predicts, beside the image as it is;
-            see `pladapt.backends.torch.ZoomPredictor`. With none it predicts in a third of the
+            see `pladapt.torch.ZoomPredictor`. With none it predicts in a third of the
             time.
         seed: Of the training.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         batch_size: How many samples are predicted at once, and trained on in a batch.
         rounds: How many of the shares are used; by default all, and 0 for no training.
-        checkpoints: A folder for a training under way, as for `pladapt.backends.torch.FineTune`.
+        checkpoints: A folder for a training under way, as for `pladapt.torch.FineTune`.
         progress: Called as work advances.
 
     Raises:

@@ -11,7 +11,7 @@ from pladapt.reports.document import Document, Figure, Section, Table, Text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pladapt.auditing import Audit
+    from pladapt.evaluation.auditing import Audit
 
 _READING = (
     "AURC is the area under the risk-coverage curve: the mean risk of the k surest samples, over "

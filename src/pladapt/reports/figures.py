@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pladapt.backends._optional import needs
+from pladapt.optional import needs
 
 with needs("report", "matplotlib"):
     import matplotlib as mpl

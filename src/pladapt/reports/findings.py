@@ -33,16 +33,16 @@ from pladapt.reports.tables import (
     rules_table,
     sureness_table,
 )
-from pladapt.runs import describe
+from pladapt.runs.manifest import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pladapt.protocols import Selector
-    from pladapt.records import RunRecord
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
+    from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 

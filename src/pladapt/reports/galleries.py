@@ -6,19 +6,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pladapt.arrays import to_numpy
+from pladapt.data.views import Subset
 from pladapt.errors import InputError
-from pladapt.inference import predictions
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.inference import predictions
 from pladapt.reports.document import Figure, Gallery, Section, Text
 from pladapt.reports.figures import thinned
 from pladapt.reports.overlays import overlay
-from pladapt.views import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pladapt.protocols import Predictor, Selector
-    from pladapt.records import Round, RunRecord
+    from pladapt.runs.records import Round, RunRecord
     from pladapt.types import Array, LabelledSample, Sample, Samples
 
 Row: TypeAlias = dict[str, Any]

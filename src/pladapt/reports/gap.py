@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pladapt.errors import InputError
-from pladapt.overlap import COUNTS, METRICS, dsc, pool, sen, spc
+from pladapt.functional.overlap import COUNTS, METRICS, dsc, pool, sen, spc
 from pladapt.reports.document import Table
 from pladapt.reports.statistics import Interval, bootstrap_statistic
 

@@ -7,8 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pladapt.backends._optional import needs
-from pladapt.runs import written_aside
+from pladapt.optional import needs
+from pladapt.storage import written_aside
 
 with needs("report", "jinja2", "markupsafe"):
     import jinja2

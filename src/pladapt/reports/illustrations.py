@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.records import Round, RunRecord
+    from pladapt.runs.records import Round, RunRecord
 
 
 def score_charts(current: Round, parameters: Mapping[str, Any]) -> Gallery:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pladapt.reports.document import Bullets, Listing, Section, Table, Text
-from pladapt.runs import written_aside
+from pladapt.storage import written_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

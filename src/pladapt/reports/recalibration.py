@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.records import RunRecord
     from pladapt.reports.document import Block
+    from pladapt.runs.records import RunRecord
 
 _CONSENSUS: Final = {"adjustment", "agreement", "kept", "shift", "share"}
 

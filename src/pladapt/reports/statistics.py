@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pladapt.backends._optional import needs
 from pladapt.errors import InputError
+from pladapt.optional import needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pytest
 
-from pladapt.arrays import to_numpy
-from pladapt.inference import average
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.inference import average
 from pladapt.protocols import MemberPredictor, Predictor
 from pladapt.testing.checks import check_description, require, same, some_images
 

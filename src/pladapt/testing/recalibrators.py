@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pladapt.arrays import to_numpy
+from pladapt.data.views import Subset
+from pladapt.functional.arrays import to_numpy
 from pladapt.protocols import Predictor, Recalibration, Recalibrator
-from pladapt.runs import read_table, write_table
+from pladapt.storage import read_table, write_table
 from pladapt.testing.checks import Sigmoid, check_description, require, same, some_images
 from pladapt.types import Sample
-from pladapt.views import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

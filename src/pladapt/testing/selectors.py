@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pladapt.arrays import to_numpy
-from pladapt.labelling import pseudo_labels
+from pladapt.functional.arrays import to_numpy
 from pladapt.protocols import Selector, SoftLabeller
+from pladapt.selection.labelling import pseudo_labels
 from pladapt.testing.checks import check_description, part, require, same, some_prediction
 from pladapt.types import IGNORE, Selection
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pladapt
-from pladapt.runs import describe, open_run, written_aside
+from pladapt.runs.manifest import describe, open_run
+from pladapt.storage import written_aside
 from pladapt_covid_ct.domains import check_letters, load_domains
 from pladapt_covid_ct.recipes import recipe_of
 from pladapt_covid_ct.source import EVALUATOR, evaluator_of, train_source

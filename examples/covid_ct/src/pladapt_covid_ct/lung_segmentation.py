@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from pladapt.errors import DataError, MissingDataError, MissingDependencyError
-from pladapt.runs import fingerprint
+from pladapt.runs.manifest import fingerprint
 from pladapt_covid_ct.slices import Intensity
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import torch
 
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.records import read_run
-from pladapt.runs import open_run, read_evaluation, written_aside
+from pladapt.runs.manifest import open_run
+from pladapt.runs.records import read_run
+from pladapt.runs.stages import read_evaluation
+from pladapt.storage import written_aside
 from pladapt_covid_ct.domains import common_classes, load_dataset, load_domains, prepare_domains
 from pladapt_covid_ct.experiment import run_round
 from pladapt_covid_ct.paper import LETTERS

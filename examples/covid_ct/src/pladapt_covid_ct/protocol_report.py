@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from pyarrow import csv
 
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED
 from pladapt.reports.document import Bullets, Document, Section, Table, Text
 from pladapt.reports.findings import (
@@ -19,7 +19,7 @@ from pladapt.reports.findings import (
 from pladapt.reports.html import write_html
 from pladapt.reports.markdown import write_markdown
 from pladapt.reports.tables import AGGREGATIONS
-from pladapt.runs import written_aside
+from pladapt.storage import written_aside
 from pladapt_covid_ct.datasets import DATASETS
 from pladapt_covid_ct.paper import TABLE_3_NOTE
 from pladapt_covid_ct.protocol_tables import measured, paired_changes, table_2, table_3

@@ -17,8 +17,8 @@ from typing import (
 
 import numpy as np
 
-from pladapt.calibration import Aggregation
 from pladapt.errors import InputError
+from pladapt.evaluation.calibration import Aggregation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

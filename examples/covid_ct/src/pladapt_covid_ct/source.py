@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pladapt
-from pladapt.backends.torch import fit, load_module, save_module
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.runs import (
-    read_evaluation,
-    read_table,
-    write_evaluation,
-    write_table,
-    written_aside,
-)
-from pladapt.views import Subset
+from pladapt.data.views import Subset
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.runs.stages import read_evaluation, write_evaluation
+from pladapt.storage import read_table, write_table, written_aside
+from pladapt.torch import fit, load_module, save_module
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.retraining import predictor, save_optimizer, training_options
 from pladapt_covid_ct.splits import split_patients
@@ -27,8 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import Calibration, Evaluation, LabelledSample, Samples
-    from pladapt.backends.torch import ModulePredictor
     from pladapt.protocols import Predictor
+    from pladapt.torch import ModulePredictor
     from pladapt.types import Progress
     from pladapt_covid_ct.domains import Domain
     from pladapt_covid_ct.settings import Settings
