@@ -148,8 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     seeds = np.random.SeedSequence(options.seed).generate_state(4)
     train, validation, test, target = (
-        scans(name, scanner, round(share * options.patients), seed=seed)
-        for (name, scanner, share), seed in zip(SETS, seeds, strict=True)
+        scans(name, scanner, round(fraction * options.patients), seed=seed)
+        for (name, scanner, fraction), seed in zip(SETS, seeds, strict=True)
     )
 
     training = TrainingOptions(

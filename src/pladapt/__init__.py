@@ -57,7 +57,7 @@ from pladapt.protocols import (
 )
 from pladapt.recipes.bundle import Recipe, recipe
 from pladapt.runs.adaptation import AdaptationResult, adapt
-from pladapt.runs.keep_fraction import keep_share
+from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
 from pladapt.selection.choosing import Choice
 from pladapt.selection.composition import ComposedSelector, compose
@@ -160,7 +160,7 @@ __all__ = [
     "find_consensus",
     "hard_labels",
     "hookimpl",
-    "keep_share",
+    "keep_fraction",
     "predictor",
     "rank",
     "read_run",

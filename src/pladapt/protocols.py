@@ -55,7 +55,7 @@ class MemberPredictor(Predictor, Protocol):
 class GroupedPredictor(Predictor, Protocol):
     """**Protocol:** a predictor that knows something of groups of samples: of volumes, say.
 
-    Where samples are predicted, rather than bare images, the predictor of their groups is asked.
+    Where samples are predicted, rather than bare images, the predictor of their groups is config.
     """
 
     def for_groups(self, groups: Sequence[str], /) -> Predictor:

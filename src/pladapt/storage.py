@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a place to write a file or folder to, and rename it to ``path`` once it is whole.
 
     Where the block raises, what it wrote is removed, and what was at ``path`` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    _remove(aside)
+    temporary = path.with_name(f".{path.name}.partial")
+    _remove(temporary)
     try:
-        yield aside
+        yield temporary
     except BaseException:
-        _remove(aside)
+        _remove(temporary)
         raise
-    os.replace(aside, path)  # noqa: PTH105 - Path.replace cannot tell a folder from a file either
+    os.replace(temporary, path)  # noqa: PTH105 - Path.replace cannot tell a folder from a file either
 
 
 def _remove(path: Path) -> None:
@@ -44,8 +44,8 @@ def _remove(path: Path) -> None:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table as parquet, whole or not at all."""
-    with written_aside(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
 
 
 def read_table(path: Path) -> pa.Table:

@@ -139,8 +139,8 @@ def test_each_round_may_have_a_selector_of_its_own(toy: SimpleNamespace, tmp_pat
     options = toy.parts() | {"selector": selectors, "rounds": 3, "workdir": tmp_path}
     result = pladapt.adapt(toy.Predictor(), toy.target(), **options)
     assert [len(done.selection.kept) for done in result.rounds] == [1, 2, 4]
-    asked = json.loads((tmp_path / "run.json").read_text())["asked"]["selector"]
-    assert [said["top_k"] for said in asked] == [1, 2, 4]
+    config = json.loads((tmp_path / "run.json").read_text())["config"]["selector"]
+    assert [said["top_k"] for said in config] == [1, 2, 4]
     with pytest.raises(RunChangedError, match="selector"):
         pladapt.adapt(toy.Predictor(), toy.target(), **options | {"selector": selectors[::-1]})
 

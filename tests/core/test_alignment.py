@@ -227,8 +227,8 @@ def test_a_region_of_one_s_own(kind: Any) -> None:
 def naive_histogram(values: NDArray[Any], quantiles: NDArray[Any]) -> list[float]:
     below = [sum(other < value for other in values) for value in values]
     equal = [sum(other == value for other in values) for value in values]
-    shares = [(b + e / 2) / len(values) for b, e in zip(below, equal, strict=True)]
-    return np.interp(shares, np.linspace(0, 1, len(quantiles)), quantiles).tolist()
+    fractions = [(b + e / 2) / len(values) for b, e in zip(below, equal, strict=True)]
+    return np.interp(fractions, np.linspace(0, 1, len(quantiles)), quantiles).tolist()
 
 
 def test_histogram_matching_gives_each_image_the_source_s_distribution() -> None:
@@ -263,14 +263,14 @@ def naive_fda(image: NDArray[Any], amplitude: NDArray[Any]) -> NDArray[Any]:
     return result.real
 
 
-@pytest.mark.parametrize(("share", "window"), [(0.0, 1), (0.05, 3), (0.1, 5)])
+@pytest.mark.parametrize(("fraction", "window"), [(0.0, 1), (0.05, 3), (0.1, 5)])
 @pytest.mark.parametrize("shape", [(20, 23), (20, 21, 22)])
 def test_the_amplitude_agrees_with_the_fast_transform(
-    share: float, window: int, shape: tuple[int, ...]
+    fraction: float, window: int, shape: tuple[int, ...]
 ) -> None:
     source = SourceStatistics.measure(organ(shape=shape, channels=2, count=3))
     target = organ(RISING[2], shape=shape, channels=2, count=2, seed=8)
-    alignment = FourierAmplitude.fit(target, source, share=share)
+    alignment = FourierAmplitude.fit(target, source, fraction=fraction)
     assert alignment.amplitude.shape == (2, *(window,) * len(shape))
     aligned = alignment(images_of(target).astype(np.float64))
     for before, after in zip(images_of(target), aligned, strict=True):
@@ -285,10 +285,10 @@ def test_brightness_and_contrast_of_low_frequencies_go() -> None:
     detail = np.sin(8 * x)[:, None] * np.ones((1, 32))
     source = SourceStatistics.measure([Sample("s", "p", (wave + detail + 5)[None])])
     target = Sample("t", "p", (3 * wave + detail + 9)[None])
-    aligned = FourierAmplitude.fit([target], source, share=0.05)(target.image[None])
+    aligned = FourierAmplitude.fit([target], source, fraction=0.05)(target.image[None])
     np.testing.assert_allclose(aligned[0, 0], wave + detail + 5, atol=1e-5)
     larger = np.kron(target.image, np.ones((1, 2, 2)))[None]
-    doubled = FourierAmplitude.fit([target], source, share=0.0)(larger)
+    doubled = FourierAmplitude.fit([target], source, fraction=0.0)(larger)
     assert doubled.mean() == pytest.approx(5)
 
 
@@ -322,8 +322,8 @@ def test_an_image_that_cannot_be_fitted_to_is_named() -> None:
 
 def test_what_the_amplitude_cannot_do_is_said() -> None:
     target = organ()
-    with pytest.raises(InputError, match=r"share is 0\.2"):
-        FourierAmplitude.fit(target, SOURCE, share=0.2)
+    with pytest.raises(InputError, match=r"fraction is 0\.2"):
+        FourierAmplitude.fit(target, SOURCE, fraction=0.2)
     several = SourceStatistics.measure([*organ(), *organ(shape=(7, 7))])
     with pytest.raises(InputError, match="several shapes"):
         FourierAmplitude.fit(target, several)
@@ -331,7 +331,7 @@ def test_what_the_amplitude_cannot_do_is_said() -> None:
         FourierAmplitude.fit(organ(shape=(5, 6, 7)), SOURCE)
     large = SourceStatistics.measure(organ(shape=(40, 40)))
     with pytest.raises(InputError, match="at least 9 pixels"):
-        FourierAmplitude.fit(target, large, share=0.1)(images_of(target))
+        FourierAmplitude.fit(target, large, fraction=0.1)(images_of(target))
 
 
 @pytest.mark.parametrize("kind", KINDS)

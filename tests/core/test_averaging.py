@@ -34,7 +34,7 @@ class Slanted:
     channels: int = 1
 
     def predict(self, images: Any, /) -> Any:
-        """Return the first channel's values, times a slope, in each channel's share."""
+        """Return the first channel's values, times a slope, in each channel's fraction."""
         xp = array_namespace(images)
         plane = xp.clip(images[:, :1, ...], 0.0, 1.0)
         for axis in range(2, images.ndim):

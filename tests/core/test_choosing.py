@@ -284,8 +284,8 @@ def test_chance_is_uniform_seeded_and_blind_to_the_prediction() -> None:
     assert (
         len({*score.tolist(), *RandomSelector(seed=4).score(Prediction(ids, maps))["score"]}) == 800
     )
-    share, _ = np.histogram(score, 4, (0, 1))
-    assert share.min() > 70
+    fraction, _ = np.histogram(score, 4, (0, 1))
+    assert fraction.min() > 70
     assert abs(np.corrcoef(score, maps.mean(axis=(1, 2, 3)))[0, 1]) < 0.15
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import pladapt
 from pladapt import InputError, LabelledTargetError, Sample, ShiftedPredictor, find_consensus
 from pladapt.functional.arrays import to_numpy
-from pladapt.functional.logits import log_odds, shift_odds
+from pladapt.functional.logits import foreground_logit, shift_logits
 from pladapt.predictors.averaging import members_of
-from pladapt.predictors.consensus import SHARES, drawn
+from pladapt.predictors.consensus import FRACTIONS, drawn
 from pladapt.predictors.inference import predictions
 from pladapt.testing import PredictorContract
 
@@ -79,7 +79,7 @@ def found(target: Sequence[Sample], predictors: Any = PAIRS, **options: Any) -> 
 
 
 def told(consensus: pladapt.Consensus) -> tuple[Any, ...]:
-    columns = (consensus.share, consensus.agreed, consensus.kept, consensus.shifts)
+    columns = (consensus.fraction, consensus.agreed, consensus.kept, consensus.shifts)
     return (*columns, consensus.agreement, consensus.groups, str(consensus.curve.to_pylist()))
 
 
@@ -89,18 +89,23 @@ def told(consensus: pladapt.Consensus) -> tuple[Any, ...]:
 def test_log_odds_of_one_channel_and_of_a_softmax(xp: Any) -> None:
     one = np.asarray([0.5, 0.1, 0.9]).reshape(1, 1, 3, 1)
     np.testing.assert_allclose(
-        to_numpy(log_odds(xp.asarray(one)))[0, :, 0], [0, -math.log(9), math.log(9)], rtol=1e-6
+        to_numpy(foreground_logit(xp.asarray(one)))[0, :, 0],
+        [0, -math.log(9), math.log(9)],
+        rtol=1e-6,
     )
     several = np.asarray([[0.5, 0.2], [0.25, 0.5], [0.25, 0.3]]).reshape(1, 3, 2, 1)
     np.testing.assert_allclose(
-        to_numpy(log_odds(xp.asarray(several)))[0, :, 0], [0, math.log(4)], rtol=1e-6, atol=1e-9
+        to_numpy(foreground_logit(xp.asarray(several)))[0, :, 0],
+        [0, math.log(4)],
+        rtol=1e-6,
+        atol=1e-9,
     )
 
 
 def test_log_odds_of_what_has_saturated_are_finite(xp: Any) -> None:
     ends = xp.asarray(np.asarray([0.0, 1.0], np.float32).reshape(1, 1, 2, 1))
     expected = [-126 * math.log(2), 24 * math.log(2)]
-    np.testing.assert_allclose(to_numpy(log_odds(ends))[0, :, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(to_numpy(foreground_logit(ends))[0, :, 0], expected, rtol=1e-6)
 
 
 def softmax(classes: int, seed: int) -> NDArray[np.float64]:
@@ -116,11 +121,11 @@ def test_a_shift_adds_to_the_log_odds_and_can_be_undone(
     xp: Any, classes: int, seed: int, shift: float
 ) -> None:
     given_ = softmax(classes, seed)
-    shifted = shift_odds(xp.asarray(given_), shift)
+    shifted = shift_logits(xp.asarray(given_), shift)
     assert array_namespace(shifted) is array_namespace(xp.asarray(given_))
-    before, after = (to_numpy(log_odds(p)) for p in (xp.asarray(given_), shifted))
+    before, after = (to_numpy(foreground_logit(p)) for p in (xp.asarray(given_), shifted))
     np.testing.assert_allclose(after, before + shift, atol=1e-5)
-    np.testing.assert_allclose(to_numpy(shift_odds(shifted, -shift)), given_, rtol=1e-6)
+    np.testing.assert_allclose(to_numpy(shift_logits(shifted, -shift)), given_, rtol=1e-6)
     if classes > 1:
         np.testing.assert_allclose(to_numpy(shifted).sum(axis=1), 1, rtol=1e-6)
 
@@ -131,32 +136,34 @@ def test_a_shift_keeps_the_order_of_pixels_and_of_foreground_classes(
     seed: int, shift: float
 ) -> None:
     given_ = softmax(4, seed)
-    shifted = shift_odds(given_, shift)
+    shifted = shift_logits(given_, shift)
     np.testing.assert_array_equal(
         np.argsort(given_[:, 1:], axis=1), np.argsort(shifted[:, 1:], axis=1)
     )
-    one, moved = softmax(1, seed), shift_odds(softmax(1, seed), shift)
+    one, moved = softmax(1, seed), shift_logits(softmax(1, seed), shift)
     np.testing.assert_array_equal(np.argsort(one, axis=None), np.argsort(moved, axis=None))
 
 
 def test_no_shift_changes_nothing_and_single_precision_is_the_least() -> None:
     for classes in (1, 3):
         given_ = softmax(classes, 0)
-        np.testing.assert_allclose(shift_odds(given_, 0), given_, rtol=1e-12)
-    assert shift_odds(softmax(1, 0).astype(np.float16), 1).dtype == np.float32
+        np.testing.assert_allclose(shift_logits(given_, 0), given_, rtol=1e-12)
+    assert shift_logits(softmax(1, 0).astype(np.float16), 1).dtype == np.float32
 
 
 def test_what_has_saturated_can_be_brought_back() -> None:
     ones = np.ones((1, 1, 1, 1), np.float32)
-    assert float(shift_odds(ones, -24 * math.log(2))[0, 0, 0, 0]) == pytest.approx(0.5, rel=1e-6)
+    assert float(shift_logits(ones, -24 * math.log(2))[0, 0, 0, 0]) == pytest.approx(0.5, rel=1e-6)
     certain = np.asarray([0.0, 1.0], np.float32).reshape(1, 2, 1, 1)
-    assert float(shift_odds(certain, -24 * math.log(2))[0, 1, 0, 0]) == pytest.approx(0.5, rel=1e-6)
+    assert float(shift_logits(certain, -24 * math.log(2))[0, 1, 0, 0]) == pytest.approx(
+        0.5, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("value", [math.nan, -0.1, 1.1])
 def test_what_is_no_probability_cannot_be_shifted(value: float) -> None:
     with pytest.raises(InputError, match="probabilities"):
-        shift_odds(np.full((1, 1, 2, 2), value), 1)
+        shift_logits(np.full((1, 1, 2, 2), value), 1)
 
 
 # Shifted predictors
@@ -181,13 +188,13 @@ class TestShifted(PredictorContract):
 def test_the_average_is_the_shifted_mean_of_the_inner_members(shift: float, seed: int) -> None:
     inner, images = Channels((0, 1, 2)), noise(2, 3, 5, 4, seed=seed)
     predictor = ShiftedPredictor(inner, shift)
-    expected = shift_odds(inner.predict(images), shift)
+    expected = shift_logits(inner.predict(images), shift)
     np.testing.assert_allclose(predictor.predict(images), expected, rtol=1e-9)
     ((_, prediction),) = predictions(predictor, target_of(images))
     np.testing.assert_allclose(prediction.probabilities, expected, rtol=1e-9)
     assert prediction.members is not None
     np.testing.assert_allclose(
-        prediction.members[1], shift_odds(Channels((1,)).predict(images), shift), rtol=1e-9
+        prediction.members[1], shift_logits(Channels((1,)).predict(images), shift), rtol=1e-9
     )
 
 
@@ -222,9 +229,9 @@ def test_a_shift_must_be_finite(shift: float) -> None:
 )
 def test_each_sample_may_have_its_own_shift(xp: Any, shifts: list[float], classes: int) -> None:
     given_ = np.concatenate([softmax(classes, seed)[:1] for seed in range(3)])
-    found_ = to_numpy(shift_odds(xp.asarray(given_), shifts))
+    found_ = to_numpy(shift_logits(xp.asarray(given_), shifts))
     for index, shift in enumerate(shifts):
-        alone = shift_odds(given_[index : index + 1], shift)
+        alone = shift_logits(given_[index : index + 1], shift)
         np.testing.assert_allclose(found_[index : index + 1], alone, rtol=1e-6)
 
 
@@ -241,7 +248,7 @@ def test_a_group_s_samples_are_shifted_wherever_samples_are_predicted(
         "alone": (grouped, lambda p: p),
         "ensemble": (pladapt.EnsemblePredictor([grouped]), lambda p: p),
         "aligned": (pladapt.AlignedPredictor(grouped, lambda images: images), lambda p: p),
-        "shifted": (ShiftedPredictor(grouped, 0.5), lambda p: shift_odds(p, 0.5)),
+        "shifted": (ShiftedPredictor(grouped, 0.5), lambda p: shift_logits(p, 0.5)),
         "teacher": (pladapt.TeacherPredictor(inner, grouped), lambda p: p),
     }[around]
     made = {
@@ -253,9 +260,9 @@ def test_a_group_s_samples_are_shifted_wherever_samples_are_predicted(
         plain = inner.predict(sample.image[None])
         if around == "ensemble":  # whose average is that of the shifted members
             members = inner.predict_members(sample.image[None])
-            plain = np.mean([shift_odds(m, shifts.get(sample.group, 0)) for m in members], axis=0)
+            plain = np.mean([shift_logits(m, shifts.get(sample.group, 0)) for m in members], axis=0)
         else:
-            plain = shift_odds(plain, shifts.get(sample.group, 0))
+            plain = shift_logits(plain, shifts.get(sample.group, 0))
         np.testing.assert_allclose(made[sample.id], expected(plain)[0], rtol=1e-9)
 
 
@@ -292,19 +299,19 @@ def kappa(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return 0.0 if expected == 1 else (observed - expected) / (1 - expected)
 
 
-def surest(logits: NDArray[Any], share: float) -> NDArray[np.bool_]:
+def surest(logits: NDArray[Any], fraction: float) -> NDArray[np.bool_]:
     """Mark as many of the surest pixels as lie above the quantile, by sorting."""
-    count = len(logits) - 1 - math.floor((len(logits) - 1) * (1 - share) + 1e-9)
+    count = len(logits) - 1 - math.floor((len(logits) - 1) * (1 - fraction) + 1e-9)
     marked = np.zeros(len(logits), bool)
     marked[np.argsort(-logits)[:count]] = True
     return marked
 
 
 def agreement_by_hand(
-    channels: dict[int, NDArray[Any]], own: list[int], others: list[int], share: float
+    channels: dict[int, NDArray[Any]], own: list[int], others: list[int], fraction: float
 ) -> float:
     """Return a half of the agreement among own views, and a half of that with others' views."""
-    marked = {c: surest(logits, share) for c, logits in channels.items()}
+    marked = {c: surest(logits, fraction) for c, logits in channels.items()}
     inside: list[float] = []
     across: list[float] = []
     for predictor in own:
@@ -328,11 +335,11 @@ def test_the_curves_are_cohen_s_kappa_of_the_surest_pixels() -> None:
         own = list(consensus.kept) if predictor is None else [predictor]
         others = list(consensus.kept) if predictor is None else everyone
         curve = [row for row in rows if row["predictor"] == predictor]
-        assert [row["share"] for row in curve] == list(SHARES)
+        assert [row["fraction"] for row in curve] == list(FRACTIONS)
         for row in curve:
-            expected = agreement_by_hand(channels, own, others, row["share"])
+            expected = agreement_by_hand(channels, own, others, row["fraction"])
             assert row["agreement"] == pytest.approx(expected, abs=1e-9)
-    assert len(rows) == 4 * len(SHARES)
+    assert len(rows) == 4 * len(FRACTIONS)
 
 
 def test_each_shift_puts_the_share_above_a_half() -> None:
@@ -340,8 +347,8 @@ def test_each_shift_puts_the_share_above_a_half() -> None:
     consensus = found(target)
     images = np.stack([sample.image for sample in target])
     for predictor, shift in zip(PAIRS, consensus.shifts, strict=True):
-        odds = np.mean([log_odds(m) for m in predictor.predict_members(images)], axis=0)
-        assert np.mean(odds + shift > 0) == pytest.approx(consensus.share, abs=2e-3)
+        odds = np.mean([foreground_logit(m) for m in predictor.predict_members(images)], axis=0)
+        assert np.mean(odds + shift > 0) == pytest.approx(consensus.fraction, abs=2e-3)
 
 
 # What is found
@@ -417,7 +424,7 @@ def test_the_share_lies_between_what_is_agreed_on_and_what_is_marked() -> None:
     images = np.stack([sample.image for sample in target])
     marked = [np.mean(members_of(predictor, images) > 0.5) for predictor in moved]
     assert consensus.agreed is not None
-    assert max(marked) < consensus.share < consensus.agreed
+    assert max(marked) < consensus.fraction < consensus.agreed
 
 
 def test_the_hearts_of_objects_are_not_taken_for_all_of_them() -> None:
@@ -430,7 +437,7 @@ def test_the_hearts_of_objects_are_not_taken_for_all_of_them() -> None:
     heart = 8 / 256
     together = [row for row in consensus.curve.to_pylist() if row["predictor"] is None]
     best = max(together, key=lambda row: row["agreement"])
-    assert best["share"] == pytest.approx(heart, rel=0.3)
+    assert best["fraction"] == pytest.approx(heart, rel=0.3)
     assert consensus.agreed is not None
     assert consensus.agreed > marked / 2
 
@@ -460,7 +467,7 @@ def test_order_and_batches_change_nothing(order: list[int], size: int, pixels: i
 def test_the_order_of_the_predictors_does_not_matter(order: list[int]) -> None:
     target = seen(discs(), blind=(4, 5))
     one, other = found(target), found(target, [PAIRS[place] for place in order])
-    assert other.share == pytest.approx(one.share)
+    assert other.fraction == pytest.approx(one.fraction)
     assert other.agreed == one.agreed
     assert {order[place] for place in other.kept} == set(one.kept)
     assert other.shifts == pytest.approx([one.shifts[place] for place in order])
@@ -477,8 +484,8 @@ def test_where_nothing_is_agreed_on_all_are_kept_and_mark_as_their_members_do(
     assert not consensus.groups
     images = np.stack([sample.image for sample in target])
     marked = [np.mean(members_of(predictor, images) > cutoff) for predictor in PAIRS]
-    middle = np.mean([math.log(share / (1 - share)) for share in marked])
-    assert consensus.share == pytest.approx(1 / (1 + math.exp(-middle)), rel=1e-4)
+    middle = np.mean([math.log(fraction / (1 - fraction)) for fraction in marked])
+    assert consensus.fraction == pytest.approx(1 / (1 + math.exp(-middle)), rel=1e-4)
 
 
 def test_of_members_that_disagree_the_mean_marks_no_less_than_each() -> None:
@@ -524,7 +531,7 @@ def test_each_batch_is_told() -> None:
 
 @given(
     flags=st.lists(st.booleans(), max_size=40),
-    most=st.integers(1, 40),
+    max_samples=st.integers(1, 40),
     id_=st.text(max_size=5),
 )
 def test_pixels_are_drawn_from_the_region_in_order_and_by_the_id(

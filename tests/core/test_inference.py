@@ -162,12 +162,12 @@ def test_floats_become_native_without_losing_digits(dtype: str, expected: str) -
 
 
 def test_a_view_maps_when_a_sample_is_asked_for() -> None:
-    asked = []
-    view = Mapped([1, 2, 3], lambda x: asked.append(x) or x * 10)  # type: ignore[func-returns-value]  # notes what was asked
+    config = []
+    view = Mapped([1, 2, 3], lambda x: config.append(x) or x * 10)  # type: ignore[func-returns-value]  # notes what was asked
     assert len(view) == 3
-    assert asked == []
+    assert config == []
     assert (view[1], view[-1]) == (20, 30)
-    assert asked == [2, 3]
+    assert config == [2, 3]
     assert list(view) == [10, 20, 30]  # type: ignore[call-overload]  # ends by IndexError
 
 

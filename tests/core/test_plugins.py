@@ -197,7 +197,7 @@ def test_a_plugin_that_fails_to_load_is_left_out_with_a_warning(
     assert len(caught) == 1
     assert foreign(plugins) == [("first", "first"), ("last", "last")]
     assert plugins.build("selector", "certainty-index") == CertaintyIndexSelector()
-    plugins.tell("pladapt_scored", number=1, scores=())
+    plugins.notify("pladapt_scored", number=1, scores=())
 
 
 def test_an_observer_that_fails_is_a_warning_and_the_others_hear() -> None:
@@ -217,7 +217,7 @@ def test_an_observer_that_fails_is_a_warning_and_the_others_hear() -> None:
     plugins.register(Broken(), "broken")
     plugins.register(Listening(), "listening")
     with pytest.warns(PluginWarning, match="'broken' failed at pladapt_scored.*OSError: disk full"):
-        plugins.tell("pladapt_scored", number=4, scores=())
+        plugins.notify("pladapt_scored", number=4, scores=())
     assert heard == [4]
 
 
@@ -415,8 +415,8 @@ def test_every_hook_fires_and_in_order(toy: SimpleNamespace) -> None:
     for kind in KINDS:
         plugins.registrations(kind)
     result = pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts(), rounds=2, plugins=plugins)
-    asked = [(f"pladapt_{kind}s",) for kind in KINDS]
-    assert observer.names == [*asked, *a_round(1), *a_round(2)]
+    config = [(f"pladapt_{kind}s",) for kind in KINDS]
+    assert observer.names == [*config, *a_round(1), *a_round(2)]
     assert sorted({name for name, *_ in observer.names}) == HOOKS
     last = {event[0]: event[-1] for event in observer.told[-4:]}
     assert last["pladapt_scored"] is result.rounds[1].scores

@@ -88,7 +88,7 @@ def test_the_numbers_of_the_images() -> None:
     amplitude = np.abs(spectrum)[:, :, 5:8, 5:8].mean(axis=0)
     np.testing.assert_allclose(measured.amplitude, amplitude, rtol=1e-6)
     assert (measured.samples, measured.region, measured.shape) == (5, "informative", (12, 13))
-    assert measured.share is measured.agreement is None
+    assert measured.fraction is measured.agreement is None
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -107,11 +107,11 @@ def test_the_numbers_of_the_predictions(classes: int) -> None:
     np.testing.assert_allclose(measured.entropy, entropy, rtol=1e-6)
     for place in range(classes):
         found = labels == place + 1
-        assert measured.foreground_share is not None
-        assert measured.share is not None
+        assert measured.foreground_fraction is not None
+        assert measured.fraction is not None
         assert measured.agreement is not None
-        assert measured.foreground_share[place] == pytest.approx(found.mean())
-        assert measured.share[place] == pytest.approx(found[:, 2:-2, 2:-2].mean())
+        assert measured.foreground_fraction[place] == pytest.approx(found.mean())
+        assert measured.fraction[place] == pytest.approx(found[:, 2:-2, 2:-2].mean())
         masks = [hard_labels(member, cutoff) == place + 1 for member in members]
         pairs = [
             dsc(tp, fp, fn)

@@ -107,7 +107,7 @@ def error_of(line: str) -> str:
 ADAPT = (
     "adapt tiny_network:net images -o run --weights net.safetensors --group-by ^(p\\d) --device cpu"
 )
-QUICK = "--set shares=[0.8] --set epochs=1 --batch-size 4"
+QUICK = "--set fractions=[0.8] --set epochs=1 --batch-size 4"
 
 
 @pytest.mark.torch
@@ -121,7 +121,7 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     assert "Source statistics of 4 samples: stats.npz" in measured.stdout
     statistics = SourceStatistics.load(folders / "stats.npz")
     assert statistics.cutoff == 0.4
-    assert statistics.share is not None
+    assert statistics.fraction is not None
 
     line = f"{ADAPT} {QUICK} --source stats.npz --truth truth --truth-label 255"
     (folders / "truth/p0_0.npy").rename(folders / "truth/other.npy")
@@ -133,9 +133,9 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     assert "Adapted predictor: run/adapted (cut-off 0.4)" in adapted.stdout
     record = read_run(folders / "run")
     assert set(record.before) == {"truth"}
-    asked = json.loads((folders / "run/run.json").read_text())["asked"]
-    assert asked["target"] == {"samples": 6}
-    assert asked["recalibrator"]["cutoff"] == 0.4
+    config = json.loads((folders / "run/run.json").read_text())["config"]
+    assert config["target"] == {"samples": 6}
+    assert config["recalibrator"]["cutoff"] == 0.4
     for name in ("report.html", "report.md"):
         assert (folders / "run" / name).exists()
 
@@ -174,15 +174,15 @@ def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) 
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert weights.exists()
     line = f"{ADAPT} --recipe paper --seed 1 --cutoff 0.4 --set min_pixels=3"
-    said = error_of(f"{line} --set shares=[0.8]")
-    assert "with the options ['cutoff', 'device', 'min_pixels', 'seed', 'shares']" in said
+    said = error_of(f"{line} --set fractions=[0.8]")
+    assert "with the options ['cutoff', 'device', 'min_pixels', 'seed', 'fractions']" in said
     assert "There is no recipe 'papr'. Did you mean 'paper'" in error_of(
         line.replace("paper", "papr")
     )
     adapted = pladapt(line)
     assert adapted.exit_code == 0, adapted.output
-    asked = json.loads((folders / "run/run.json").read_text())["asked"]
-    assert asked["selector"]["min_pixels"] == 3
+    config = json.loads((folders / "run/run.json").read_text())["config"]
+    assert config["selector"]["min_pixels"] == 3
     assert "another folder to start anew" in error_of(line.replace("--seed 1", "--seed 2"))
 
 

@@ -139,14 +139,14 @@ def test_logits_are_no_probabilities(tmp_path: Path, write: Write) -> None:
 
 
 @pytest.mark.parametrize("extension", [".npy", ".nii", ".nii.gz", ".dcm", ".png", ".tif"])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9])
 def test_a_truncated_file_says_that_it_cannot_be_read(
-    extension: str, share: float, tmp_path: Path, write: Write
+    extension: str, fraction: float, tmp_path: Path, write: Write
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     path = write(tmp_path / f"a{extension}", noise)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(DataError, match=r"cannot be read|It holds"):
         images(path)
 

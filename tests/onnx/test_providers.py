@@ -28,10 +28,10 @@ DEVICES = {"cuda": CUDA, "tensorrt": TENSORRT}
 class Fallback:
     """A session that computes on the CPU whatever was asked for, as ONNX Runtime does."""
 
-    asked: Any = None
+    config: Any = None
 
     def __init__(self, path: Any, options: Any, *, providers: Any, **more: Any) -> None:
-        type(self).asked = providers
+        type(self).config = providers
         self._session = REAL(path, options, providers=[CPU])
 
     def __getattr__(self, name: str) -> Any:
@@ -97,7 +97,7 @@ def test_the_cpu_is_taken_where_it_is_allowed(
 @pytest.mark.usefixtures("gpu_wheel")
 def test_auto_is_the_cpu_where_no_gpu_is_visible(model: Path) -> None:
     assert OnnxPredictor(model).provider == CPU
-    assert [name for name, _ in Fallback.asked] == [CPU]
+    assert [name for name, _ in Fallback.config] == [CPU]
 
 
 @pytest.mark.usefixtures("gpu_wheel")
@@ -151,10 +151,10 @@ def test_a_broken_file_is_not_blamed_on_the_gpu(tmp_path: Path) -> None:
 def test_the_options_of_a_gpu_reach_its_provider(model: Path, tmp_path: Path) -> None:
     how = {"allow_cpu": True, "batch_size": 2, "cuda_graph": True}
     OnnxPredictor(model, device="cuda:1", tf32=True, **how)
-    chosen = dict(Fallback.asked)
+    chosen = dict(Fallback.config)
     assert chosen[CUDA] == {"device_id": 1, "use_tf32": 1, "enable_cuda_graph": 1}
     OnnxPredictor(model, device="tensorrt", fp16=True, tensorrt_cache=tmp_path, **how)
-    chosen = dict(Fallback.asked)
+    chosen = dict(Fallback.config)
     assert list(chosen) == [TENSORRT, CUDA, CPU]
     assert chosen[TENSORRT]["trt_fp16_enable"]
     assert chosen[TENSORRT]["trt_cuda_graph_enable"]

@@ -15,9 +15,9 @@ from pladapt import (
     Sample,
     SourceStatistics,
     TeacherPredictor,
-    keep_share,
+    keep_fraction,
 )
-from pladapt.functional.logits import shift_odds
+from pladapt.functional.logits import shift_logits
 from pladapt.testing import RecalibratorContract, RetrainerContract
 from pladapt.torch import (
     BatchNormRecalibrator,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 
-COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "share", "groups"]
+COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "fraction", "groups"]
 QUICK = TrainingOptions(epochs=1, batch_size=4, keep="last", device="cpu")
 
 
@@ -107,7 +107,7 @@ class TestShareKeepingFineTune(RetrainerContract):
 
     @pytest.fixture
     def retrainer(self) -> Any:
-        return keep_share(FineTune(validation=None, options=QUICK))
+        return keep_fraction(FineTune(validation=None, options=QUICK))
 
     @pytest.fixture
     def predictor(self, net: Callable[..., nn.Module]) -> Any:
@@ -116,8 +116,8 @@ class TestShareKeepingFineTune(RetrainerContract):
 
 def test_batch_norm_s_statistics_and_how_many_layers_have_them(target: list[Sample]) -> None:
     predictor = cpu(bright())
-    made = BatchNormRecalibrator(device="cpu", share=0.5).recalibrate(predictor, target)
-    expected = recalibrate_batch_norm(predictor, target, share=0.5, device="cpu")
+    made = BatchNormRecalibrator(device="cpu", momentum=0.5).recalibrate(predictor, target)
+    expected = recalibrate_batch_norm(predictor, target, momentum=0.5, device="cpu")
     assert state_sha256(module_of(made.predictor)) == state_sha256(expected.module)
     assert made.evidence.to_pylist() == [{"layers": 1, "samples": 6}]
 
@@ -134,7 +134,7 @@ def test_every_adjustment_has_its_row_of_evidence(
     assert any(row["kept"] for row in rows)
     best = max(rows, key=lambda row: row["agreement"])
     assert best["kept"]
-    assert len({row["share"] for row in rows}) == len({row["agreed"] for row in rows}) == 1
+    assert len({row["fraction"] for row in rows}) == len({row["agreed"] for row in rows}) == 1
 
 
 @pytest.mark.parametrize(
@@ -191,21 +191,21 @@ def test_what_the_teacher_marks_lies_above_the_source_s_cut_off(
     truth = np.stack([s.mask for s in blobs(6, "t", seed=1)]) > 0
     images = np.stack([s.image for s in target])
     marked = np.asarray(made.predictor.predict(images))[:, 0] > cutoff
-    share = made.evidence["share"][0].as_py()
-    assert marked.mean() == pytest.approx(share, rel=0.3)
+    fraction = made.evidence["fraction"][0].as_py()
+    assert marked.mean() == pytest.approx(fraction, rel=0.3)
     assert 2 * np.sum(marked & truth) / (marked.sum() + truth.sum()) > 0.5
 
 
 def test_without_a_share_the_source_s_cut_off_stays(target: list[Sample]) -> None:
     predictor = cpu(bright(normalised=False))
-    made = consensus(cutoff=0.3, share=False).recalibrate(predictor, target)
+    made = consensus(cutoff=0.3, fraction=False).recalibrate(predictor, target)
     assert made.evidence["shift"].to_pylist() == pytest.approx([-math.log(0.3 / 0.7)])
     images = np.stack([s.image for s in target])
     given = math.log(0.3 / 0.7)
     members = FlipPredictor(predictor).predict_members(images)
-    moved = torch.stack([shift_odds(member, -given) for member in members])
+    moved = torch.stack([shift_logits(member, -given) for member in members])
     np.testing.assert_allclose(
-        made.predictor.predict(images), shift_odds(moved.mean(0), given), rtol=1e-5
+        made.predictor.predict(images), shift_logits(moved.mean(0), given), rtol=1e-5
     )
 
 
@@ -219,19 +219,19 @@ def test_where_nothing_is_agreed_on_every_adjustment_is_kept_at_the_mean_of_what
     assert set(made.evidence["agreed"].to_pylist()) == {None}
     assert all(made.evidence["kept"].to_pylist())
     marked = np.asarray(made.predictor.predict(images)) > 0.4
-    assert marked.mean() == pytest.approx(made.evidence["share"][0].as_py(), rel=0.2)
+    assert marked.mean() == pytest.approx(made.evidence["fraction"][0].as_py(), rel=0.2)
 
 
 def test_at_most_so_many_samples_are_compared_and_all_are_measured(target: list[Sample]) -> None:
     told: list[tuple[str, int, int]] = []
     predictor = cpu(bright())
-    made = consensus(most=4, progress=lambda *call: told.append(call)).recalibrate(
+    made = consensus(max_samples=4, progress=lambda *call: told.append(call)).recalibrate(
         predictor, target
     )
     assert told[-1] == ("consensus", 4, 4)
     expected = recalibrate_batch_norm(predictor, target, device="cpu")
     assert state_sha256(module_of(made.predictor)) == state_sha256(expected.module)
-    assert consensus(most=4).describe() != consensus(most=5).describe()
+    assert consensus(max_samples=4).describe() != consensus(max_samples=5).describe()
 
 
 def test_the_manifest_tells_of_what_decides_and_not_of_the_machine(
@@ -258,20 +258,20 @@ def test_a_predictor_without_a_module_is_refused(target: list[Sample]) -> None:
         consensus().recalibrate(Constant(), target)
 
 
-def test_a_fine_tuned_student_is_its_own_teacher_and_keeps_the_share(
+def test_a_fine_tuned_student_is_its_own_teacher_and_keeps_the_fraction(
     net: Callable[..., nn.Module], pseudo: Callable[..., list[PseudoLabelled]]
 ) -> None:
     labels = pseudo(6)
     given = TeacherPredictor(cpu(net()), FlipPredictor(cpu(net(seed=1))))
     fine_tune = FineTune(validation=None, options=QUICK)
-    trained = keep_share(fine_tune).retrain(given, labels)
+    trained = keep_fraction(fine_tune).retrain(given, labels)
     alone = fine_tune.retrain(cpu(net()), labels)
     assert state_sha256(module_of(trained)) == state_sha256(module_of(alone))
     images = np.stack([item.image for item in labels])
     marked = np.asarray(trained.predict(images))[:, 0] > 0.5
     taught = np.stack([item.label for item in labels]) > 0
     assert marked.mean() == pytest.approx(taught.mean(), abs=2 / marked.size)
-    again = keep_share(fine_tune).retrain(trained, labels)
+    again = keep_fraction(fine_tune).retrain(trained, labels)
     assert np.mean(np.asarray(again.predict(images))[:, 0] > 0.5) == pytest.approx(
         taught.mean(), abs=2 / marked.size
     )

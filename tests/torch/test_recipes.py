@@ -36,10 +36,10 @@ pytestmark = pytest.mark.torch
 QUICK = TrainingOptions(epochs=1, batch_size=4, device="cpu", augmentation=RandomAffine())
 SMALL: dict[str, Any] = {
     "epochs": 1,
-    "least_steps": 0,
+    "min_steps": 0,
     "batch_size": 4,
     "device": "cpu",
-    "shares": (0.8, 1.0),
+    "fractions": (0.8, 1.0),
 }
 QUIET = PluginManager()
 
@@ -228,18 +228,18 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
     told = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
     for options, part in (
         ({"epochs": 2}, "retrainer"),
-        ({"least_steps": 9}, "retrainer"),
+        ({"min_steps": 9}, "retrainer"),
         ({"learning_rate": 1e-2}, "retrainer"),
         ({"ema": None}, "retrainer"),
         ({"vary": False}, "retrainer"),
         ({"seed": 3}, "retrainer"),
         ({"align": False}, "recalibrator"),
         ({"batch_norm": False}, "recalibrator"),
-        ({"share": False}, "recalibrator"),
+        ({"fraction": False}, "recalibrator"),
         ({"groups": False}, "recalibrator"),
         ({"flip": (-1, -2)}, "recalibrator"),
         ({"zooms": ()}, "recalibrator"),
-        ({"shares": (0.5, 1.0)}, "selector"),
+        ({"fractions": (0.5, 1.0)}, "selector"),
         ({"rounds": 1}, "rounds"),
         ({"cutoff": 0.3}, "gates"),
     ):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pladapt
-from pladapt.evidence.gates import Agreement, Churn, ForegroundShare, InDomain
+from pladapt.evidence.gates import Agreement, Churn, ForegroundFraction, InDomain
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ pladapt.compose(selector, label=composed, select=selector)
 gate: pladapt.Gate = pladapt.DoNoHarm(
     cutoff=(0.5, 0.4),
     measures=[
-        ForegroundShare(reference=[0.1, 0.2]),
+        ForegroundFraction(reference=[0.1, 0.2]),
         Churn(),
         Agreement(),
         InDomain(samples=labelled),
@@ -201,7 +201,7 @@ class Shifting:
         """Shift the predictor by what is agreed on."""
         found = pladapt.find_consensus([pladapt.FlipPredictor(predictor)], target, cutoff=0.4)
         assert_type(found, pladapt.Consensus)
-        assert_type(found.share, float)
+        assert_type(found.fraction, float)
         assert_type(found.kept, tuple[int, ...])
         assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
         teacher = pladapt.ShiftedPredictor(predictor, found.shifts[0])
@@ -209,7 +209,7 @@ class Shifting:
 
 
 recalibrator: pladapt.Recalibrator = Shifting()
-keeping: pladapt.Retrainer = pladapt.keep_share(resumable, 0.4, batch_size=2)
+keeping: pladapt.Retrainer = pladapt.keep_fraction(resumable, 0.4, batch_size=2)
 recalibrated = pladapt.adapt(
     predictor, target, selector=selector, retrainer=keeping, recalibrator=recalibrator, rounds=0
 )
@@ -231,7 +231,7 @@ pladapt.SourceStatistics.measure(target).save("source.npz")
 assert_type(pladapt.SourceStatistics.load("source.npz"), pladapt.SourceStatistics)
 alignment: pladapt.Alignment = pladapt.QuantileMatching.fit(target, source)
 alignment = pladapt.HistogramMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
-alignment = pladapt.FourierAmplitude.fit(target, source, share=0.05)
+alignment = pladapt.FourierAmplitude.fit(target, source, fraction=0.05)
 assert_type(pladapt.Aligned(target, alignment)[0], pladapt.Sample)
 assert_type(pladapt.Aligned(labelled, alignment)[0], pladapt.LabelledSample)
 aligned: pladapt.Predictor = pladapt.AlignedPredictor(predictor, alignment)

@@ -69,10 +69,10 @@ def test_no_patient_of_the_source_is_trained_on_and_tested_on(finished):
 
 def test_the_manifest_names_the_data_by_their_digest(finished):
     manifest = json.loads((finished[0] / "run.json").read_text())
-    assert len(manifest["asked"]["data"]["sha256"]) == 64
+    assert len(manifest["config"]["data"]["sha256"]) == 64
     for target in "BC":
         manifest = json.loads((finished[0] / f"A-to-{target}" / "run.json").read_text())
-        evaluator = manifest["asked"]["evaluators"]["overlap"]
+        evaluator = manifest["config"]["evaluators"]["overlap"]
         assert len(evaluator["samples"]["sha256"]) == 64
 
 
@@ -177,10 +177,10 @@ def test_a_size_that_linknet_cannot_halve_five_times_is_refused(size):
 
 
 def test_the_least_number_of_pixels_scales_with_the_area():
-    assert Settings(size=512).fewest_pixels == 50
-    assert Settings(size=256).fewest_pixels == round(50 / 4)
-    assert Settings(size=32).fewest_pixels == 1
-    assert Settings(size=32, min_pixels=7).fewest_pixels == 7
+    assert Settings(size=512).scaled_min_pixels == 50
+    assert Settings(size=256).scaled_min_pixels == round(50 / 4)
+    assert Settings(size=32).scaled_min_pixels == 1
+    assert Settings(size=32, min_pixels=7).scaled_min_pixels == 7
 
 
 def test_the_command_prints_the_table_and_the_paths(data, tmp_path):

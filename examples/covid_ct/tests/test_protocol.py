@@ -464,6 +464,6 @@ def test_the_command_knows_three_aggregations(data, tmp_path):
 
 
 def test_the_manifest_names_the_settings_and_neither_fold_nor_device(fold):
-    asked = json.loads((fold.out / "run.json").read_text())["asked"]["settings"]
-    assert (asked["fold"], asked["device"]) == (0, "any")
-    assert asked["encoder"] == TINY.encoder
+    config = json.loads((fold.out / "run.json").read_text())["config"]["settings"]
+    assert (config["fold"], config["device"]) == (0, "any")
+    assert config["encoder"] == TINY.encoder

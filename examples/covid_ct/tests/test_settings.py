@@ -201,8 +201,8 @@ def test_a_choice_is_in_the_manifest_changes_the_model_and_is_resumed(
     outcome = run(data, tmp_path, **choice)
     first = weights(tmp_path)
     assert first != default
-    asked = json.loads((tmp_path / "run.json").read_text())["asked"]["settings"]
-    assert choice.items() <= asked.items()
+    config = json.loads((tmp_path / "run.json").read_text())["config"]["settings"]
+    assert choice.items() <= config.items()
     again = run(data, tmp_path, **choice)
     assert weights(tmp_path) == first
     one, two = (o.targets["C"].after["overlap"].summary for o in (outcome, again))

@@ -154,9 +154,9 @@ def adapt(
     _keep_masks_apart(images, truth)
     statistics = None if source is None else SourceStatistics.load(source)
     given: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": device}
-    asked = {name: value for name, value in given.items() if value is not None}
-    asked |= {} if statistics is None else {"source": statistics}
-    chosen = asked | _options(set_ or [], asked)
+    config = {name: value for name, value in given.items() if value is not None}
+    config |= {} if statistics is None else {"source": statistics}
+    chosen = config | _options(set_ or [], config)
     predictor = TorchPredictor(build_module(model, argument, weights), device=device or "auto")
     reading = _Reading(
         dimensions=dimensions,
@@ -250,9 +250,9 @@ def _keep_masks_apart(images: Path, truth: Path | None) -> None:
         )
 
 
-def _options(items: list[str], asked: dict[str, Any]) -> dict[str, Any]:
+def _options(items: list[str], config: dict[str, Any]) -> dict[str, Any]:
     found = named_values(items, "--set")
-    if twice := sorted(found.keys() & {*asked, "source", "cutoff", "seed", "device"}):
+    if twice := sorted(found.keys() & {*config, "source", "cutoff", "seed", "device"}):
         raise InputError(f"--set gives {twice[0]!r}; give it as --{twice[0]}.")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
 

@@ -31,10 +31,10 @@ def doctor(
     from pladapt.onnx.diagnosis import diagnose  # noqa: PLC0415 - only if asked
     from pladapt.onnx.probe import DEVICES  # noqa: PLC0415 - only if asked
 
-    asked = tuple(require or ())
-    if unknown := sorted({*asked} - DEVICES.keys()):
+    config = tuple(require or ())
+    if unknown := sorted({*config} - DEVICES.keys()):
         raise InputError(f"{unknown[0]!r} is no device; expected one of {list(DEVICES)}.")
-    found = diagnose(asked)
+    found = diagnose(config)
     _show(found, Console(soft_wrap=True))
     raise typer.Exit(1 if found.problems else 0)
 

@@ -140,7 +140,7 @@ def select(
         int | None, typer.Option(help="How many samples are kept at the most.", min=1)
     ] = None,
     top_fraction: Annotated[
-        float | None, typer.Option(help="The same as a share of all, in place of --top-k.")
+        float | None, typer.Option(help="The same as a fraction of all, in place of --top-k.")
     ] = None,
 ) -> None:
     """Select the surest samples; say of each other one which rule dropped it."""

@@ -20,7 +20,7 @@ def names_of(samples: Samples[Sample | LabelledSample | PseudoLabelled]) -> Name
     return [(sample.id, sample.group) for sample in (samples[i] for i in range(len(samples)))]
 
 
-def keep_apart(target: Names, labelled: Names, role: str) -> None:
+def check_leakage(target: Names, labelled: Names, role: str) -> None:
     """Refuse labelled samples that the target has as well.
 
     Args:

@@ -56,15 +56,15 @@ class Subset(Generic[T]):
         return self._samples[self._positions[index]]
 
 
-def thinned(samples: Samples[N], most: int) -> Samples[N]:
+def subsample(samples: Samples[N], max_samples: int) -> Samples[N]:
     """View at most so many of the samples: those whose ids have the lowest SHA-256.
 
     Which ones depends on the ids alone. Where there are more, each is read once to know its id.
     """
-    if len(samples) <= most:
+    if len(samples) <= max_samples:
         return samples
     keys = [hashlib.sha256(samples[i].id.encode()).digest() for i in range(len(samples))]
-    return Subset(samples, sorted(sorted(range(len(keys)), key=keys.__getitem__)[:most]))
+    return Subset(samples, sorted(sorted(range(len(keys)), key=keys.__getitem__)[:max_samples]))
 
 
 def check_unlabelled(sample: object) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.data.batches import batches
-from pladapt.data.leakage import keep_apart, names_of
-from pladapt.data.views import thinned
+from pladapt.data.leakage import check_leakage, names_of
+from pladapt.data.views import subsample
 from pladapt.errors import InputError
 from pladapt.evidence.comparison import Finding, compare, judge_fall
 from pladapt.functional.overlap import COUNTS, dsc, pool, truth_rows
@@ -41,19 +41,19 @@ def _check_slack(slack: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForegroundShare:
+class ForegroundFraction:
     """Refuses a collapse to background or to one class, and an explosion of a class.
 
-    The share is that of a class's pixels in all pixels of the target. It says nothing of where
+    The fraction is that of a class's pixels in all pixels of the target. It says nothing of where
     they are, and it cannot tell a class that was overlooked before, and found by the round, from
-    one that grows without end: where the source's share is known, what lies between it and the
-    share before is allowed as well.
+    one that grows without end: where the source's fraction is known, what lies between it and the
+    fraction before is allowed as well.
 
     Args:
-        factor: By how much a share may fall, and its odds (share to 1 - share) may rise; above 1.
-            Of a small class the odds are the share; a large one may still not take everything.
-        reference: The share of each foreground class on the source, in [0, 1], or None.
-        floor: A share that is as good as none, in (0, 1). It is added to every share before the
+        factor: By how much a fraction may fall, and its odds (fraction to 1 - fraction) may rise; above 1.
+            Of a small class the odds are the fraction; a large one may still not take everything.
+        reference: The fraction of each foreground class on the source, in [0, 1], or None.
+        floor: A fraction that is as good as none, in (0, 1). It is added to every fraction before the
             factor counts, so that a handful of pixels may come and go.
 
     Raises:
@@ -73,11 +73,11 @@ class ForegroundShare:
             )
 
     def findings(self, comparison: Comparison, /) -> Iterator[Finding]:
-        """Compare each class's share of all pixels, before and after."""
+        """Compare each class's fraction of all pixels, before and after."""
         classes = _pooled(comparison)
         known = [None] * len(classes) if self.reference is None else self.reference
         if len(known) != len(classes):
-            raise InputError(f"{len(known)} reference shares for {len(classes)} classes.")
+            raise InputError(f"{len(known)} reference fractions for {len(classes)} classes.")
         for row, reference in zip(classes, known, strict=True):
             pixels = sum(row[name] for name in COUNTS)
             before, after = ((row["tp"] + row[other]) / pixels for other in ("fn", "fp"))
@@ -97,9 +97,9 @@ class ForegroundShare:
                 ("fell", f"below {low:.3g}") if after < low else ("rose", f"above {high:.3g}")
             )
             change = f"{moved} from {before:.3g} to {after:.3g}"
-            refusal = f"foreground share of class {class_} {change}, {end}"
+            refusal = f"foreground fraction of class {class_} {change}, {end}"
         limit = f"{low:.3g} to {high:.3g}"
-        return Finding("foreground share", class_, before, after, limit, refusal, reference)
+        return Finding("foreground fraction", class_, before, after, limit, refusal, reference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,9 @@ class InDomain:
     def findings(self, comparison: Comparison, /) -> Iterator[Finding]:
         """Compare each class's DSC on the source, before and after."""
         ids, groups = (comparison.changed[name].to_pylist() for name in ("id", "group"))
-        keep_apart(list(zip(ids, groups, strict=True)), names_of(self.samples), "in-domain samples")
+        check_leakage(
+            list(zip(ids, groups, strict=True)), names_of(self.samples), "in-domain samples"
+        )
         old, new = (_columns(table, "class", "group") for table in self._measured(comparison))
         for class_ in np.unique(old["class"]):
             before, after = (c["dsc"][c["class"] == class_] for c in (old, new))
@@ -231,20 +233,22 @@ class DoNoHarm:
         cutoff: The probability above which a pixel is foreground, in (0, 1).
         measures: What is measured; at most one agreement.
         batch_size: How many samples are predicted at once.
-        most: At most so many samples are compared, drawn by their ids; or None for all.
+        max_samples: At most so many samples are compared, drawn by their ids; or None for all.
 
     Raises:
-        InputError: No measures, more than one agreement, or ``most`` is below 1.
+        InputError: No measures, more than one agreement, or ``max_samples`` is below 1.
     """
 
     cutoff: Cutoff = 0.5
-    measures: Sequence[Measure] = (ForegroundShare(), Churn(), Agreement())
+    measures: Sequence[Measure] = (ForegroundFraction(), Churn(), Agreement())
     batch_size: int = 8
-    most: int | None = None
+    max_samples: int | None = None
 
     def __post_init__(self) -> None:
-        if self.most is not None and self.most < 1:
-            raise InputError(f"most is {self.most}; give at least 1, or None for all.")
+        if self.max_samples is not None and self.max_samples < 1:
+            raise InputError(
+                f"max_samples is {self.max_samples}; give at least 1, or None for all."
+            )
         if not self.measures or len(self._axes) > 1:
             raise InputError(
                 f"{len(self.measures)} measures, {len(self._axes)} of them Agreement; give at "
@@ -264,7 +268,7 @@ class DoNoHarm:
         comparison = compare(
             before,
             after,
-            target if self.most is None else thinned(target, self.most),
+            target if self.max_samples is None else subsample(target, self.max_samples),
             cutoff=self.cutoff,
             axis=next(iter(self._axes), None),
             batch_size=self.batch_size,
@@ -275,9 +279,9 @@ class DoNoHarm:
         return Judgement(not reasons, reasons, evidence)
 
 
-def _raised(share: float, factor: float) -> float:
-    """Multiply the odds of a share."""
-    return share * factor / (1 - share + share * factor)
+def _raised(fraction: float, factor: float) -> float:
+    """Multiply the odds of a fraction."""
+    return fraction * factor / (1 - fraction + fraction * factor)
 
 
 def _pooled(comparison: Comparison) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.files.formats import extension, is_image
-from pladapt.storage import written_aside
+from pladapt.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def write_problems(problems: Sequence[Problem], path: Path) -> None:
     if not problems:
         path.unlink(missing_ok=True)
         return
-    with written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([Problem._fields, *problems])
 
 

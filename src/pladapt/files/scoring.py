@@ -21,7 +21,7 @@ from pladapt.predictors.inference import predict
 from pladapt.protocols import RescoringSelector
 from pladapt.runs.manifest import describe, open_run
 from pladapt.selection.scoring import score
-from pladapt.storage import read_table, write_table, written_aside
+from pladapt.storage import atomic_write, read_table, write_table
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ def score_files(
         RunChangedError: An interrupted call had other inputs or parameters.
     """
     folder = output.with_name(f"{output.name}.partial")
-    asked = {
+    config = {
         "predictor": describe(predictor),
         "selector": describe(selector),
         "files": files.fingerprint(),
         "layout": asdict(layout),
         "grouping": asdict(grouping),
     }
-    open_run(folder, asked)
+    open_run(folder, config)
     parts = _Parts(folder)
     job = _Job(predictor, selector, files, layout, grouping, strict, done=parts.done)
     total = len(files.paths)
@@ -116,7 +116,7 @@ def score_files(
     if progress is not None:
         progress("score", total, total)
     problems = parts.problems()
-    written = parts.merge(output, asked, selector)
+    written = parts.merge(output, config, selector)
     shutil.rmtree(folder)
     if not written:
         raise nothing_usable(problems, files.root)
@@ -237,20 +237,20 @@ class _Parts:
         found = (json.loads(pq.read_schema(path).metadata[_PROBLEMS]) for path in self._paths)
         return [Problem(*problem) for part in found for problem in part]
 
-    def merge(self, output: Path, asked: Mapping[str, Any], selector: Selector) -> bool:
+    def merge(self, output: Path, config: Mapping[str, Any], selector: Selector) -> bool:
         """Write all rows to one file, rescored if need be, and tell whether there were any."""
         filled = [path for path in self._paths if pq.read_metadata(path).num_rows]
         if not filled:
             return False
-        metadata = {"pladapt": json.dumps(asked, sort_keys=True)}
+        metadata = {"pladapt": json.dumps(config, sort_keys=True)}
         if isinstance(selector, RescoringSelector):  # compares samples: needs them all at once
             rows = selector.rescore(pa.concat_tables([read_table(path) for path in filled]))
             write_table(rows.replace_schema_metadata(metadata), output)
             return True
         schema = pq.read_schema(filled[0]).with_metadata(metadata)
         with (
-            written_aside(output) as aside,
-            pq.ParquetWriter(aside, schema, compression="zstd") as writer,
+            atomic_write(output) as temporary,
+            pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
         ):
             for path in filled:
                 writer.write_table(read_table(path).replace_schema_metadata(metadata))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pladapt.errors import InputError, MissingDataError
 from pladapt.selection.ranking import SELECTION, rank_blocks
-from pladapt.storage import parquet_errors, written_aside
+from pladapt.storage import atomic_write, parquet_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ def select_file(
         min_pixels: The fewest pixels above the cut-off that a sample needs.
         ci_limit: The lowest score that is kept.
         top_k: How many samples are kept at the most.
-        top_fraction: The same as a share of all samples, in place of ``top_k``.
+        top_fraction: The same as a fraction of all samples, in place of ``top_k``.
 
     Returns:
         How many samples each rule dropped, and how many were ``kept``.
@@ -61,8 +61,8 @@ def select_file(
             top_k=_top_k(top_k, top_fraction, file.metadata.num_rows),
         )
         with (
-            written_aside(output) as aside,
-            pq.ParquetWriter(aside, SELECTION, compression="zstd") as writer,
+            atomic_write(output) as temporary,
+            pq.ParquetWriter(temporary, SELECTION, compression="zstd") as writer,
         ):
             for block in ranked:
                 writer.write_batch(block)
@@ -82,7 +82,7 @@ def _top_k(top_k: int | None, top_fraction: float | None, rows: int) -> int | No
         return top_k
     if top_k is not None or not 0 < top_fraction <= 1:
         raise InputError(
-            f"top_fraction is {top_fraction} and top_k {top_k}; expected a share in (0, 1], or a "
+            f"top_fraction is {top_fraction} and top_k {top_k}; expected a fraction in (0, 1], or a "
             "number, not both."
         )
     return max(1, round(top_fraction * rows))

@@ -25,7 +25,7 @@ Region: TypeAlias = Literal["informative"] | Callable[[Any], Any] | None
 """Which pixels count: what is not `background`, all (None), or images -> bool ``(B, *S)``."""
 
 BACKGROUND_SHARE: Final = 0.05
-"""The share of an image's pixels that must have one and the same value to be its background."""
+"""The fraction of an image's pixels that must have one and the same value to be its background."""
 
 _FINE_BITS: Final = 12  # of 32: two passes count 2**20 and at most 2**12 a level numbers
 _SIGN: Final = 1 << 31
@@ -153,7 +153,7 @@ class PooledQuantiles:
     The bits of a float, read as an integer, keep its order. The first pass counts the values by
     their leading bits; the second counts by the others those few that can be a quantile. Counts do
     not depend on the order of the values, nor on the parts that they come in. The quantile at a
-    level is the smallest value that at least this share of the values does not exceed, hence one
+    level is the smallest value that at least this fraction of the values does not exceed, hence one
     of the values: a monotone map of the values maps the quantiles.
 
     Args:

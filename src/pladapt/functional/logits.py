@@ -29,7 +29,7 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def log_odds(probabilities: Array) -> Array:
+def foreground_logit(probabilities: Array) -> Array:
     """Return the log-odds that a pixel is foreground, of any class.
 
     Args:
@@ -47,7 +47,7 @@ def log_odds(probabilities: Array) -> Array:
     return xp.log(xp.clip(foreground, LEAST, 1.0)) - xp.log(rest)
 
 
-def shift_odds(probabilities: Array, shift: float | Sequence[float]) -> Array:
+def shift_logits(probabilities: Array, shift: float | Sequence[float]) -> Array:
     """Multiply the odds of the foreground, all classes alike, by ``exp(shift)``.
 
     Args:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pladapt.types import Array
 
 
-def half_width(share: float, shape: Sequence[int]) -> int:
-    """Return how many frequencies on either side of zero a share of the shortest axis is."""
-    return math.floor(share * min(shape))
+def half_width(fraction: float, shape: Sequence[int]) -> int:
+    """Return how many frequencies on either side of zero a fraction of the shortest axis is."""
+    return math.floor(fraction * min(shape))
 
 
 def low_frequencies(images: Array, half: int) -> Array:

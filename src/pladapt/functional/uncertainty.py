@@ -103,20 +103,20 @@ def trimmed_certainty(
     """Return the trimmed mean of the probabilities above the cut-off.
 
     The certainty index is a mean, which a few very sure or very unsure pixels move; the trimmed
-    mean leaves out that share of them at either end. A share of 0 gives the certainty index, 0.5
+    mean leaves out that share of them at either end. A fraction of 0 gives the certainty index, 0.5
     the median.
 
     Args:
         probabilities: ``(B, K, *S)``, floating point in [0, 1], as for `pladapt.certainty_index`.
         cutoff: In (0, 1); one for every class, or one per foreground class.
-        trim: The share of the pixels that is left out at either end, in [0, 0.5].
+        trim: The fraction of the pixels that is left out at either end, in [0, 0.5].
 
     Returns:
         The trimmed mean ``(B, F)`` in (cutoff, 1], NaN where no pixel is above the cut-off, and
         the number of pixels above it ``(B, F)`` as int64.
 
     Raises:
-        InputError: As for `pladapt.certainty_index`; a share outside [0, 0.5].
+        InputError: As for `pladapt.certainty_index`; a fraction outside [0, 0.5].
     """
     check_trim(trim)
     planes = foreground(probabilities)
@@ -126,7 +126,7 @@ def trimmed_certainty(
     flat = xp.reshape(xp.where(above, planes, -xp.ones_like(planes)), (*planes.shape[:2], -1))
     rising = xp.sort(flat, axis=-1)  # the pixels above the cut-off come last
     _, count = mean_where(planes, above)
-    left_out = _share(count, trim)
+    left_out = _fraction(count, trim)
     place = xp.arange(rising.shape[-1], dtype=xp.int64, device=device(planes))
     first = xp.expand_dims(rising.shape[-1] - count + left_out, axis=-1)
     last = xp.expand_dims(rising.shape[-1] - left_out, axis=-1)
@@ -134,16 +134,18 @@ def trimmed_certainty(
 
 
 def check_trim(trim: float) -> None:
-    """Refuse a share that cannot be left out at either end.
+    """Refuse a fraction that cannot be left out at either end.
 
     Raises:
         InputError: It is outside [0, 0.5].
     """
     if not 0 <= trim <= 0.5:  # noqa: PLR2004 - half at either end is all
-        raise InputError(f"trim is {trim}; it must lie in [0, 0.5], a share left out at each end.")
+        raise InputError(
+            f"trim is {trim}; it must lie in [0, 0.5], a fraction left out at each end."
+        )
 
 
-def _share(count: Array, trim: float) -> Array:
+def _fraction(count: Array, trim: float) -> Array:
     """Return how many pixels are left out at either end; one or two are always left."""
     xp = array_namespace(count)
     wished = xp.astype(xp.floor(xp.astype(count, widest_float(count)) * trim), xp.int64)

@@ -22,7 +22,7 @@ from pladapt.errors import DataError, InputError
 from pladapt.onnx.contract import Contract
 from pladapt.onnx.files import write_model
 from pladapt.onnx.predictor import OnnxPredictor
-from pladapt.storage import written_aside
+from pladapt.storage import atomic_write
 from pladapt.torch.predictor import ModulePredictor
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ def export(
     if precision == "fp16":
         exported = _halved(exported)
     path = Path(path)
-    with written_aside(path) as aside:
-        write_model(exported, contract, aside)
+    with atomic_write(path) as temporary:
+        write_model(exported, contract, temporary)
         step = 0 if fixed_size else multiple_of
-        difference = _largest_difference(network, aside, shape, step)
+        difference = _largest_difference(network, temporary, shape, step)
         _check_difference(difference, _TOLERANCE[precision] if tolerance is None else tolerance)
     return ExportRecord(path, contract, opset, difference, path.stat().st_size)
 

@@ -16,7 +16,7 @@ from pladapt.onnx.files import write_model
 from pladapt.onnx.predictor import OnnxPredictor
 from pladapt.optional import needs
 from pladapt.predictors.inference import predictions
-from pladapt.storage import written_aside
+from pladapt.storage import atomic_write
 
 with needs("onnx-export", "onnx"):
     import onnx
@@ -93,7 +93,7 @@ def quantize(
             "images; give a file exported in fp32, and images to calibrate with."
         )
     contract = replace(full.contract, precision="int8")
-    with tempfile.TemporaryDirectory() as folder, written_aside(Path(out)) as aside:
+    with tempfile.TemporaryDirectory() as folder, atomic_write(Path(out)) as temporary:
         flat, raw = Path(folder, "flat.onnx"), Path(folder, "int8.onnx")
         quant_pre_process(Path(path), flat, skip_symbolic_shape=True)
         quantize_file(
@@ -107,8 +107,8 @@ def quantize(
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_activations(flat),
         )
-        write_model(onnx.load(raw), contract, aside)
-        small = OnnxPredictor(aside, device="cpu")
+        write_model(onnx.load(raw), contract, temporary)
+        small = OnnxPredictor(temporary, device="cpu")
         found = _compare(full, small, calibration if check is None else check, cutoff)
     return QuantizationRecord(Path(out), contract, *found, Path(out).stat().st_size)
 

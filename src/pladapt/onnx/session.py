@@ -108,9 +108,9 @@ def default_threads() -> int:
 
     ONNX Runtime by itself counts the machine's cores, of which a container may have a few.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked):
-        return int(asked)
+    config = os.environ.get("OMP_NUM_THREADS", "")
+    if config.isdigit() and int(config):
+        return int(config)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -101,7 +101,7 @@ class PluginManager:
             stacklevel=4,
         )
 
-    def tell(self, event: str, **facts: object) -> None:
+    def notify(self, event: str, **facts: object) -> None:
         """Call an observer hook in every plugin; one that fails is a warning that names it.
 
         Args:

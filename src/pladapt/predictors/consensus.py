@@ -2,8 +2,8 @@
 
 Between a source and a target the scale of a network's logits moves, so that a cut-off found on the
 source can mark many times too much or too little, while the order of the pixels is often still
-good. Here each predictor's surest pixels are compared at many shares of foreground. True objects
-are where predictors and views agree; beyond them, and short of them, they disagree. The share of
+good. Here each predictor's surest pixels are compared at many fractions of foreground. True objects
+are where predictors and views agree; beyond them, and short of them, they disagree. The fraction of
 the highest agreement is therefore the target's, and its place in each predictor's logits the
 predictor's own cut-off.
 """
@@ -23,7 +23,7 @@ from pladapt.data.views import check_unlabelled
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.intensities import split
-from pladapt.functional.logits import LEAST, RESOLUTION, log_odds, logit
+from pladapt.functional.logits import LEAST, RESOLUTION, foreground_logit, logit
 from pladapt.predictors.averaging import EnsemblePredictor, map_members, members_of
 from pladapt.predictors.shift import ShiftedPredictor
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from pladapt.protocols import Predictor
     from pladapt.types import Array, Progress, Sample, Samples
 
-SHARES: Final = tuple(1 / (1 + math.exp(-odds)) for odds in np.arange(-9, 2.3, 0.3))
-"""The shares of foreground that are tried, from 0.0001 to 0.9, evenly in log-odds."""
+FRACTIONS: Final = tuple(1 / (1 + math.exp(-odds)) for odds in np.arange(-9, 2.3, 0.3))
+"""The fractions of foreground that are tried, from 0.0001 to 0.9, evenly in log-odds."""
 
 PIXELS: Final = 1_000_000
 """How many pixels of the target are compared, at most, all images together."""
@@ -55,22 +55,22 @@ class Consensus:
     """What several predictors agree on in a target.
 
     Args:
-        share: The share of the region's pixels that is foreground.
-        agreed: The share of the highest agreement alone; None where the agreement has no peak, so
+        fraction: The fraction of the region's pixels that is foreground.
+        agreed: The fraction of the highest agreement alone; None where the agreement has no peak, so
             that it tells nothing.
         kept: Which predictors agree about as well as the best one, by their place; all of them
             where nothing is agreed on.
-        shifts: What is to be added to each predictor's foreground logits, so that this share lies
+        shifts: What is to be added to each predictor's foreground logits, so that this fraction lies
             above a probability of 0.5.
-        curve: ``predictor`` (int64, null for all that are kept together), ``share`` and
+        curve: ``predictor`` (int64, null for all that are kept together), ``fraction`` and
             ``agreement``: Cohen's kappa in [-1, 1], the mean of that between the views of one
             predictor and that between predictors.
-        agreement: Each predictor's agreement at its own best share.
+        agreement: Each predictor's agreement at its own best fraction.
         groups: What is to be added to the foreground logits of a group's samples beside that, for
             `pladapt.GroupShiftedPredictor`: for the groups whose own samples have a peak.
     """
 
-    share: float
+    fraction: float
     agreed: float | None
     kept: tuple[int, ...]
     shifts: tuple[float, ...]
@@ -103,16 +103,16 @@ def find_consensus(
     pixels: int = PIXELS,
     progress: Progress | None = None,
 ) -> Consensus:
-    """Find the share of foreground on which predictors, and views of each, agree best.
+    """Find the fraction of foreground on which predictors, and views of each, agree best.
 
-    At each of `pladapt.predictors.consensus.SHARES` the surest pixels of every member are its foreground. Two
+    At each of `pladapt.predictors.consensus.FRACTIONS` the surest pixels of every member are its foreground. Two
     members' agreement is Cohen's kappa, which is 0 for what chance gives. A predictor's agreement
     is the mean of two: that among its own members, and that with the other predictors' members. The
-    share is the largest one that comes within 0.02 of the highest peak: the peak itself tends to
+    fraction is the largest one that comes within 0.02 of the highest peak: the peak itself tends to
     lie below the truth, since the heart of an object is agreed on more easily than its rim.
     Predictors whose best agreement is more than 0.03 below the best one's are left out, and the
-    share is found anew from the others. What is returned lies half-way (in log-odds) between that
-    and what the members of the predictors that are kept mark at the source's cut-off. Only shares
+    fraction is found anew from the others. What is returned lies half-way (in log-odds) between that
+    and what the members of the predictors that are kept mark at the source's cut-off. Only fractions
     within a factor of five (in odds) of what some predictor marks there are considered. A peak at
     the end of that range is none, nor is one below 0.65. Where nothing is agreed on, as where the
     target shows no foreground at all, the predictors cannot be told apart: all of them are kept,
@@ -120,7 +120,7 @@ def find_consensus(
     disagree marks less, or more, than any of them.
 
     Groups of samples differ as well: in volumes from several scanners, some with much foreground
-    and some with little. So among each group's own pixels the share is found once more, in the same
+    and some with little. So among each group's own pixels the fraction is found once more, in the same
     way, from where the consensus put the cut-off, within a factor of ten. A group of ``n`` samples
     is moved by ``n / (n + 16)`` of that: few samples tell little.
 
@@ -192,16 +192,16 @@ def _agreed(
     kept = np.flatnonzero(np.asarray(best) >= max(best) - _TRUST)
     together = _agreement(kappas, owner, kept, kept)
     peak = _peak(together, within)
-    agreed = None if peak is None or together[peak] < _ENOUGH else SHARES[peak]
+    agreed = None if peak is None or together[peak] < _ENOUGH else FRACTIONS[peak]
     if agreed is None:
         kept = everyone
     middle = _middle(marked[kept])
-    share = middle if agreed is None else _middle([agreed, middle])
+    fraction = middle if agreed is None else _middle([agreed, middle])
     means = [members.mean(axis=0) for members in views]
-    shifts = tuple(-float(np.quantile(mean, 1 - share)) for mean in means)
+    shifts = tuple(-float(np.quantile(mean, 1 - fraction)) for mean in means)
     moved = [] if agreed is None else [views[k] + np.float32(shifts[k]) for k in kept.tolist()]
     return Consensus(
-        share,
+        fraction,
         agreed,
         tuple(kept.tolist()),
         shifts,
@@ -214,7 +214,7 @@ def _agreed(
 def _group_shifts(
     views: Sequence[NDArray[np.float32]], samples: Sequence[_Drawn]
 ) -> dict[str, float]:
-    """Return what is to be added to the log-odds of the groups that have a share of their own.
+    """Return what is to be added to the log-odds of the groups that have a fraction of their own.
 
     Args:
         views: The kept predictors' log-odds ``(M, N)``, moved so that the cut-off is at 0.
@@ -242,9 +242,9 @@ def _group_shift(views: Sequence[NDArray[np.float32]], count: int) -> float:
     peak = _peak(curve, _considered(np.array([marked]), _GROUP_REACH))
     if peak is None or curve[peak] < _ENOUGH:
         return 0.0
-    moved = (logit(SHARES[peak]) - logit(marked)) / 2 * count / (count + _POOLED)
-    share = 1 / (1 + math.exp(-logit(marked) - moved))
-    return -logit(float(np.quantile(mean, 1 - share)))
+    moved = (logit(FRACTIONS[peak]) - logit(marked)) / 2 * count / (count + _POOLED)
+    fraction = 1 / (1 + math.exp(-logit(marked) - moved))
+    return -logit(float(np.quantile(mean, 1 - fraction)))
 
 
 def _read(
@@ -270,7 +270,7 @@ def _views(
     found: list[dict[str, NDArray[np.float32]]] = [{} for _ in predictors]
     for batch, images in read:
         for parts, predictor in zip(found, predictors, strict=True):
-            odds = to_numpy(map_members(log_odds, members_of(predictor, images)))
+            odds = to_numpy(map_members(foreground_logit, members_of(predictor, images)))
             flat = odds.reshape(*odds.shape[:2], -1).astype(np.float32)
             parts |= {each.id: flat[:, i, each.places] for i, each in enumerate(batch)}
         samples |= {each.id: each for each in batch}
@@ -289,42 +289,42 @@ def drawn(id_: str, inside: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
 
 
 def _considered(marked: NDArray[np.float64], reach: float) -> NDArray[np.bool_]:
-    """Tell which shares are near enough to what some predictor marks at the cut-off."""
-    shares = np.asarray(SHARES)
-    odds = shares / (1 - shares)
-    low, high = (share / (1 - share) for share in (marked.min(), marked.max()))
+    """Tell which fractions are near enough to what some predictor marks at the cut-off."""
+    fractions = np.asarray(FRACTIONS)
+    odds = fractions / (1 - fractions)
+    low, high = (fraction / (1 - fraction) for fraction in (marked.min(), marked.max()))
     near: NDArray[np.bool_] = (odds >= low / reach) & (odds <= high * reach)
     return near
 
 
 def _marked(odds: NDArray[np.float32], given: float) -> float:
-    """Return the share of the pixels that lies above the cut-off, neither none nor all."""
+    """Return the fraction of the pixels that lies above the cut-off, neither none nor all."""
     least = 0.5 / odds.size
     return float(np.clip(np.mean(odds > given), least, 1 - least))
 
 
-def _middle(shares: Iterable[float]) -> float:
+def _middle(fractions: Iterable[float]) -> float:
     """Return the mean in log-odds."""
-    mean = np.mean([logit(share) for share in shares])
+    mean = np.mean([logit(fraction) for fraction in fractions])
     return float(1 / (1 + np.exp(-mean)))
 
 
 def _kappas(odds: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return Cohen's kappa ``(S, T, T)`` between members' surest pixels at each share.
+    """Return Cohen's kappa ``(S, T, T)`` between members' surest pixels at each fraction.
 
     Args:
         odds: ``(T, N)``, the log-odds of all members.
     """
-    levels = 1 - np.asarray(SHARES)
+    levels = 1 - np.asarray(FRACTIONS)
     thresholds = np.quantile(odds, levels, axis=1).astype(np.float32)
-    found = np.empty((len(SHARES), len(odds), len(odds)))
+    found = np.empty((len(FRACTIONS), len(odds), len(odds)))
     for place, threshold in enumerate(thresholds):
         marked = (odds > threshold[:, None]).astype(np.float32)
         both = (marked @ marked.T).astype(np.float64) / odds.shape[1]  # exact below 2**24 pixels
-        share = both.diagonal()
+        fraction = both.diagonal()
         # (observed - expected) / (1 - expected), for two raters of two categories
-        chance = np.outer(share, share)
-        rest = share[:, None] + share - 2 * chance
+        chance = np.outer(fraction, fraction)
+        rest = fraction[:, None] + fraction - 2 * chance
         found[place] = 2 * (both - chance) / np.where(rest > 0, rest, np.inf)
     return found
 
@@ -344,7 +344,7 @@ def _agreement(
 
 
 def _peak(curve: NDArray[np.float64], within: NDArray[np.bool_]) -> int | None:
-    """Return the largest share as good as the highest peak that is not at the range's end."""
+    """Return the largest fraction as good as the highest peak that is not at the range's end."""
     inner = [
         place
         for place in range(1, len(curve) - 1)
@@ -364,7 +364,7 @@ def _rows(place: int | None, curve: NDArray[np.float64]) -> pa.Table:
     return pa.table(
         {
             "predictor": pa.array([place] * len(curve), pa.int64()),
-            "share": np.asarray(SHARES),
+            "fraction": np.asarray(FRACTIONS),
             "agreement": curve,
         }
     )

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pladapt.errors import InputError
-from pladapt.functional.logits import shift_odds
+from pladapt.functional.logits import shift_logits
 from pladapt.predictors.averaging import ViewPredictor, map_members, members_of, of_groups
 from pladapt.predictors.inference import average
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ShiftedPredictor(ViewPredictor):
-    """Moves another predictor's logits, so that another share of the pixels is foreground.
+    """Moves another predictor's logits, so that another fraction of the pixels is foreground.
 
     The prior shift of M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a
     Classifier to New a Priori Probabilities", Neural Computation 2002. The order of the pixels
@@ -45,7 +45,7 @@ class ShiftedPredictor(ViewPredictor):
 
     def predict_members(self, images: Array, /) -> Array:
         """Map images ``(B, C, *S)`` to the shifted probabilities ``(M, B, K, *S)``."""
-        shift = partial(shift_odds, shift=self.shift)
+        shift = partial(shift_logits, shift=self.shift)
         return map_members(shift, members_of(self.predictor, images))
 
     def average(self, members: Array, /) -> Array:
@@ -55,8 +55,8 @@ class ShiftedPredictor(ViewPredictor):
         them, near 0 nearly the greatest.
         """
         back = [-s for s in self.shift] if isinstance(self.shift, Sequence) else -self.shift
-        given = map_members(partial(shift_odds, shift=back), members)
-        return shift_odds(average(self.predictor, given), self.shift)
+        given = map_members(partial(shift_logits, shift=back), members)
+        return shift_logits(average(self.predictor, given), self.shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class GroupShiftedPredictor(ViewPredictor):
     """Moves another predictor's logits for each group of samples by its own amount.
 
     Volumes of one target differ as well: each may come from another scanner, and hold another
-    share of foreground. A sample of a group without an amount is predicted as it was.
+    fraction of foreground. A sample of a group without an amount is predicted as it was.
 
     Args:
         predictor: Gives the probabilities.

@@ -39,7 +39,7 @@ def paper(
         ci_limit: The lowest certainty index kept, or None.
         top_k: How many samples are kept at the most, or None.
         validation: As for `pladapt.torch.FineTune`: labelled source samples, as in the
-            paper, or a share of the pseudo-labelled groups.
+            paper, or a fraction of the pseudo-labelled groups.
         options: How to train; by default as the paper does, but without its augmentation's values,
             which it does not give.
         seed: Of the default options' training; 0 by default.

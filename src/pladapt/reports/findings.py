@@ -184,7 +184,7 @@ def selection_section(record: RunRecord, selector: Selector | None = None) -> Se
 
 def _parameters(record: RunRecord) -> Mapping[str, Any]:
     """Return what the run folder's manifest says of the selector; nothing without a folder."""
-    parameters = read_manifest(record.workdir).get("asked", {}).get("selector", {})
+    parameters = read_manifest(record.workdir).get("config", {}).get("selector", {})
     return parameters if isinstance(parameters, dict) else {}
 
 
@@ -287,9 +287,9 @@ def manifest_section(manifest: Mapping[str, Any]) -> Section:
         )
         for number, environment in enumerate(manifest.get("environments", []), start=1)
     ]
-    if "asked" in manifest:
-        asked = json.dumps(manifest["asked"], indent=1, sort_keys=True)
-        body.append(Listing("What was asked, with the SHA-256 of model and data", asked, "json"))
+    if "config" in manifest:
+        config = json.dumps(manifest["config"], indent=1, sort_keys=True)
+        body.append(Listing("What was config, with the SHA-256 of model and data", config, "json"))
     return Section("What ran", tuple(body) or (Text("The run was kept in no folder."),))
 
 

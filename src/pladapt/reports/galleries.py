@@ -11,7 +11,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.predictors.inference import predictions
 from pladapt.reports.document import Figure, Gallery, Section, Text
-from pladapt.reports.figures import thinned
+from pladapt.reports.figures import subsample
 from pladapt.reports.overlays import overlay
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _by_fate(current: Round) -> dict[str, list[Row]]:
 
 
 def _spread(rows: list[Row], most: int) -> list[Row]:
-    return [rows[place] for place in thinned(len(rows), most)]
+    return [rows[place] for place in subsample(len(rows), most)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _READING: Final = (
     "The truth came afterwards and decided nothing. `pseudo-labels` are what was learnt from; "
     "`predictions` are those of the model that made them, at the evaluator's cut-off, for the kept "
     "and the dropped samples alike, so that these two can be compared. Pixels are pooled. "
-    "Precision is the share of the marked pixels that are right, undefined where none is marked."
+    "Precision is the fraction of the marked pixels that are right, undefined where none is marked."
 )
 
 

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from pladapt.reports.document import Block
     from pladapt.runs.records import RunRecord
 
-_CONSENSUS: Final = {"adjustment", "agreement", "kept", "shift", "share"}
+_CONSENSUS: Final = {"adjustment", "agreement", "kept", "shift", "fraction"}
 
 _READING_CONSENSUS: Final = (
     (
         "Each row is an adjustment of the one network. `agreement` is Cohen's kappa, at its best "
-        "share of foreground, among the adjustment's mirror images and with the other adjustments; "
+        "fraction of foreground, among the adjustment's mirror images and with the other adjustments; "
         "those that come near the best one are `kept`, and their mean taught in the first round. "
         "-1 says that it has no peak."
     ),
     (
-        "`agreed` is the share of the compared pixels on which those agree best. `share` is what "
+        "`agreed` is the fraction of the compared pixels on which those agree best. `fraction` is what "
         "was taken for the target's foreground: between that and what the source's cut-off marks. "
         "An empty `agreed` means that nothing was agreed on: all are kept, at the mean of what "
-        "they mark. For so many `groups` the share was found anew, from the group's samples."
+        "they mark. For so many `groups` the fraction was found anew, from the group's samples."
     ),
-    "`shift` is what was added to the logits, so that this share lies above the cut-off.",
+    "`shift` is what was added to the logits, so that this fraction lies above the cut-off.",
     (
         "Adjustments that agree can all be wrong alike: agreement is no evidence that they are "
         "right."

@@ -138,18 +138,18 @@ def _check(values: NDArray[np.float64], groups: Sequence[str] | None) -> None:
 def _bca_shares(
     mean: float, means: NDArray[np.float64], without: NDArray[np.float64], level: float
 ) -> tuple[float, float]:
-    """Return which shares of the resampled values are the interval's ends."""
+    """Return which fractions of the resampled values are the interval's ends."""
     below = float(np.mean(means < mean) + np.mean(means == mean) / 2)
     bias = _NORMAL.inv_cdf(min(max(below, 1 / len(means)), 1 - 1 / len(means)))
     skew = without.mean() - without
     spread = float(np.sum(skew**2))
     acceleration = float(np.sum(skew**3)) / (6 * spread**1.5) if spread else 0.0
 
-    def share(nominal: float) -> float:
+    def fraction(nominal: float) -> float:
         z = bias + _NORMAL.inv_cdf(nominal)
         return _NORMAL.cdf(bias + z / (1 - acceleration * z))
 
-    return share((1 - level) / 2), share((1 + level) / 2)
+    return fraction((1 - level) / 2), fraction((1 + level) / 2)
 
 
 def wilcoxon(differences: ArrayLike) -> float:

@@ -27,7 +27,7 @@ from pladapt.runs.stages import (
 )
 from pladapt.selection.labelling import pseudo_labels
 from pladapt.selection.scoring import score
-from pladapt.storage import read_table, write_table, written_aside
+from pladapt.storage import atomic_write, read_table, write_table
 from pladapt.types import Selection
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def adapt(
         target: Unlabelled samples with unique ids; any object with ``__len__`` and
             ``__getitem__``.
         selector: Scores, selects and labels; or one such for each round, in their order, which
-            may for instance keep a growing share.
+            may for instance keep a growing fraction.
         retrainer: Makes the next predictor.
         evaluators: Measure the predictor before the first round and after each one; by name, or
             in a sequence to be named after their classes.
@@ -132,8 +132,8 @@ def adapt(
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
             return _run(job, predictor, selectors[:rounds], Path(folder), None)
-    asked = _asked(job, predictor) | {"selector": describe(selector), "rounds": rounds}
-    open_run(Path(workdir), asked)
+    config = _config(job, predictor) | {"selector": describe(selector), "rounds": rounds}
+    open_run(Path(workdir), config)
     return _run(job, predictor, selectors[:rounds], Path(workdir), Path(workdir))
 
 
@@ -184,7 +184,7 @@ def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping
     return named
 
 
-def _asked(job: _Job, predictor: Predictor) -> dict[str, Any]:
+def _config(job: _Job, predictor: Predictor) -> dict[str, Any]:
     optional = {"gates": job.gates, "recalibrator": job.recalibrator}
     return {name: describe(part) for name, part in optional.items() if part} | {
         "predictor": describe(predictor),
@@ -242,8 +242,8 @@ def _recalibrated(
 
 
 def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
-    tell = job.plugins.tell
-    tell("pladapt_round_started", number=number)
+    notify = job.plugins.notify
+    notify("pladapt_round_started", number=number)
     scores = _scores(job, predictor, number, folder)
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(number, scores, selection, {}, stored_judgement(folder))
@@ -254,7 +254,7 @@ def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[
     if current.stands:
         predictor = new
         current = replace(current, evaluations=_evaluate(job, predictor, folder))
-    tell("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
+    notify("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
     return current, predictor
 
 
@@ -271,7 +271,7 @@ def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Ta
     if isinstance(job.selector, RescoringSelector):
         scores = job.selector.rescore(scores)
     write_table(scores, path)
-    job.plugins.tell("pladapt_scored", number=number, scores=scores)
+    job.plugins.notify("pladapt_scored", number=number, scores=scores)
     return scores
 
 
@@ -330,7 +330,7 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
             f"a row for each of the {len(scores)} samples, in their order."
         )
     write_table(selection.table, path)
-    job.plugins.tell("pladapt_selected", number=number, selection=selection)
+    job.plugins.notify("pladapt_selected", number=number, selection=selection)
     return selection
 
 
@@ -349,15 +349,15 @@ def _retrained(
         return retrainer.load(predictor, folder)
     new = retrainer.retrain(predictor, labels)
     if isinstance(retrainer, ResumableRetrainer):
-        with written_aside(folder) as aside:
-            aside.mkdir()
-            retrainer.save(new, aside)
-    job.plugins.tell("pladapt_retrained", number=number, predictor=new)
+        with atomic_write(folder) as temporary:
+            temporary.mkdir()
+            retrainer.save(new, temporary)
+    job.plugins.notify("pladapt_retrained", number=number, predictor=new)
     return new
 
 
 def _judgement(job: _Job, before: Predictor, after: Predictor, folder: Path) -> Judgement | None:
-    """Ask every gate, so that the evidence is whole, unless they have been asked."""
+    """Ask every gate, so that the evidence is whole, unless they have been config."""
     if job.gates and stored_judgement(folder) is None:
         judgements = []
         for done, gate in enumerate(job.gates, start=1):

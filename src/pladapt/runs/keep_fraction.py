@@ -1,4 +1,4 @@
-"""Teachers that are not what is trained, and students that keep their teachers' share."""
+"""Teachers that are not what is trained, and students that keep their teachers' fraction."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pladapt.data.batches import batches
-from pladapt.data.views import thinned
+from pladapt.data.views import subsample
 from pladapt.functional.arrays import to_numpy
-from pladapt.functional.logits import log_odds, logit
+from pladapt.functional.logits import foreground_logit, logit
 from pladapt.predictors.averaging import members_of
 from pladapt.predictors.consensus import PIXELS, drawn
 from pladapt.predictors.inference import average
@@ -33,43 +33,45 @@ _SHIFT = "shift.json"
 
 
 @dataclass(frozen=True, eq=False)
-class ShareKeeping:
-    """Retrains as another retrainer does, and keeps the share of foreground that was taught.
+class FractionKeeping:
+    """Retrains as another retrainer does, and keeps the fraction of foreground that was taught.
 
     Networks that are trained on uncertain labels mark less than they were taught, round after
-    round. So the retrained predictor's logits are shifted until it marks the pseudo-labels' share
+    round. So the retrained predictor's logits are shifted until it marks the pseudo-labels' fraction
     of the pixels that they label, on the very images that they label.
 
     Args:
         retrainer: Does the training.
         cutoff: The probability above which a pixel is foreground, in (0, 1).
         batch_size: How many samples are predicted at once.
-        most: The share is measured on at most so many samples, drawn by their ids.
+        max_samples: The fraction is measured on at most so many samples, drawn by their ids.
     """
 
     retrainer: Retrainer
     cutoff: float = 0.5
     batch_size: int = 8
-    most: int = 256
+    max_samples: int = 256
 
     def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
         """Return a `pladapt.ShiftedPredictor` around the retrained one."""
         trained = self.retrainer.retrain(_unshifted(predictor), labels)
-        odds, marked = _labelled_odds(trained, thinned(labels, self.most), self.batch_size)
-        share = float(np.mean(marked)) if marked.size else 0.0
-        reachable = 0 < share < 1
-        shift = logit(self.cutoff) - float(np.quantile(odds, 1 - share)) if reachable else 0.0
+        odds, marked = _labelled_logits(
+            trained, subsample(labels, self.max_samples), self.batch_size
+        )
+        fraction = float(np.mean(marked)) if marked.size else 0.0
+        reachable = 0 < fraction < 1
+        shift = logit(self.cutoff) - float(np.quantile(odds, 1 - fraction)) if reachable else 0.0
         return ShiftedPredictor(trained, shift)
 
     def describe(self) -> dict[str, Any]:
         """Return what the predictor depends on beside predictor and labels."""
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
-        others = {"cutoff": self.cutoff, "most": self.most}
+        others = {"cutoff": self.cutoff, "max_samples": self.max_samples}
         return {"type": kind, **others, "retrainer": describe(self.retrainer)}
 
 
-class ResumableShareKeeping(ShareKeeping):
-    """The same around a `pladapt.ResumableRetrainer`; see `keep_share`."""
+class ResumableFractionKeeping(FractionKeeping):
+    """The same around a `pladapt.ResumableRetrainer`; see `keep_fraction`."""
 
     retrainer: ResumableRetrainer
 
@@ -85,12 +87,16 @@ class ResumableShareKeeping(ShareKeeping):
         return ShiftedPredictor(loaded, json.loads((folder / _SHIFT).read_text(encoding="utf-8")))
 
 
-def keep_share(retrainer: Retrainer, cutoff: float = 0.5, *, batch_size: int = 8) -> ShareKeeping:
-    """Have a retrainer keep the share of foreground that it is taught.
+def keep_fraction(
+    retrainer: Retrainer, cutoff: float = 0.5, *, batch_size: int = 8
+) -> FractionKeeping:
+    """Have a retrainer keep the fraction of foreground that it is taught.
 
-    See `pladapt.runs.keep_fraction.ShareKeeping`.
+    See `pladapt.runs.keep_fraction.FractionKeeping`.
     """
-    kind = ResumableShareKeeping if isinstance(retrainer, ResumableRetrainer) else ShareKeeping
+    kind = (
+        ResumableFractionKeeping if isinstance(retrainer, ResumableRetrainer) else FractionKeeping
+    )
     return kind(retrainer, cutoff, batch_size)
 
 
@@ -104,7 +110,7 @@ def _shifted(predictor: Predictor) -> ShiftedPredictor:
     )
 
 
-def _labelled_odds(
+def _labelled_logits(
     predictor: Predictor, labels: Samples[PseudoLabelled], batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the log-odds of pixels that have a label, and whether it is foreground."""
@@ -112,7 +118,7 @@ def _labelled_odds(
     odds, marked = [], []
     for batch, images in batches(_samples(labels), batch_size=batch_size):
         mean = average(predictor, members_of(predictor, images))
-        for sample, values in zip(batch, to_numpy(log_odds(mean)), strict=True):
+        for sample, values in zip(batch, to_numpy(foreground_logit(mean)), strict=True):
             label = to_numpy(sample.label)
             places = drawn(sample.id, (label != IGNORE).reshape(-1), most)
             odds.append(values.reshape(-1)[places])

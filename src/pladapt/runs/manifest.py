@@ -19,7 +19,7 @@ from array_api_compat import is_array_api_obj
 
 from pladapt.errors import DataError, InputError, RunChangedError
 from pladapt.functional.arrays import to_numpy
-from pladapt.storage import to_json, written_aside
+from pladapt.storage import atomic_write, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,31 +107,31 @@ def environment() -> dict[str, Any]:
     }
 
 
-def open_run(folder: Path, asked: Mapping[str, Any]) -> None:
+def open_run(folder: Path, config: Mapping[str, Any]) -> None:
     """Start a run in an empty or new folder, or make sure that it continues the one there.
 
     Raises:
         RunChangedError: The folder holds a run that was asked for otherwise; says what differs.
     """
     path = folder / "run.json"
-    manifest = {"asked": json.loads(to_json(asked)), "environments": []}
+    manifest = {"config": json.loads(to_json(config)), "environments": []}
     if path.exists():
-        manifest["environments"] = _continued(path, manifest["asked"])
+        manifest["environments"] = _continued(path, manifest["config"])
     if environment() not in manifest["environments"]:
         manifest["environments"].append(environment())
-    with written_aside(path) as aside:
-        aside.write_text(to_json(manifest), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_json(manifest), encoding="utf-8")
 
 
-def _continued(path: Path, asked: Mapping[str, Any]) -> list[Any]:
+def _continued(path: Path, config: Mapping[str, Any]) -> list[Any]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        before, environments = stored["asked"], stored["environments"]
+        before, environments = stored["config"], stored["environments"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no manifest of a run ({error!r}); use another folder."
         ) from error
-    changes = list(_differences("", before, asked))
+    changes = list(_differences("", before, config))
     if changes:
         raise RunChangedError(
             f"{path.parent} holds a run made with other inputs or parameters: {'; '.join(changes)}."

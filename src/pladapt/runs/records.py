@@ -110,19 +110,19 @@ def read_run(folder: str | Path) -> RunRecord:
     manifest = folder / "run.json"
     if not manifest.exists():
         raise MissingDataError(f"{folder} has no run.json; give the folder of a run.")
-    asked = json.loads(manifest.read_text(encoding="utf-8"))["asked"]
+    config = json.loads(manifest.read_text(encoding="utf-8"))["config"]
     before = _read_evaluations(folder / "round-0")
     rounds: list[Round] = []
-    for number in range(1, asked["rounds"] + 1):
+    for number in range(1, config["rounds"] + 1):
         here = folder / f"round-{number}"
-        rounds.append(_read_round(here, number, before.keys(), gated="gates" in asked))
+        rounds.append(_read_round(here, number, before.keys(), gated="gates" in config))
         if not rounds[-1].stands:
             break
     return RunRecord(
         before=before,
         rounds=tuple(rounds),
         workdir=folder,
-        recalibration=_read_recalibrated(folder) if "recalibrator" in asked else None,
+        recalibration=_read_recalibrated(folder) if "recalibrator" in config else None,
     )
 
 
@@ -153,13 +153,13 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
 
 
 def stored_judgement(folder: Path) -> Judgement | None:
-    """Read what the gates said of a round, if they were asked."""
+    """Read what the gates said of a round, if they were config."""
     path = folder / "judgement"
     return read_judgement(path) if path.exists() else None
 
 
 def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
-    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is written aside has a dot
+    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is written temporary has a dot
     return {path.name: read_evaluation(path) for path in folders}
 
 

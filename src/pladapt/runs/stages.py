@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.errors import DataError
-from pladapt.storage import read_table, to_json, write_table, written_aside
+from pladapt.storage import atomic_write, read_table, to_json, write_table
 from pladapt.types import EVIDENCE, Evaluation, Judgement, PseudoLabelled, Samples
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write an evaluation as ``samples.parquet``, ``summary.parquet`` and ``notes.json``."""
-    with written_aside(folder) as aside:
-        aside.mkdir()
-        write_table(evaluation.samples, aside / "samples.parquet")
-        write_table(evaluation.summary, aside / "summary.parquet")
-        (aside / "notes.json").write_text(to_json(dict(evaluation.notes)), encoding="utf-8")
+    with atomic_write(folder) as temporary:
+        temporary.mkdir()
+        write_table(evaluation.samples, temporary / "samples.parquet")
+        write_table(evaluation.summary, temporary / "summary.parquet")
+        (temporary / "notes.json").write_text(to_json(dict(evaluation.notes)), encoding="utf-8")
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -45,12 +45,12 @@ def write_judgement(judgements: Sequence[Judgement], folder: Path) -> None:
     It becomes ``evidence.parquet`` and ``judgement.json``.
     """
     reasons = [reason for judgement in judgements for reason in judgement.reasons]
-    with written_aside(folder) as aside:
-        aside.mkdir()
+    with atomic_write(folder) as temporary:
+        temporary.mkdir()
         evidence = pa.concat_tables([each.evidence.cast(EVIDENCE) for each in judgements])
-        write_table(evidence, aside / "evidence.parquet")
+        write_table(evidence, temporary / "evidence.parquet")
         said = {"accepted": not reasons, "reasons": reasons}
-        (aside / "judgement.json").write_text(to_json(said), encoding="utf-8")
+        (temporary / "judgement.json").write_text(to_json(said), encoding="utf-8")
 
 
 def read_judgement(folder: Path) -> Judgement:

@@ -41,7 +41,7 @@ class CertainNegativesSelector:
         selector: Scores, chooses and labels the samples with foreground.
         ceiling: The highest probability anywhere in a certain negative, in (0, 1).
         amount: How many negatives are kept at the most: a number as an integer, or a float in
-            (0, 1], a share of the number of other samples kept.
+            (0, 1], a fraction of the number of other samples kept.
 
     Raises:
         InputError: A parameter outside its range.

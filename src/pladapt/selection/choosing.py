@@ -1,4 +1,4 @@
-"""Choosing from scores: by numbers, shares and quantiles, and spread over patients and sizes."""
+"""Choosing from scores: by numbers, fractions and quantiles, and spread over patients and sizes."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Amount: TypeAlias = int | float
-"""A number from 1 as an integer, or a share in (0, 1] as a float."""
+"""A number from 1 as an integer, or a fraction in (0, 1] as a float."""
 
 Stratum: TypeAlias = Literal["group", "size", "class"]
 """What a selection may be spread over."""
 
 
 def check_amount(name: str, amount: Amount) -> None:
-    """Refuse what is neither a number nor a share.
+    """Refuse what is neither a number nor a fraction.
 
     Raises:
         InputError: An integer below 1, or a float outside (0, 1].
     """
     if not (amount >= 1 if isinstance(amount, int) else 0 < amount <= 1):
         raise InputError(
-            f"{name} is {amount!r}; give a number from 1 as an integer, or a share in (0, 1] as a "
+            f"{name} is {amount!r}; give a number from 1 as an integer, or a fraction in (0, 1] as a "
             "float."
         )
 
 
 def number_of(amount: Amount, total: int) -> int:
-    """Return the number that an amount of ``total`` is; a share is rounded, but not to none."""
+    """Return the number that an amount of ``total`` is; a fraction is rounded, but not to none."""
     return amount if isinstance(amount, int) else max(1, round(amount * total))
 
 
@@ -58,7 +58,7 @@ class Choice:
         min_pixels: The fewest pixels above the cut-off; None for no such rule.
         limit: The lowest score that is kept.
         quantile: In [0, 1); 0.75 keeps the quarter with the highest scores.
-        top_k: How many are kept at the most: a number as an integer, or a share in (0, 1] of the
+        top_k: How many are kept at the most: a number as an integer, or a fraction in (0, 1] of the
             samples that pass the rules before, rounded, as a float.
         spread: Over what, the outermost first: ``group`` (the patient), ``size`` (the number of
             pixels above the cut-off), ``class`` (of the classes that a sample shows, the one that

@@ -57,7 +57,7 @@ class NeighbourAgreementSelector(ClassSelector):
     def score(self, prediction: Prediction, /) -> Mapping[str, Array]:
         """Return the certainty index as ``score``, and each class's pixels, centre and spread.
 
-        ``centre_0`` and ``spread_0`` are those along the first spatial axis, as shares of its
+        ``centre_0`` and ``spread_0`` are those along the first spatial axis, as fractions of its
         length; NaN where no pixel is above the cut-off.
         """
         columns = dict(super().score(prediction))

@@ -20,7 +20,7 @@ class TrimmedCertaintySelector(ClassSelector):
     `pladapt.ClassSelector`.
 
     Args:
-        trim: The share of the pixels above the cut-off that is left out at either end, in
+        trim: The fraction of the pixels above the cut-off that is left out at either end, in
             [0, 0.5]: 0 for the certainty index, 0.5 for the median.
 
     Raises:

@@ -24,7 +24,7 @@ from pladapt.functional.intensities import (
     split,
 )
 from pladapt.functional.spectra import add_low_frequencies, half_width, low_frequencies
-from pladapt.source.measuring import MOST_SHARE, RegionQuantiles, checked
+from pladapt.source.measuring import MAX_FREQUENCY, RegionQuantiles, checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +109,7 @@ class QuantileMatching:
 class HistogramMatching:
     """Gives every image, by itself, the source's distribution of intensities.
 
-    A pixel's intensity becomes the source's quantile at the share of the image's own region that
+    A pixel's intensity becomes the source's quantile at the fraction of the image's own region that
     lies below it (of equal ones, half counts). In contrast to `QuantileMatching` each image has a
     map of its own, so differences between images go, those that mean something included: an image
     without a lesion gets as many bright pixels as the source has on average. The constant
@@ -197,23 +197,25 @@ class FourierAmplitude:
     amplitude: NDArray[np.floating]
 
     @classmethod
-    def fit(cls, target: Samples[Sample], source: SourceStatistics, *, share: float = 0.01) -> Self:
+    def fit(
+        cls, target: Samples[Sample], source: SourceStatistics, *, fraction: float = 0.01
+    ) -> Self:
         """Take the source's amplitude; the target's first image is compared with it.
 
         Args:
             target: Images without masks, prepared as the source's were.
             source: What the source is like.
-            share: The highest frequency that is replaced, as a share of the source images'
+            fraction: The highest frequency that is replaced, as a fraction of the source images'
                 shortest axis, in [0, 0.1]; rounded down. 0 replaces the mean alone.
 
         Raises:
-            InputError: The share is outside that range; the source's images were of several
+            InputError: The fraction is outside that range; the source's images were of several
                 shapes; there are no samples, or the first has other channels or axes than the
                 source's.
             LabelledTargetError: The first sample has a mask.
         """
-        if not 0 <= share <= MOST_SHARE:
-            raise InputError(f"share is {share}; it must lie in [0, {MOST_SHARE}].")
+        if not 0 <= fraction <= MAX_FREQUENCY:
+            raise InputError(f"fraction is {fraction}; it must lie in [0, {MAX_FREQUENCY}].")
         if source.amplitude is None or source.shape is None:
             raise InputError(
                 "The source has no amplitude, as its images were of several shapes; measure it on "
@@ -224,7 +226,7 @@ class FourierAmplitude:
                 f"The target's images have shape {tuple(target[0].image.shape)} and the source's "
                 f"spatial shape was {source.shape}; give images with as many axes."
             )
-        stored, half = source.amplitude.shape[1] // 2, half_width(share, source.shape)
+        stored, half = source.amplitude.shape[1] // 2, half_width(fraction, source.shape)
         window = (slice(stored - half, stored + half + 1),) * len(source.shape)
         return cls(source.amplitude[:, *window])
 
@@ -275,8 +277,8 @@ def _matched(plane: Array, inside: Array, quantiles: NDArray[np.floating]) -> Ar
     rising = xp.sort(xp.where(mask, values, xp.full_like(values, xp.inf)))
     ranks = [xp.searchsorted(rising, values, side=side) for side in ("left", "right")]
     pixels = max(1, int(xp.sum(xp.astype(mask, xp.int64))))
-    share = xp.astype(ranks[0] + ranks[1], widest_float(values)) / (2 * pixels)
-    matched = interpolate(share, np.linspace(0, 1, len(quantiles)), quantiles)
+    fraction = xp.astype(ranks[0] + ranks[1], widest_float(values)) / (2 * pixels)
+    matched = interpolate(fraction, np.linspace(0, 1, len(quantiles)), quantiles)
     return xp.astype(xp.reshape(matched, plane.shape), plane.dtype)
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pladapt.functional.intensities import Region
     from pladapt.types import Array, Prediction, Sample, Samples
 
-MOST_SHARE: Final = 0.1
-"""The lowest frequencies that are measured, as a share of the image's shortest axis."""
+MAX_FREQUENCY: Final = 0.1
+"""The lowest frequencies that are measured, as a fraction of the image's shortest axis."""
 
 _PAIR: Final = 2
 
@@ -145,7 +145,7 @@ class MeanAmplitude:
         if image.shape[1:] != self._first:
             self.shape = None
         if self.shape is not None:
-            half = half_width(MOST_SHARE, self.shape)
+            half = half_width(MAX_FREQUENCY, self.shape)
             self._add(np.abs(low_frequencies(image[None].astype(np.float64), half))[0])
 
     def _add(self, value: NDArray[np.float64]) -> None:
@@ -195,8 +195,8 @@ class PredictionStatistics:
             return {}
         parts = {name: np.concatenate(values) for name, values in self._parts.items()}
         return {
-            "share": parts["pixels_inside"].sum(axis=0) / parts["all_inside"].sum(),
-            "foreground_share": parts["pixels"].sum(axis=0) / parts["all"].sum(),
+            "fraction": parts["pixels_inside"].sum(axis=0) / parts["all_inside"].sum(),
+            "foreground_fraction": parts["pixels"].sum(axis=0) / parts["all"].sum(),
             "certainty": _mean(parts["certainty"]),
             "certainty_std": _std(parts["certainty"]),
             "entropy": _mean(parts["entropy"]),

@@ -17,7 +17,7 @@ from pladapt.functional.arrays import to_numpy
 from pladapt.functional.intensities import region_name
 from pladapt.predictors.inference import predict
 from pladapt.source.measuring import MeanAmplitude, PredictionStatistics, RegionQuantiles, checked
-from pladapt.storage import written_aside
+from pladapt.storage import atomic_write
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class SourceStatistics:
         shape: The images' spatial shape, where ``amplitude`` is given.
         samples: The number of images.
         cutoff: The probability above which a pixel is foreground.
-        share: ``(F,)``, in [0, 1]: each foreground class's share of the region's pixels.
-        foreground_share: ``(F,)``, in [0, 1]: its share of all pixels.
+        fraction: ``(F,)``, in [0, 1]: each foreground class's fraction of the region's pixels.
+        foreground_fraction: ``(F,)``, in [0, 1]: its fraction of all pixels.
         certainty: ``(F,)``, the mean certainty index of the samples that show the class; NaN where
             none does.
         certainty_std: ``(F,)``, its standard deviation over these samples.
@@ -82,8 +82,8 @@ class SourceStatistics:
     shape: tuple[int, ...] | None
     samples: int
     cutoff: Cutoff
-    share: NDArray[np.float64] | None = None
-    foreground_share: NDArray[np.float64] | None = None
+    fraction: NDArray[np.float64] | None = None
+    foreground_fraction: NDArray[np.float64] | None = None
     certainty: NDArray[np.float64] | None = None
     certainty_std: NDArray[np.float64] | None = None
     entropy: NDArray[np.float64] | None = None
@@ -156,7 +156,7 @@ class SourceStatistics:
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
         others = {k: v for k, v in values.items() if k not in arrays and v is not None}
         about = np.array(json.dumps({"version": _VERSION, **others}))
-        with written_aside(Path(path)) as aside, aside.open("wb") as file:
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, about=about, **arrays)  # type: ignore[arg-type]  # arrays
 
     @classmethod

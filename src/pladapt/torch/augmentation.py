@@ -41,7 +41,7 @@ class RandomAffine:
 
     Args:
         zoom: The factor is uniform in [1 - zoom, 1 + zoom], one for all axes.
-        shift: Per axis, uniform in [-shift, shift], as a share of the axis's size.
+        shift: Per axis, uniform in [-shift, shift], as a fraction of the axis's size.
         shear: Per ordered pair of axes, uniform in [-shear, shear], the tangent of the angle.
         rotation: Uniform in [-rotation, rotation], in degrees, in the plane of the last two axes.
         flip: The axes that are each mirrored in half of the samples, counted from the end: -1 is
@@ -156,7 +156,7 @@ class RandomTexture:
     """Blurs some images and adds noise to all, at random; masks stay as they are.
 
     Args:
-        blur: The share of the images that are blurred, in [0, 1]: each pixel becomes the mean of
+        blur: The fraction of the images that are blurred, in [0, 1]: each pixel becomes the mean of
             those at most one away from it along every axis.
         noise: The normal noise's standard deviation is uniform in [0, noise], in units of the
             image's own, after blurring.
@@ -172,7 +172,7 @@ class RandomTexture:
         if not (0 <= self.blur <= 1 and self.noise >= 0):
             raise InputError(
                 f"blur is {self.blur} and noise {self.noise}; neither may be negative, and blur is "
-                "a share, at most 1."
+                "a fraction, at most 1."
             )
 
     def __call__(

@@ -19,7 +19,7 @@ from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
 from pladapt.predictors.teacher import TeacherPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.source.alignment import QuantileMatching
-from pladapt.storage import written_aside
+from pladapt.storage import atomic_write
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.torch.storage import (
     load_module,
@@ -70,14 +70,14 @@ def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None =
     """
     if folder.exists() and not (folder / _NAME).is_file():
         raise InputError(f"{folder} is there and holds no predictor; give another folder.")
-    with written_aside(folder) as aside:
-        aside.mkdir()
+    with atomic_write(folder) as temporary:
+        temporary.mkdir()
         told = {
             "version": _VERSION,
             "cutoff": cutoff,
-            "predictor": _Writer(aside).told(predictor),
+            "predictor": _Writer(temporary).told(predictor),
         }
-        (aside / _NAME).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        (temporary / _NAME).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -33,7 +33,7 @@ def recalibrate_batch_norm(
     predictor: P,
     samples: Samples[Sample],
     *,
-    share: float = 1.0,
+    momentum: float = 1.0,
     batch_size: int = 32,
     device: str = "auto",
     progress: Progress | None = None,
@@ -53,8 +53,8 @@ def recalibrate_batch_norm(
     Args:
         predictor: A predictor with a module; neither is changed.
         samples: Unlabelled samples of the target with unique ids; each is read twice.
-        share: The target's weight in [0, 1]: the new statistics are ``(1 - share) * source +
-            share * target`` (Schneider et al. 2020).
+        momentum: The target's weight in [0, 1]: the new statistics are ``(1 - momentum) * source +
+            momentum * target`` (Schneider et al. 2020).
         batch_size: At most so many images are normalised together, at least 1; the batches are
             of nearly one size. It is a choice about the statistics, not about speed: what a layer
             is given depends on the batch statistics of the layers before it. With all images in
@@ -69,8 +69,8 @@ def recalibrate_batch_norm(
             value per channel, which has no variance.
         DeviceError: The device is not there.
     """
-    if not 0 <= share <= 1:
-        raise InputError(f"share is {share}; the target's weight must lie between 0 and 1.")
+    if not 0 <= momentum <= 1:
+        raise InputError(f"momentum is {momentum}; the target's weight must lie between 0 and 1.")
     on = resolve_device(device)
     module = copy.deepcopy(module_of(predictor)).eval().to(on)
     layers = batch_norms(module)
@@ -83,7 +83,7 @@ def recalibrate_batch_norm(
         for images in mixed_batches(samples, batch_size, progress, "recalibrate"):
             module(images.to(on, torch.float32))
     for layer, seen in zip(layers, moments, strict=True):
-        seen.mix_into(layer, share)
+        seen.mix_into(layer, momentum)
     return with_module(predictor, module.cpu())
 
 
@@ -118,13 +118,13 @@ class _Moments:
         self.mean = self.mean + change * (count / total)
         self.count = total
 
-    def mix_into(self, layer: _BatchNorm, share: float) -> None:
-        """Take the share of these moments into a layer; one that was never used stays."""
+    def mix_into(self, layer: _BatchNorm, momentum: float) -> None:
+        """Take the momentum of these moments into a layer; one that was never used stays."""
         if self.count:
             variance = self.squares / (self.count - 1)
             for name, seen in (("running_mean", self.mean), ("running_var", variance)):
                 kept = layer.get_buffer(name)
-                kept.copy_((1 - share) * kept.double() + share * seen)
+                kept.copy_((1 - momentum) * kept.double() + momentum * seen)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pladapt.data.views import thinned
+from pladapt.data.views import subsample
 from pladapt.functional.logits import logit
 from pladapt.predictors.aligned import Aligned, AlignedPredictor
 from pladapt.predictors.averaging import FlipPredictor
@@ -33,19 +33,23 @@ class BatchNormRecalibrator:
     """Measures batch normalisation's statistics anew; see `recalibrate_batch_norm`.
 
     Args:
-        share: The target's weight in [0, 1].
+        momentum: The target's weight in [0, 1].
         batch_size: At most so many images are normalised together.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
     """
 
-    share: float = 1.0
+    momentum: float = 1.0
     batch_size: int = 32
     device: str = "auto"
 
     def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
         """Return the predictor with the target's statistics."""
         new = recalibrate_batch_norm(
-            predictor, target, share=self.share, batch_size=self.batch_size, device=self.device
+            predictor,
+            target,
+            momentum=self.momentum,
+            batch_size=self.batch_size,
+            device=self.device,
         )
         layers = len(batch_norms(module_of(new)))
         return Recalibration(new, pa.table({"layers": [layers], "samples": [len(target)]}))
@@ -70,13 +74,13 @@ class ConsensusRecalibrator:
         align: Whether intensities are mapped.
         batch_norm: Whether batch normalisation's statistics are measured anew. They are left
             alone where the network has none.
-        share: Whether the share of the foreground is found anew; else the source's cut-off stays.
+        fraction: Whether the fraction of the foreground is found anew; else the source's cut-off stays.
         groups: Whether it is found for each group as well, as far as the group's samples tell.
         axes: The spatial axes to mirror along, counted from the end.
         zooms: At which the student predicts as well, for `ZoomPredictor`; by default at none.
         region: Which pixels are compared, as for `pladapt.SourceStatistics`.
         batch_size: How many samples are predicted at once.
-        most: At most so many samples are compared, drawn by their ids. Batch normalisation and
+        max_samples: At most so many samples are compared, drawn by their ids. Batch normalisation and
             intensities are measured on all.
         statistics_batch_size: How many are normalised together where statistics are measured.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
@@ -87,13 +91,13 @@ class ConsensusRecalibrator:
     source: SourceStatistics | None = None
     align: bool = True
     batch_norm: bool = True
-    share: bool = True
+    fraction: bool = True
     groups: bool = True
     axes: tuple[int, ...] = (-1,)
     zooms: tuple[float, ...] = ()
     region: Region = "informative"
     batch_size: int = 8
-    most: int = 256
+    max_samples: int = 256
     statistics_batch_size: int = 32
     device: str = "auto"
     progress: Progress | None = None
@@ -103,8 +107,8 @@ class ConsensusRecalibrator:
 
         The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
         kappa), whether it was ``kept``, its ``shift`` (of the logits), the
-        ``agreed`` share of the region's pixels, null where nothing is agreed on, the consensus'
-        ``share``, and for how many ``groups`` it was found as well.
+        ``agreed`` fraction of the region's pixels, null where nothing is agreed on, the consensus'
+        ``fraction``, and for how many ``groups`` it was found as well.
 
         Raises:
             InputError: The predictor has no module, or as for `pladapt.find_consensus`.
@@ -114,16 +118,16 @@ class ConsensusRecalibrator:
         candidates = list(adjusted.values())
         found = find_consensus(
             candidates,
-            thinned(target, self.most),
+            subsample(target, self.max_samples),
             cutoff=self.cutoff,
             region=self.region,
             batch_size=self.batch_size,
             progress=self.progress,
         )
         given = logit(self.cutoff)
-        shifts = found.shifts if self.share else (-given,) * len(candidates)
+        shifts = found.shifts if self.fraction else (-given,) * len(candidates)
         teacher: Predictor = ShiftedPredictor(found.predictor(candidates, shifts), given)
-        groups = found.groups if self.share and self.groups else {}
+        groups = found.groups if self.fraction and self.groups else {}
         if groups:
             teacher = GroupShiftedPredictor(teacher, groups)
         student = adjusted.get("batch norm", adjusted["none"])
@@ -136,7 +140,7 @@ class ConsensusRecalibrator:
                 "kept": [place in found.kept for place in range(len(candidates))],
                 "shift": pa.array(shifts, pa.float64()),
                 "agreed": pa.array([found.agreed] * len(candidates), pa.float64()),
-                "share": pa.array([found.share] * len(candidates), pa.float64()),
+                "fraction": pa.array([found.fraction] * len(candidates), pa.float64()),
                 "groups": [len(groups)] * len(candidates),
             }
         )

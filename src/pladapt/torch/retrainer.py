@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pladapt.data.leakage import keep_apart, names_of
+from pladapt.data.leakage import check_leakage, names_of
 from pladapt.data.views import Subset
 from pladapt.errors import InputError, LabelledTargetError
 from pladapt.torch.data import epoch_seed, joined
@@ -39,8 +39,8 @@ class FineTune:
     is on labelled *source* samples, on pseudo-labelled samples that are held out, or left out.
 
     Args:
-        validation: Labelled source samples; or the share of the pseudo-labelled groups to hold
-            out, in (0, 1). Where there is one group alone, the share is of its samples. None
+        validation: Labelled source samples; or the fraction of the pseudo-labelled groups to hold
+            out, in (0, 1). Where there is one group alone, the fraction is of its samples. None
             trains on every sample for all epochs, and asks for ``keep="last"``.
         options: How to train.
         source: Labelled source samples to train on beside the pseudo-labelled ones, or None.
@@ -51,7 +51,7 @@ class FineTune:
         progress: Called after each step.
 
     Raises:
-        InputError: The share is outside (0, 1), the ratio is not positive, or nothing validates
+        InputError: The fraction is outside (0, 1), the ratio is not positive, or nothing validates
             and ``keep`` is not ``last``.
     """
 
@@ -67,7 +67,9 @@ class FineTune:
 
     def __post_init__(self) -> None:
         if isinstance(self.validation, int | float) and not 0 < self.validation < 1:
-            raise InputError(f"validation is {self.validation}; a share must lie between 0 and 1.")
+            raise InputError(
+                f"validation is {self.validation}; a fraction must lie between 0 and 1."
+            )
         if not self.source_ratio > 0:
             raise InputError(f"source_ratio is {self.source_ratio}; it must be above 0.")
         if self.validation is None:
@@ -137,7 +139,7 @@ class FineTune:
         names = _target_names(labels)
         for role, labelled in (("validation", self.validation), ("source", self.source)):
             if labelled is not None and not isinstance(labelled, float):
-                keep_apart(names, names_of(labelled), role)
+                check_leakage(names, names_of(labelled), role)
         train, validation, note = self._split(labels, names)
         checkpoint = self._checkpoint(predictor, names)
         result = fit(
@@ -198,7 +200,7 @@ def _target_names(labels: Samples[PseudoLabelled]) -> Names:
     return names_of(labels)
 
 
-def _held_out(names: Names, share: float, seed: int) -> tuple[set[int], str]:
+def _held_out(names: Names, fraction: float, seed: int) -> tuple[set[int], str]:
     """Return the indices to hold out, and how they were chosen."""
     groups = list(dict.fromkeys(group for _, group in names))
     by_group = len(groups) > 1
@@ -208,7 +210,7 @@ def _held_out(names: Names, share: float, seed: int) -> tuple[set[int], str]:
             f"{len(names)} pseudo-labelled samples cannot be split; keep more, or give labelled "
             "source samples as 'validation'."
         )
-    count = min(len(units) - 1, max(1, round(share * len(units))))
+    count = min(len(units) - 1, max(1, round(fraction * len(units))))
     rng = np.random.default_rng(epoch_seed(seed, 0, "held-out"))
     chosen = {units[i] for i in rng.choice(len(units), count, replace=False)}
     held = {i for i, name in enumerate(names) if name[1 if by_group else 0] in chosen}

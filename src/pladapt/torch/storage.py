@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from pladapt.errors import DataError, MissingDataError
-from pladapt.storage import written_aside
+from pladapt.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +66,7 @@ def load_module(module: nn.Module, path: Path) -> None:
 def write_tensors(
     tensors: Mapping[str, torch.Tensor], path: Path, header: Mapping[str, Any]
 ) -> None:
-    """Write tensors aside and rename the file into place, so that it is never half there.
+    """Write tensors temporary and rename the file into place, so that it is never half there.
 
     Args:
         tensors: What to write.
@@ -75,8 +75,8 @@ def write_tensors(
     """
     # a copy each: safetensors refuses tensors that share memory, such as tied weights
     copies = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
-    with written_aside(path) as aside:
-        save_file(copies, aside, metadata={_HEADER: json.dumps(header)})
+    with atomic_write(path) as temporary:
+        save_file(copies, temporary, metadata={_HEADER: json.dumps(header)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -47,7 +47,7 @@ class TrainingOptions:
 
     Args:
         epochs: At most so many epochs.
-        least_steps: At least so many steps of the optimiser: where the epochs hold fewer, there are
+        min_steps: At least so many steps of the optimiser: where the epochs hold fewer, there are
             more of them, so that a small training set is gone through more often.
         batch_size: Samples in a batch. A last training batch of a single sample is left out.
         optimizer: Makes the optimiser of the parameters.
@@ -80,7 +80,7 @@ class TrainingOptions:
     """
 
     epochs: int = 100
-    least_steps: int = 0
+    min_steps: int = 0
     batch_size: int = 8
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = field(
         default=functools.partial(torch.optim.Adam, lr=1e-3)
@@ -100,7 +100,7 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name, least in (
             ("epochs", 1),
-            ("least_steps", 0),
+            ("min_steps", 0),
             ("batch_size", 1),
             ("patience", 1),
             ("seed", 0),
@@ -212,7 +212,7 @@ def check_unvalidated(options: TrainingOptions) -> None:
 def _long_enough(options: TrainingOptions, samples: int) -> TrainingOptions:
     """Return the options with as many epochs as the least number of steps asks for."""
     steps = steps_in_epoch(samples, options.batch_size)
-    return replace(options, epochs=max(options.epochs, math.ceil(options.least_steps / steps)))
+    return replace(options, epochs=max(options.epochs, math.ceil(options.min_steps / steps)))
 
 
 def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught] | None) -> int:

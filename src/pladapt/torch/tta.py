@@ -141,7 +141,7 @@ def _zoomed(images: torch.Tensor, zoom: float, outside: str) -> torch.Tensor:
 class DropoutPredictor(ViewPredictor):
     """Averages the predictions of a module with some of its units dropped (MC-dropout).
 
-    Each member is one thinned network, the same for all images: the masks of its dropout layers
+    Each member is one subsample network, the same for all images: the masks of its dropout layers
     are drawn by seed, member and layer alone. So a prediction depends neither on chance nor on its
     batch. All else is as in evaluation, batch normalisation included. Source: Y. Gal and Z.
     Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
@@ -150,7 +150,7 @@ class DropoutPredictor(ViewPredictor):
         predictor: A `ModulePredictor` that computes with its module, or wraps one that does; the
             module has layers of ``nn.Dropout``, ``Dropout1d``, ``Dropout2d`` or ``Dropout3d``.
             Dropout that a module computes without such a layer stays off.
-        members: How many thinned networks, at least 1.
+        members: How many subsample networks, at least 1.
         seed: Of the masks.
 
     Raises:

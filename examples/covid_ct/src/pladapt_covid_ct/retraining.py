@@ -67,7 +67,7 @@ def selector(settings: Settings, cutoff: Cutoff, slices: int) -> Selector:
     """
     by_certainty = CertaintyIndexSelector(
         cutoff=cutoff,
-        min_pixels=settings.fewest_pixels,
+        min_pixels=settings.scaled_min_pixels,
         ci_limit=settings.ci_limit,
         top_k=settings.most_kept(slices),
     )

@@ -103,7 +103,7 @@ class Settings:
     learning_rate: float = field(default=1e-3, metadata={"help": "Adam's, at the start."})
     zoom: float = field(default=0.1, metadata={"help": "Augmentation zooms by 1 ± this."})
     shift: float = field(
-        default=0.1, metadata={"help": "Augmentation shifts by ± this share of the width."}
+        default=0.1, metadata={"help": "Augmentation shifts by ± this fraction of the width."}
     )
     shear: float = field(
         default=0.1, metadata={"help": "Augmentation shears by ± this tangent of the angle."}
@@ -188,7 +188,7 @@ class Settings:
         default=None, metadata={"help": "How many of the target's slices are kept at the most."}
     )
     top_fraction: float = field(
-        default=0.25, metadata={"help": "The same, as a share of the target's slices."}
+        default=0.25, metadata={"help": "The same, as a fraction of the target's slices."}
     )
     retrain_from: Start = field(
         default="source",
@@ -254,7 +254,7 @@ class Settings:
             )
 
     @property
-    def fewest_pixels(self) -> int:
+    def scaled_min_pixels(self) -> int:
         """The fewest pixels above the cut-off, at this size."""
         if self.min_pixels is not None:
             return self.min_pixels
@@ -298,8 +298,8 @@ class Settings:
 
     def most_kept(self, slices: int) -> int:
         """Return how many of a target's slices are kept at the most."""
-        share = max(1, round(self.top_fraction * slices))
-        return share if self.top_k is None else min(share, self.top_k)
+        fraction = max(1, round(self.top_fraction * slices))
+        return fraction if self.top_k is None else min(fraction, self.top_k)
 
 
 def _numbers(text: str, name: str, expected: str) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import pladapt
 from pladapt.data.views import Subset
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.runs.stages import read_evaluation, write_evaluation
-from pladapt.storage import read_table, write_table, written_aside
+from pladapt.storage import atomic_write, read_table, write_table
 from pladapt.torch import fit, load_module, save_module
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.retraining import predictor, save_optimizer, training_options
@@ -129,8 +129,8 @@ def _train(
         checkpoint=folder / CHECKPOINT,
     )
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history]
-    with written_aside(folder / "history.json") as aside:
-        aside.write_text(json.dumps({"best_epoch": result.best_epoch, "epochs": history}))
+    with atomic_write(folder / "history.json") as temporary:
+        temporary.write_text(json.dumps({"best_epoch": result.best_epoch, "epochs": history}))
     if settings.optimiser == "continued":
         save_optimizer(result.optimizer, folder / OPTIMIZER)
     save_module(result.module, folder / MODEL)
