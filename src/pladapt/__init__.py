@@ -33,18 +33,16 @@ from pladapt.plugins.manager import (
     selector,
 )
 from pladapt.predictors.aligned import Aligned, AlignedPredictor, Alignment
-from pladapt.predictors.averaging import EnsemblePredictor, FlipPredictor
 from pladapt.predictors.consensus import Consensus, find_consensus
-from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
-from pladapt.predictors.teacher import TeacherPredictor
+from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.protocols import (
+    BatchPredictor,
     Chooser,
     Evaluator,
     Gate,
-    GroupedPredictor,
     Labeller,
-    MemberPredictor,
     Predictor,
     Recalibration,
     Recalibrator,
@@ -64,10 +62,11 @@ from pladapt.selection.composition import ComposedSelector, compose
 from pladapt.selection.labelling import Labelling, SoftLabelling
 from pladapt.selection.ranking import RankingSelector, rank
 from pladapt.selection.scoring import ClassSelector
-from pladapt.source.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
+from pladapt.source.alignment import QuantileMatching
 from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
     IGNORE,
+    Batch,
     Evaluation,
     Judgement,
     LabelledSample,
@@ -88,6 +87,8 @@ __all__ = [
     "AlignedPredictor",
     "Alignment",
     "Audit",
+    "Batch",
+    "BatchPredictor",
     "Calibration",
     "Choice",
     "Chooser",
@@ -101,18 +102,14 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "FlipPredictor",
-    "FourierAmplitude",
     "Gate",
-    "GroupShiftedPredictor",
-    "GroupedPredictor",
-    "HistogramMatching",
     "InputError",
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
     "Labeller",
     "Labelling",
-    "MemberPredictor",
+    "LogitShiftPredictor",
     "MissingDataError",
     "MissingDependencyError",
     "PladaptError",
@@ -140,11 +137,9 @@ __all__ = [
     "Samples",
     "Selection",
     "Selector",
-    "ShiftedPredictor",
     "SoftLabeller",
     "SoftLabelling",
     "SourceStatistics",
-    "TeacherPredictor",
     "TemperatureCalibration",
     "TemperaturePredictor",
     "UnknownPluginError",

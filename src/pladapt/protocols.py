@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pyarrow as pa
 
     from pladapt.types import (
         Array,
+        Batch,
         Evaluation,
         Judgement,
         Prediction,
@@ -35,31 +36,20 @@ class Predictor(Protocol):
         """Map images ``(B, C, *S)`` to probabilities ``(B, K, *S)`` in [0, 1].
 
         One channel is the foreground's; two or more are a softmax with channel 0 the background.
-        A predictor that averages several predictions may be a `MemberPredictor`.
+        A predictor that averages several predictions may be a `BatchPredictor`.
         """
 
 
 @runtime_checkable
-class MemberPredictor(Predictor, Protocol):
-    """**Protocol:** a predictor that averages several predictions and can show each.
+class BatchPredictor(Predictor, Protocol):
+    """**Protocol:** a predictor that has more to say of a batch than its probabilities.
 
-    What it predicts is their mean, unless it has a method ``average`` that makes ``(B, K, *S)`` of
-    the members.
+    It may show the predictions that it averages, as members, and it may treat each group of samples
+    in its own way. The library predicts with this method wherever a predictor has it.
     """
 
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
-
-
-@runtime_checkable
-class GroupedPredictor(Predictor, Protocol):
-    """**Protocol:** a predictor that knows something of groups of samples: of volumes, say.
-
-    Where samples are predicted, rather than bare images, the predictor of their groups is config.
-    """
-
-    def for_groups(self, groups: Sequence[str], /) -> Predictor:
-        """Return the predictor of a batch whose samples are of these groups, in their order."""
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the probabilities ``(B, K, *S)`` of a batch, with members ``(M, B, K, *S)``."""
 
 
 @runtime_checkable
@@ -173,12 +163,15 @@ class Recalibration:
     """What a `Recalibrator` made.
 
     Args:
-        predictor: The predictor whose labels teach in the first round.
+        teacher: Who labels the target in the first round.
+        student: Who is trained on these labels; afterwards it is its own teacher. It may be the
+            teacher itself.
         evidence: What it was made from, without a label of the target, a row per finding; the
             columns are the recalibrator's own.
     """
 
-    predictor: Predictor
+    teacher: Predictor
+    student: Predictor
     evidence: pa.Table
 
 

@@ -6,10 +6,11 @@ Shapes are written with ``B`` the batch, ``C`` an image's channels, ``K`` a pred
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
+from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
 
@@ -129,6 +130,31 @@ class PseudoLabelled:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images that are predicted at once, and whose they are.
+
+    Args:
+        ids: The ``B`` samples' names, in order.
+        groups: Their groups.
+        images: ``(B, C, *S)``, floating point.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    images: Array
+
+    @classmethod
+    def unnamed(cls, images: Array) -> Self:
+        """Return a batch of images of which nothing else is known."""
+        count = images.shape[0]
+        return cls(tuple(map(str, range(count))), ("",) * count, images)
+
+    def with_images(self, images: Array) -> Self:
+        """Return the same samples with other images."""
+        return replace(self, images=images)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """A predictor's probabilities for a batch of samples.
 
@@ -158,6 +184,13 @@ class Prediction:
             raise InputError(
                 f"Members have shape {tuple(self.members.shape)}; expected (member, *{shape})."
             )
+
+    @property
+    def views(self) -> Array:
+        """The members ``(M, B, K, *S)``; without any, the probabilities as the only one."""
+        if self.members is not None:
+            return self.members
+        return array_namespace(self.probabilities).expand_dims(self.probabilities, axis=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

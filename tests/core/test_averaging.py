@@ -14,7 +14,7 @@ import pladapt
 from pladapt import EnsemblePredictor, FlipPredictor, InputError, MemberPredictor, Sample
 from pladapt.functional.arrays import to_numpy
 from pladapt.predictors.averaging import members_of
-from pladapt.predictors.inference import average, predictions
+from pladapt.predictors.prediction import average, predictions
 from pladapt.protocols import WrappingPredictor
 from pladapt.runs.manifest import describe
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector

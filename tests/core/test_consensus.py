@@ -16,7 +16,7 @@ from pladapt.functional.arrays import to_numpy
 from pladapt.functional.logits import foreground_logit, shift_logits
 from pladapt.predictors.averaging import members_of
 from pladapt.predictors.consensus import FRACTIONS, drawn
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:

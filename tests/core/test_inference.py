@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pladapt import InputError, MemberPredictor, Prediction, Sample
 from pladapt.data.views import Mapped, Subset
 from pladapt.functional.arrays import native_float, to_numpy
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 
 
 class AsGiven:

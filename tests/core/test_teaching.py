@@ -21,7 +21,7 @@ from pladapt import (
     keep_fraction,
 )
 from pladapt.data.views import subsample
-from pladapt.predictors.inference import average
+from pladapt.predictors.prediction import average
 from pladapt.runs.keep_fraction import FractionKeeping
 from pladapt.runs.manifest import describe
 from pladapt.testing import PredictorContract, RetrainerContract

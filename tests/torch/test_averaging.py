@@ -14,7 +14,7 @@ from torch import nn
 import pladapt
 from pladapt import EnsemblePredictor, FlipPredictor, InputError, Sample, TemperaturePredictor
 from pladapt.functional.arrays import to_numpy
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.protocols import WrappingPredictor
 from pladapt.runs.manifest import describe
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector

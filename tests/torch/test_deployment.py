@@ -22,7 +22,7 @@ from pladapt import (
     TeacherPredictor,
     TemperaturePredictor,
 )
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
 from pladapt.torch import (
     ConsensusRecalibrator,

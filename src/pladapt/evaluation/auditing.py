@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pladapt.errors import InputError
 from pladapt.evaluation.risk import aurc, risk_coverage, spearman
 from pladapt.functional.overlap import evaluation, truth_rows
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.protocols import RescoringSelector
 from pladapt.selection.ranking import values
 from pladapt.selection.scoring import score
@@ -64,7 +64,8 @@ def audit(
     """Measure how well each selector's score ranks the true quality of its samples.
 
     A score is chosen with it before adaptation, on labelled data that the model was not trained
-    on: the source's held-out patients. See `pladapt.evaluation.auditing.audit_tables` for what is measured.
+    on: the source's held-out patients. See `pladapt.evaluation.auditing.audit_tables` for what is
+    measured.
 
     Args:
         predictor: Predicts every sample once; all selectors score the same prediction.

@@ -16,7 +16,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import hard_labels
 from pladapt.functional.overlap import count_rows
-from pladapt.predictors.inference import predict
+from pladapt.predictors.prediction import predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from pladapt.data.batches import batches
 from pladapt.errors import DataError, InputError
 from pladapt.files.ahead import read_ahead
 from pladapt.files.folder import Problem, nothing_usable
-from pladapt.predictors.inference import predict
+from pladapt.predictors.prediction import predict
 from pladapt.protocols import RescoringSelector
 from pladapt.runs.manifest import describe, open_run
 from pladapt.selection.scoring import score

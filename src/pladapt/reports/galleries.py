@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pladapt.data.views import Subset
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.reports.document import Figure, Gallery, Section, Text
 from pladapt.reports.figures import subsample
 from pladapt.reports.overlays import overlay

@@ -14,8 +14,8 @@ import pyarrow as pa
 from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
 from pladapt.plugins.manager import default_manager
-from pladapt.predictors.inference import predictions
-from pladapt.protocols import RescoringSelector, ResumableRetrainer
+from pladapt.predictors.prediction import predictions
+from pladapt.protocols import Recalibration, RescoringSelector, ResumableRetrainer
 from pladapt.runs.manifest import describe, fingerprint, open_run
 from pladapt.runs.records import EVIDENCE_FILE, Recalibrated, Round, RunRecord, stored_judgement
 from pladapt.runs.stages import (
@@ -203,31 +203,32 @@ def _run(
     workdir: Path | None,
 ) -> AdaptationResult:
     before = _evaluate(job, predictor, folder / "round-0")
-    first, recalibrated = _recalibrated(job, predictor, folder / "recalibration")
-    predictor = first
+    made, recalibrated = _recalibrated(job, predictor, folder / "recalibration")
+    teacher, student = made.teacher, made.student
     done: list[Round] = []
     for number, selector in enumerate(selectors, start=1):
         of_round = replace(job, selector=selector)
-        current, predictor = _round(of_round, predictor, number, folder / f"round-{number}")
+        current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
         done.append(current)
         if not current.stands:
             break
+        teacher = student = new
     return AdaptationResult(
         before=before,
         recalibration=recalibrated,
         rounds=tuple(done),
         workdir=workdir,
-        predictor=predictor,
-        first=first,
+        predictor=teacher,
+        first=made.teacher,
     )
 
 
 def _recalibrated(
     job: _Job, predictor: Predictor, folder: Path
-) -> tuple[Predictor, Recalibrated | None]:
-    """Make the predictor of the first round; it is made anew where a run goes on."""
+) -> tuple[Recalibration, Recalibrated | None]:
+    """Make the first teacher and student; they are made anew where a run continues."""
     if job.recalibrator is None:
-        return predictor, None
+        return Recalibration(predictor, predictor, pa.table({})), None
     stored = folder / "target.parquet"
     if stored.exists():
         _check_unchanged(job, read_table(stored))
@@ -237,25 +238,28 @@ def _recalibrated(
     job.progress("recalibrate", 1, 1)
     if not (folder / EVIDENCE_FILE).exists():
         write_table(made.evidence, folder / EVIDENCE_FILE)
-    evaluations = _evaluate(job, made.predictor, folder)
-    return made.predictor, Recalibrated(made.evidence, evaluations)
+    evaluations = _evaluate(job, made.teacher, folder)
+    return made, Recalibrated(made.evidence, evaluations)
 
 
-def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
+def _round(
+    job: _Job, teacher: Predictor, student: Predictor, number: int, folder: Path
+) -> tuple[Round, Predictor]:
+    """Have the teacher label the target, and train the student on what is kept."""
     notify = job.plugins.notify
     notify("pladapt_round_started", number=number)
-    scores = _scores(job, predictor, number, folder)
+    scores = _scores(job, teacher, number, folder)
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(number, scores, selection, {}, stored_judgement(folder))
     if current.stands:
         labels = _labels(job, scores, selection, folder / _LABELS)
-        new = _retrained(job, predictor, labels, number, folder / "predictor")
-        current = replace(current, judgement=_judgement(job, predictor, new, folder))
+        new = _retrained(job, student, labels, number, folder / "predictor")
+        current = replace(current, judgement=_judgement(job, teacher, new, folder))
     if current.stands:
-        predictor = new
-        current = replace(current, evaluations=_evaluate(job, predictor, folder))
+        student = new
+        current = replace(current, evaluations=_evaluate(job, new, folder))
     notify("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
-    return current, predictor
+    return current, student
 
 
 def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:

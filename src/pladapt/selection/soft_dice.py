@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class SoftDiceSelector(ClassSelector):
     """Keep the predictions with the highest Soft Dice Confidence, in (0, 1].
 
-    See `pladapt.functional.uncertainty.soft_dice`. Arguments and errors are those of `pladapt.ClassSelector`.
+    See `pladapt.functional.uncertainty.soft_dice`. Arguments and errors are those of
+    `pladapt.ClassSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

@@ -26,7 +26,7 @@ from pladapt.torch.recalibrators import BatchNormRecalibrator, ConsensusRecalibr
 from pladapt.torch.retrainer import FineTune
 from pladapt.torch.storage import load_module, save_module
 from pladapt.torch.training import FitResult, TrainingOptions, fit
-from pladapt.torch.tta import DropoutPredictor, ScalePredictor, ZoomPredictor
+from pladapt.torch.tta import DropoutPredictor, ScalePredictor
 from pladapt.torch.wrapping import module_of, with_module
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "ScalePredictor",
     "TorchPredictor",
     "TrainingOptions",
-    "ZoomPredictor",
     "fit",
     "load_module",
     "load_predictor",

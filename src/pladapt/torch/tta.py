@@ -1,4 +1,4 @@
-"""Averages over sizes, zooms and dropout, which need torch."""
+"""Test-time augmentation by scales, and MC-dropout, which need torch."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.functional import affine_grid, grid_sample, interpolate
+from torch.nn.functional import affine_grid, grid_sample
 
 from pladapt.errors import InputError
-from pladapt.predictors.averaging import ViewPredictor, members_of
+from pladapt.predictors.ensembles import averaged
+from pladapt.predictors.prediction import WrapperPredictor, predict_batch
 from pladapt.torch.data import epoch_seed
 from pladapt.torch.devices import as_tensor
 from pladapt.torch.wrapping import module_of
@@ -20,125 +21,65 @@ from pladapt.torch.wrapping import module_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pladapt.types import Array
+    from pladapt.types import Batch, Prediction
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 @dataclass(frozen=True, eq=False)
-class ScalePredictor(ViewPredictor):
-    """Averages the predictions of an image in several sizes, each resized back.
+class ScalePredictor(WrapperPredictor):
+    """Averages the predictions of an image and of magnified and reduced copies of the same size.
 
-    Its members are in the order of the scales. Images and probabilities are resized linearly along
-    each spatial axis, without a filter against aliasing. Objects of another size than those that
-    the network learnt from may be lost at once: audit it before use.
-
-    Args:
-        predictor: Predicts each size.
-        scales: Factors of the spatial lengths; 1 leaves the image as it is.
-        multiple: Lengths are rounded to the nearest multiples of this, which the network asks for.
-
-    Raises:
-        InputError: A scale or the multiple is not positive; or, when it predicts, two scales
-            come to the same size.
-    """
-
-    scales: tuple[float, ...] = (0.8, 1.0, 1.25)
-    multiple: int = 32
-
-    def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise InputError(f"scales is {self.scales}; give one or more positive factors.")
-        if self.multiple < 1:
-            raise InputError(f"multiple is {self.multiple}; it must be at least 1.")
-
-    def predict_members(self, images: Array, /) -> torch.Tensor:
-        """Map images ``(B, C, *S)`` to the members' probabilities ``(M, B, K, *S)``."""
-        batch = as_tensor(images)
-        shape = tuple(batch.shape[2:])
-        parts = []
-        for size in self._sizes(shape):
-            members = as_tensor(members_of(self.predictor, _resized(batch, size)))
-            flat = _resized(members.flatten(0, 1), shape)
-            back = flat.reshape(*members.shape[:3], *shape)
-            parts.append(back.clamp(0, 1))  # from which rounding may part it
-        return torch.cat(parts)
-
-    def _sizes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-        sizes = [
-            shape if scale == 1 else tuple(self._length(scale * length) for length in shape)
-            for scale in self.scales
-        ]
-        if len(set(sizes)) < len(sizes):
-            raise InputError(
-                f"Images of size {shape} become {sizes} by the scales {self.scales} in multiples "
-                f"of {self.multiple}: one size stands twice. Give scales further apart, or a "
-                "smaller 'multiple'."
-            )
-        return sizes
-
-    def _length(self, length: float) -> int:
-        return max(1, math.floor(length / self.multiple + 0.5)) * self.multiple
-
-
-def _resized(images: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
-    if tuple(images.shape[2:]) == size:
-        return images
-    mode = "bilinear" if len(size) == 2 else "trilinear"  # noqa: PLR2004 - (B, C, H, W)
-    return interpolate(images, size=size, mode=mode, align_corners=False)
-
-
-@dataclass(frozen=True, eq=False)
-class ZoomPredictor(ViewPredictor):
-    """Averages the predictions of an image and of magnified and reduced copies in its own size.
-
-    Its members are those of the image as it is, then of each zoom about the centre, brought back.
-    Every copy has the image's size, whatever the network asks of it: what a magnified one leaves
-    out at the margin has the plain prediction, and a reduced one goes on with the image's own
-    margin. Images and probabilities are interpolated linearly. As with other sizes, right where
-    the network was trained on zoomed images.
+    Its members are those of the image as it is, then of each scale about the centre, scaled back.
+    Every copy keeps the image's size: where a magnified one shows nothing of the margin, the plain
+    prediction stands, and a reduced one repeats the image's own margin. Images and probabilities
+    are interpolated linearly. Right where the network was trained on scaled images.
 
     Args:
         predictor: Predicts each of them.
-        zooms: The magnifications beside the image as it is: 1.2 shows a sixth less along each axis.
+        scales: The magnifications beside the image as it is: 1.2 shows a sixth less of each axis.
 
     Raises:
-        InputError: There is no zoom, or one is not positive, not finite, or 1.
+        InputError: There is no scale, or one is not positive, not finite, or 1.
     """
 
-    zooms: tuple[float, ...] = (1 / 1.2, 1.2)
+    scales: tuple[float, ...] = (1 / 1.2, 1.2)
 
     def __post_init__(self) -> None:
-        if not self.zooms or not all(0 < zoom < math.inf and zoom != 1 for zoom in self.zooms):
+        if not self.scales or not all(0 < scale < math.inf and scale != 1 for scale in self.scales):
             raise InputError(
-                f"zooms is {self.zooms}; give one or more positive factors beside 1, which is "
-                "always there."
+                f"scales is {self.scales}; give one or more positive factors other than 1, which "
+                "is always among them."
             )
 
-    def predict_members(self, images: Array, /) -> torch.Tensor:
-        """Map images ``(B, C, *S)`` to the members' probabilities ``(M, B, K, *S)``."""
-        batch = as_tensor(images)
-        plain = as_tensor(members_of(self.predictor, batch))
-        return torch.cat([plain, *(self._members(batch, zoom, plain) for zoom in self.zooms)])
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the mean over the image and its scaled copies."""
+        images = as_tensor(batch.images)
+        plain = as_tensor(predict_batch(self.predictor, batch.with_images(images)).views)
+        scaled = (self._scaled_views(batch, images, scale, plain) for scale in self.scales)
+        return averaged(batch, [plain, *scaled])
 
-    def _members(self, batch: torch.Tensor, zoom: float, plain: torch.Tensor) -> torch.Tensor:
-        seen = as_tensor(members_of(self.predictor, _zoomed(batch, zoom, "border")))
-        flat = seen.flatten(0, 1)
-        back = _zoomed(flat, 1 / zoom, "zeros").reshape(seen.shape)
-        shown = _zoomed(torch.ones_like(flat[:1, :1]), 1 / zoom, "zeros")
-        return (back + (1 - shown) * plain).clamp(0, 1)  # from which rounding may part it
+    def _scaled_views(
+        self, batch: Batch, images: torch.Tensor, scale: float, plain: torch.Tensor
+    ) -> torch.Tensor:
+        seen = batch.with_images(_scaled(images, scale, "border"))
+        views = as_tensor(predict_batch(self.predictor, seen).views)
+        flat = views.flatten(0, 1)
+        back = _scaled(flat, 1 / scale, "zeros").reshape(views.shape)
+        shown = _scaled(torch.ones_like(flat[:1, :1]), 1 / scale, "zeros")
+        return (back + (1 - shown) * plain).clamp(0, 1)  # rounding may leave [0, 1]
 
 
-def _zoomed(images: torch.Tensor, zoom: float, outside: str) -> torch.Tensor:
+def _scaled(images: torch.Tensor, scale: float, outside: str) -> torch.Tensor:
     """Magnify images ``(B, C, *S)`` about their centre, in their own size."""
     axes = images.ndim - 2
-    matrix = torch.cat([torch.eye(axes) / zoom, torch.zeros(axes, 1)], 1).to(images)
+    matrix = torch.cat([torch.eye(axes) / scale, torch.zeros(axes, 1)], 1).to(images)
     grid = affine_grid(matrix.expand(len(images), -1, -1), list(images.shape), align_corners=False)
     return grid_sample(images, grid, padding_mode=outside, align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)
-class DropoutPredictor(ViewPredictor):
+class DropoutPredictor(WrapperPredictor):
     """Averages the predictions of a module with some of its units dropped (MC-dropout).
 
     Each member is one subsample network, the same for all images: the masks of its dropout layers
@@ -171,13 +112,13 @@ class DropoutPredictor(ViewPredictor):
                 "flips or an ensemble."
             )
 
-    def predict_members(self, images: Array, /) -> torch.Tensor:
-        """Map images ``(B, C, *S)`` to the members' probabilities ``(M, B, K, *S)``."""
-        return torch.cat([self._member(images, index) for index in range(self.members)])
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the mean over the thinned networks."""
+        return averaged(batch, [self._member(batch, index) for index in range(self.members)])
 
-    def _member(self, images: Array, index: int) -> torch.Tensor:
+    def _member(self, batch: Batch, index: int) -> torch.Tensor:
         with _dropping(self._layers(), self.seed, index) as used:
-            members = as_tensor(members_of(self.predictor, images))
+            members = as_tensor(predict_batch(self.predictor, batch).views)
         if not used:
             raise InputError(
                 f"{type(self.predictor).__name__} did not compute with its module's dropout "
