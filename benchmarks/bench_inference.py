@@ -22,11 +22,11 @@ from pladapt.selection.certainty_index import CertaintyIndexSelector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-TITLE = "Inference" TEXT = """A LinkNet with random weights; its images, logits and sigmoid in one
-call. The fraction is of the rate that the device reaches in a large matrix product of the same
-precision, by the fastest library at hand. The last row is what the selector adds: scoring the same
-batch where its probabilities are.
-"""
+TITLE = "Inference"
+TEXT = """A LinkNet with random weights; its images, logits and sigmoid in one call. The fraction is of
+the rate that the device reaches in a large matrix product of the same precision, by the fastest
+library at hand.
+The last row is what the selector adds: scoring the same batch where its probabilities are."""
 
 _EAGER, _ONNX, _SCORING = "torch eager", "ONNX Runtime fp32", "scoring the predictions"
 _QUICKEST = "ONNX Runtime CUDA fp16, CUDA graph"

@@ -49,8 +49,7 @@ _ROWS: Final = {
     "tent": "Tent: one epoch of entropy minimisation on batch normalisation's scales and shifts",
     "random": "as `paper`, with samples drawn by chance",
     **{
-        name: f"the paper's rule: the {fraction:.0%} of the samples with the highest certainty
-            index, "
+        name: f"the paper's rule: the {fraction:.0%} of the samples with the highest certainty index, "
         "then fine-tuning, validated on source patients"
         for name, fraction in FRACTIONS.items()
     },
