@@ -5,6 +5,7 @@ Functions of the array API standard: predictions stay on the device that made th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
+from pladapt.functional.resampling import scale_images
 from pladapt.predictors.prediction import CompositePredictor, WrapperPredictor, predict_batch
 from pladapt.types import Prediction
 
@@ -121,3 +123,43 @@ class FlipPredictor(WrapperPredictor):
 
 def _flipped(array: Array, axes: tuple[int, ...]) -> Array:
     return array_namespace(array).flip(array, axis=axes) if axes else array
+
+
+@dataclass(frozen=True, eq=False)
+class ScalePredictor(WrapperPredictor):
+    """Averages the predictions of an image and of magnified and reduced copies of the same size.
+
+    Its members are those of the image as it is, then of each scale about the centre, scaled back.
+    Every copy keeps the image's size: where a magnified one shows nothing of the margin, the plain
+    prediction stands, and a reduced one repeats the image's own margin. Right where the network was
+    trained on scaled images.
+
+    Args:
+        predictor: Predicts each of them.
+        scales: The magnifications beside the image as it is: 1.2 shows a sixth less of each axis.
+
+    Raises:
+        InputError: There is no scale, or one is not positive, not finite, or 1.
+    """
+
+    scales: tuple[float, ...] = (1 / 1.2, 1.2)
+
+    def __post_init__(self) -> None:
+        if not self.scales or not all(0 < scale < math.inf and scale != 1 for scale in self.scales):
+            raise InputError(
+                f"scales is {self.scales}; give one or more positive factors other than 1, which "
+                "is always among them."
+            )
+
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the mean over the image and its scaled copies."""
+        plain = predict_batch(self.predictor, batch).views
+        return averaged(batch, [plain, *(self._scaled(batch, s, plain) for s in self.scales)])
+
+    def _scaled(self, batch: Batch, scale: float, plain: Array) -> Array:
+        seen = batch.with_images(scale_images(batch.images, scale))
+        views = predict_batch(self.predictor, seen).views
+        flat = array_namespace(views).reshape(views, (-1, *views.shape[2:]))
+        shown = scale_images(array_namespace(flat).ones_like(flat[:1, :1, ...]), 1 / scale, "zero")
+        back = array_namespace(flat).reshape(scale_images(flat, 1 / scale, "zero"), views.shape)
+        return array_namespace(back).clip(back + (1 - shown) * plain, 0.0, 1.0)  # rounding

@@ -14,11 +14,12 @@ from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.intensities import MonotoneMap
 from pladapt.predictors.aligned import AlignedPredictor
-from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor
+from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor, ScalePredictor
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.source.alignment import QuantileMatching
 from pladapt.storage import atomic_write
+from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.torch.storage import (
     load_module,
@@ -27,7 +28,6 @@ from pladapt.torch.storage import (
     state_sha256,
     write_tensors,
 )
-from pladapt.torch.tta import DropoutPredictor, ScalePredictor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,13 +11,12 @@ from pladapt.data.views import subsample
 from pladapt.functional.logits import logit
 from pladapt.predictors.aligned import Aligned, AlignedPredictor
 from pladapt.predictors.consensus import find_consensus
-from pladapt.predictors.ensembles import FlipPredictor
+from pladapt.predictors.ensembles import FlipPredictor, ScalePredictor
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.protocols import Recalibration
 from pladapt.runs.manifest import describe
 from pladapt.source.alignment import QuantileMatching
 from pladapt.torch.recalibration import batch_norms, recalibrate_batch_norm
-from pladapt.torch.tta import ScalePredictor
 from pladapt.torch.wrapping import module_of
 
 if TYPE_CHECKING:

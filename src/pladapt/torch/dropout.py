@@ -1,15 +1,13 @@
-"""Test-time augmentation by scales, and MC-dropout, which need torch."""
+"""MC-dropout."""
 
 from __future__ import annotations
 
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.functional import affine_grid, grid_sample
 
 from pladapt.errors import InputError
 from pladapt.predictors.ensembles import averaged
@@ -24,58 +22,6 @@ if TYPE_CHECKING:
     from pladapt.types import Batch, Prediction
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-
-
-@dataclass(frozen=True, eq=False)
-class ScalePredictor(WrapperPredictor):
-    """Averages the predictions of an image and of magnified and reduced copies of the same size.
-
-    Its members are those of the image as it is, then of each scale about the centre, scaled back.
-    Every copy keeps the image's size: where a magnified one shows nothing of the margin, the plain
-    prediction stands, and a reduced one repeats the image's own margin. Images and probabilities
-    are interpolated linearly. Right where the network was trained on scaled images.
-
-    Args:
-        predictor: Predicts each of them.
-        scales: The magnifications beside the image as it is: 1.2 shows a sixth less of each axis.
-
-    Raises:
-        InputError: There is no scale, or one is not positive, not finite, or 1.
-    """
-
-    scales: tuple[float, ...] = (1 / 1.2, 1.2)
-
-    def __post_init__(self) -> None:
-        if not self.scales or not all(0 < scale < math.inf and scale != 1 for scale in self.scales):
-            raise InputError(
-                f"scales is {self.scales}; give one or more positive factors other than 1, which "
-                "is always among them."
-            )
-
-    def predict_batch(self, batch: Batch, /) -> Prediction:
-        """Return the mean over the image and its scaled copies."""
-        images = as_tensor(batch.images)
-        plain = as_tensor(predict_batch(self.predictor, batch.with_images(images)).views)
-        scaled = (self._scaled_views(batch, images, scale, plain) for scale in self.scales)
-        return averaged(batch, [plain, *scaled])
-
-    def _scaled_views(
-        self, batch: Batch, images: torch.Tensor, scale: float, plain: torch.Tensor
-    ) -> torch.Tensor:
-        seen = batch.with_images(_scaled(images, scale, "border"))
-        views = as_tensor(predict_batch(self.predictor, seen).views)
-        flat = views.flatten(0, 1)
-        back = _scaled(flat, 1 / scale, "zeros").reshape(views.shape)
-        shown = _scaled(torch.ones_like(flat[:1, :1]), 1 / scale, "zeros")
-        return (back + (1 - shown) * plain).clamp(0, 1)  # rounding may leave [0, 1]
-
-
-def _scaled(images: torch.Tensor, scale: float, outside: str) -> torch.Tensor:
-    """Magnify images ``(B, C, *S)`` about their centre, in their own size."""
-    axes = images.ndim - 2
-    matrix = torch.cat([torch.eye(axes) / scale, torch.zeros(axes, 1)], 1).to(images)
-    grid = affine_grid(matrix.expand(len(images), -1, -1), list(images.shape), align_corners=False)
-    return grid_sample(images, grid, padding_mode=outside, align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)
