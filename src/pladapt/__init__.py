@@ -39,31 +39,26 @@ from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
 from pladapt.predictors.teacher import TeacherPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.protocols import (
-    Chooser,
     Evaluator,
     Gate,
     GroupedPredictor,
-    Labeller,
     MemberPredictor,
     Predictor,
     Recalibration,
     Recalibrator,
-    RescoringSelector,
     ResumableRetrainer,
     Retrainer,
     Selector,
-    SoftLabeller,
     WrappingPredictor,
 )
 from pladapt.recipes.bundle import Recipe, recipe
 from pladapt.runs.adaptation import AdaptationResult, adapt
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
-from pladapt.selection.choosing import Choice
+from pladapt.selection.base import BaseSelector
 from pladapt.selection.composition import ComposedSelector, compose
 from pladapt.selection.labelling import Labelling, SoftLabelling
-from pladapt.selection.ranking import RankingSelector, rank
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.rules import Rules
 from pladapt.source.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
 from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
@@ -77,6 +72,7 @@ from pladapt.types import (
     Sample,
     Samples,
     Selection,
+    SoftLabels,
 )
 
 __version__ = "0.1.0"
@@ -88,10 +84,8 @@ __all__ = [
     "AlignedPredictor",
     "Alignment",
     "Audit",
+    "BaseSelector",
     "Calibration",
-    "Choice",
-    "Chooser",
-    "ClassSelector",
     "ComposedSelector",
     "Consensus",
     "DataError",
@@ -110,7 +104,6 @@ __all__ = [
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
-    "Labeller",
     "Labelling",
     "MemberPredictor",
     "MissingDataError",
@@ -124,16 +117,15 @@ __all__ = [
     "Progress",
     "PseudoLabelled",
     "QuantileMatching",
-    "RankingSelector",
     "Recalibrated",
     "Recalibration",
     "Recalibrator",
     "Recipe",
     "Registration",
-    "RescoringSelector",
     "ResumableRetrainer",
     "Retrainer",
     "Round",
+    "Rules",
     "RunChangedError",
     "RunRecord",
     "Sample",
@@ -141,8 +133,8 @@ __all__ = [
     "Selection",
     "Selector",
     "ShiftedPredictor",
-    "SoftLabeller",
     "SoftLabelling",
+    "SoftLabels",
     "SourceStatistics",
     "TeacherPredictor",
     "TemperatureCalibration",
@@ -162,7 +154,6 @@ __all__ = [
     "hookimpl",
     "keep_fraction",
     "predictor",
-    "rank",
     "read_run",
     "recipe",
     "retrainer",
