@@ -39,29 +39,24 @@ from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.protocols import (
     BatchPredictor,
-    Chooser,
     Evaluator,
     Gate,
-    Labeller,
     Predictor,
     Recalibration,
     Recalibrator,
-    RescoringSelector,
     ResumableRetrainer,
     Retrainer,
     Selector,
-    SoftLabeller,
     WrappingPredictor,
 )
 from pladapt.recipes.bundle import Recipe, recipe
 from pladapt.runs.adaptation import AdaptationResult, adapt
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
-from pladapt.selection.choosing import Choice
+from pladapt.selection.base import BaseSelector
 from pladapt.selection.composition import ComposedSelector, compose
 from pladapt.selection.labelling import Labelling, SoftLabelling
-from pladapt.selection.ranking import RankingSelector, rank
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.rules import Rules
 from pladapt.source.alignment import QuantileMatching
 from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
@@ -76,6 +71,7 @@ from pladapt.types import (
     Sample,
     Samples,
     Selection,
+    SoftLabels,
 )
 
 __version__ = "0.1.0"
@@ -87,12 +83,10 @@ __all__ = [
     "AlignedPredictor",
     "Alignment",
     "Audit",
+    "BaseSelector",
     "Batch",
     "BatchPredictor",
     "Calibration",
-    "Choice",
-    "Chooser",
-    "ClassSelector",
     "ComposedSelector",
     "Consensus",
     "DataError",
@@ -107,7 +101,6 @@ __all__ = [
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
-    "Labeller",
     "Labelling",
     "LogitShiftPredictor",
     "MissingDataError",
@@ -121,24 +114,23 @@ __all__ = [
     "Progress",
     "PseudoLabelled",
     "QuantileMatching",
-    "RankingSelector",
     "Recalibrated",
     "Recalibration",
     "Recalibrator",
     "Recipe",
     "Registration",
-    "RescoringSelector",
     "ResumableRetrainer",
     "Retrainer",
     "Round",
+    "Rules",
     "RunChangedError",
     "RunRecord",
     "Sample",
     "Samples",
     "Selection",
     "Selector",
-    "SoftLabeller",
     "SoftLabelling",
+    "SoftLabels",
     "SourceStatistics",
     "TemperatureCalibration",
     "TemperaturePredictor",
@@ -157,7 +149,6 @@ __all__ = [
     "hookimpl",
     "keep_fraction",
     "predictor",
-    "rank",
     "read_run",
     "recipe",
     "retrainer",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Sample,
         Samples,
         Selection,
+        SoftLabels,
     )
 
 
@@ -82,52 +83,16 @@ class Selector(Protocol):
         """Choose from the scores of all samples.
 
         The table has ``id``, ``group``, ``sha256`` (of the image) and what `score` returned. The
-        selection has a row for each of its rows, in the same order.
+        selection has a row for each of its rows, in the same order, with the score by which the
+        sample was chosen: where samples are compared with each other, it is another than in the
+        table.
         """
 
-    def label(self, prediction: Prediction, /) -> Array:
+    def label(self, prediction: Prediction, /) -> Array | SoftLabels:
         """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored.
 
-        Every sample is labelled in the pass that scores it, before any is chosen.
-        """
-
-
-class Chooser(Protocol):
-    """**Protocol:** the part of a selector that chooses."""
-
-    def select(self, scores: pa.Table, /) -> Selection:
-        """Choose from the scores of all samples, as a `Selector` does."""
-
-
-class Labeller(Protocol):
-    """**Protocol:** the part of a selector that makes pseudo-labels."""
-
-    def label(self, prediction: Prediction, /) -> Array:
-        """Return the pseudo-labels ``(B, *S)`` as uint8, as a `Selector` does."""
-
-
-@runtime_checkable
-class SoftLabeller(Labeller, Protocol):
-    """**Protocol:** a labeller, or selector, that has more to say of a pixel than its class."""
-
-    def soft_label(self, prediction: Prediction, /) -> Mapping[str, Array]:
-        """Return what retraining is to heed beside ``label``, floating point in [0, 1].
-
-        ``probabilities`` ``(B, K, *S)`` are learnt in place of the label, ``weight`` ``(B, *S)``
-        is how much each pixel counts; either, both, or none. Pixels that the label ignores stay
-        ignored. They are stored in steps of 1/255.
-        """
-
-
-@runtime_checkable
-class RescoringSelector(Selector, Protocol):
-    """**Protocol:** a selector whose scores compare samples with each other."""
-
-    def rescore(self, scores: pa.Table, /) -> pa.Table:
-        """Return the scores of all samples with ``score`` made anew from all rows.
-
-        The rows and the other columns stay as they are, and a score that is NaN remains NaN.
-        `Selector.select` does the same before it chooses, so that doing it twice changes nothing.
+        `SoftLabels` add probabilities or weights. Every sample is labelled in the pass that scores
+        it, before any is chosen.
         """
 
 

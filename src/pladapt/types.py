@@ -23,6 +23,11 @@ Array: TypeAlias = Any
 IGNORE: Final = 255
 """The value of a pseudo-label's pixel that retraining must ignore."""
 
+SELECTION: Final = pa.schema(
+    [("id", pa.string()), ("score", pa.float64()), ("rank", pa.int64()), ("rule", pa.string())]
+)
+"""The columns of a `Selection`'s table."""
+
 EVIDENCE: Final = pa.schema(
     [
         ("measure", pa.string()),
@@ -194,16 +199,46 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SoftLabels:
+    """Pseudo-labels of a batch that say more of a pixel than its class.
+
+    Probabilities and weights are stored in steps of 1/255.
+
+    Args:
+        label: ``(B, *S)`` uint8, `IGNORE` where the pixel must not teach.
+        probabilities: ``(B, K, *S)``, floating point in [0, 1], learnt in place of the label where
+            that is not `IGNORE`; or None.
+        weight: ``(B, *S)``, floating point in [0, 1], how much each pixel counts; None for all
+            alike.
+    """
+
+    label: Array
+    probabilities: Array | None = None
+    weight: Array | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """Which samples were kept, in order of rank, and which rule dropped each other one.
 
     Args:
-        table: One row per scored sample, in the order of the scores: ``id`` (string), ``rank``
-            (int64, from 1 for the surest; null for a dropped sample) and ``rule`` (string, null
-            for a kept sample).
+        table: One row per scored sample, in the order of the scores: ``id`` (string), ``score``
+            (double, by which it was chosen or dropped; NaN where it has none), ``rank`` (int64,
+            from 1 for the surest; null for a dropped sample) and ``rule`` (string, null for a
+            kept sample).
+
+    Raises:
+        InputError: Other columns.
     """
 
     table: pa.Table
+
+    def __post_init__(self) -> None:
+        if self.table.column_names != SELECTION.names:
+            raise InputError(
+                f"A selection's table has the columns {self.table.column_names}; expected "
+                f"{SELECTION.names}."
+            )
 
     @property
     def kept(self) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from pladapt.errors import DataError, InputError
 from pladapt.files.ahead import read_ahead
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.predictors.prediction import predict
-from pladapt.protocols import RescoringSelector
 from pladapt.runs.manifest import describe, open_run
+from pladapt.selection.recorded import METADATA
 from pladapt.selection.scoring import score
 from pladapt.storage import atomic_write, read_table, write_table
 from pladapt.types import Sample
@@ -58,6 +58,7 @@ def score_files(
     batch_size: int = 8,
     readers: int = 2,
     strict: bool = False,
+    recorded: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Problem]:
     """Score every image into a parquet file: ``id``, ``group``, ``file``, the selector's columns.
@@ -76,6 +77,8 @@ def score_files(
         batch_size: How many samples are predicted at once.
         readers: How many files are read at once.
         strict: Raise for what cannot be used, instead of leaving it out.
+        recorded: The name and options of the selector, as `pladapt.selection.recorded.record`
+            returns them, so that `select_file` can make it again.
         progress: Called as files are finished.
 
     Returns:
@@ -116,7 +119,7 @@ def score_files(
     if progress is not None:
         progress("score", total, total)
     problems = parts.problems()
-    written = parts.merge(output, config, selector)
+    written = parts.merge(output, config | dict(recorded or {}))
     shutil.rmtree(folder)
     if not written:
         raise nothing_usable(problems, files.root)
@@ -237,16 +240,12 @@ class _Parts:
         found = (json.loads(pq.read_schema(path).metadata[_PROBLEMS]) for path in self._paths)
         return [Problem(*problem) for part in found for problem in part]
 
-    def merge(self, output: Path, config: Mapping[str, Any], selector: Selector) -> bool:
-        """Write all rows to one file, rescored if need be, and tell whether there were any."""
+    def merge(self, output: Path, config: Mapping[str, Any]) -> bool:
+        """Write all rows to one file, and say whether there were any."""
         filled = [path for path in self._paths if pq.read_metadata(path).num_rows]
         if not filled:
             return False
-        metadata = {"pladapt": json.dumps(config, sort_keys=True)}
-        if isinstance(selector, RescoringSelector):  # compares samples: needs them all at once
-            rows = selector.rescore(pa.concat_tables([read_table(path) for path in filled]))
-            write_table(rows.replace_schema_metadata(metadata), output)
-            return True
+        metadata = {METADATA: json.dumps(config, sort_keys=True)}
         schema = pq.read_schema(filled[0]).with_metadata(metadata)
         with (
             atomic_write(output) as temporary,

@@ -10,10 +10,10 @@ from pladapt.evidence.gates import Churn, DoNoHarm, ForegroundFraction
 from pladapt.recipes.bundle import Recipe
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.selection.certain_negatives import CertainNegativesSelector
-from pladapt.selection.choosing import Choice
 from pladapt.selection.composition import compose
 from pladapt.selection.labelling import Labelling
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector
+from pladapt.selection.rules import Rules
 from pladapt.torch.augmentation import Augmentations, RandomAffine, RandomIntensity, RandomTexture
 from pladapt.torch.recalibrators import ConsensusRecalibrator
 from pladapt.torch.retrainer import FineTune
@@ -154,7 +154,7 @@ def _selector(cutoff: float, fraction: float) -> Selector:
     """Keep a fraction of the samples with foreground, over all sizes, and as many without any."""
     agreed = compose(
         PairwiseDiceSelector(cutoff=cutoff, min_pixels=1),
-        select=Choice(min_pixels=1, top_k=fraction, spread=("size",)),
+        rules=Rules(min_pixels=1, top_k=fraction, spread=("size",)),
         label=Labelling(cutoff=cutoff),
     )
     return CertainNegativesSelector(selector=agreed, ceiling=cutoff, amount=1.0)

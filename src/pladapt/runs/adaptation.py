@@ -15,7 +15,7 @@ from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
 from pladapt.plugins.manager import default_manager
 from pladapt.predictors.prediction import predictions
-from pladapt.protocols import Recalibration, RescoringSelector, ResumableRetrainer
+from pladapt.protocols import Recalibration, ResumableRetrainer
 from pladapt.runs.manifest import describe, fingerprint, open_run
 from pladapt.runs.records import EVIDENCE_FILE, Recalibrated, Round, RunRecord, stored_judgement
 from pladapt.runs.stages import (
@@ -272,8 +272,6 @@ def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Ta
     blocks: list[pa.Table] = []
     write_labels(_pass(job, predictor, blocks), labels)
     scores = pa.concat_tables(blocks)
-    if isinstance(job.selector, RescoringSelector):
-        scores = job.selector.rescore(scores)
     write_table(scores, path)
     job.plugins.notify("pladapt_scored", number=number, scores=scores)
     return scores
@@ -293,7 +291,7 @@ def _pass(
         scored = score(job.selector, batch, prediction)
         digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
         scores.append(scored.add_column(2, "sha256", digests))
-        yield from pseudo_labels(job.selector, prediction)
+        yield from pseudo_labels(job.selector.label, prediction)
         job.progress("score", len(seen), len(job.target))
 
 
@@ -341,7 +339,7 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
 def _labels(job: _Job, scores: pa.Table, selection: Selection, path: Path) -> PseudoLabels:
     index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
     positions = [index[id_] for id_ in selection.kept]
-    kept = scores["score"].take(pa.array(positions))
+    kept = selection.table["score"].take(pa.array(positions))
     return PseudoLabels(job.target, positions, kept.to_pylist(), path)
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,8 @@ def _are_samples(value: object) -> bool:
 
 
 def _describe_object(value: object) -> Any:
-    if isinstance(value, functools.partial):
-        return [_describe(part) for part in (value.func, value.args, value.keywords)]
+    if isinstance(value, functools.partial | types.MethodType):
+        return [_describe(part) for part in _bound(value)]
     if is_array_api_obj(value):
         return {"sha256": fingerprint(value)}
     if isinstance(value, enum.Enum):
@@ -86,6 +87,13 @@ def _describe_object(value: object) -> Any:
         return {"samples": len(value)}
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     return {"type": name} | {key: _describe(item) for key, item in _public(value).items()}
+
+
+def _bound(value: functools.partial[Any] | types.MethodType) -> tuple[object, ...]:
+    """Return a function and what it is bound to."""
+    if isinstance(value, types.MethodType):
+        return value.__func__, value.__self__
+    return value.func, value.args, value.keywords
 
 
 def _public(value: object) -> dict[str, object]:

@@ -31,7 +31,8 @@ class Round:
         number: From 1.
         scores: A row per target sample: ``id``, ``group``, ``sha256`` of the image, and the
             selector's columns.
-        selection: The kept samples, and the rule that dropped each other one.
+        selection: The kept samples, the rule that dropped each other one, and the score by which
+            either was decided.
         evaluations: What each evaluator measured after the round, by its name; empty where
             nothing was selected, and where the round was refused.
         judgement: What the gates said of the predictor that the round made, or None where there
