@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Samples,
         Selection,
         SoftLabels,
+        Verdict,
     )
 
 
@@ -133,11 +134,14 @@ class Recalibration:
             teacher itself.
         evidence: What it was made from, without a label of the target, a row per finding; the
             columns are the recalibrator's own.
+        verdict: Where adaptation is to end here, without a change: ``unchanged`` or ``unfit``, and
+            why. None where it continues.
     """
 
     teacher: Predictor
     student: Predictor
     evidence: pa.Table
+    verdict: Verdict | None = None
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ Shapes are written with ``B`` the batch, ``C`` an image's channels, ``K`` a pred
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
 from array_api_compat import array_namespace
@@ -296,6 +296,25 @@ class Evaluation:
             f"There is no {metric!r} of class {class_} aggregated by {aggregation!r}; the "
             f"evaluation has {known}."
         )
+
+
+Outcome: TypeAlias = Literal["adapted", "unchanged", "unfit"]
+"""How an adaptation may end; see `Verdict`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a model was adapted, and why, or why not.
+
+    Args:
+        outcome: ``adapted``; ``unchanged``, where no change is surely better, so that the model
+            stays as it was; or ``unfit``, where the images look like nothing the model knows, so
+            that nothing can be said of it there: label a few.
+        reason: In a sentence.
+    """
+
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pladapt.errors import MissingDataError
 from pladapt.runs.stages import read_evaluation, read_judgement
-from pladapt.storage import read_table
-from pladapt.types import Selection
+from pladapt.storage import atomic_write, read_table, to_json
+from pladapt.types import Selection, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 EVIDENCE_FILE: Final = "evidence.parquet"
 """The file of what a recalibrator went by."""
+
+OUTCOME_FILE: Final = "outcome.json"
+"""The file of whether a recalibrator changed anything, and of its verdict if it gave one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +61,24 @@ class Recalibrated:
 
     Args:
         evidence: What the recalibrator went by.
-        evaluations: What each evaluator measured after it, by its name.
+        evaluations: What each evaluator measured after it, by its name; empty where it did not
+            stand.
+        changed: Whether it made another predictor than the one given.
+        judgement: What the gates said of the recalibrated predictor, or None where there was no
+            gate or nothing to judge.
+        verdict: The recalibrator's own, where it ended the adaptation.
     """
 
     evidence: pa.Table
     evaluations: Mapping[str, Evaluation]
+    changed: bool = True
+    judgement: Judgement | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether adaptation continued from the recalibrated predictor."""
+        return self.verdict is None and (self.judgement is None or self.judgement.accepted)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -84,8 +100,26 @@ class RunRecord:
     @property
     def after(self) -> Mapping[str, Evaluation]:
         """What each evaluator measured of the predictor that adaptation returned."""
-        first = self.recalibration.evaluations if self.recalibration else self.before
+        found = self.recalibration
+        first = found.evaluations if found is not None and found.stands else self.before
         return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), first)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model was adapted, and why, or why not."""
+        found = self.recalibration
+        if found is not None and found.verdict is not None:
+            return found.verdict
+        if found is not None and found.judgement is not None and not found.judgement.accepted:
+            reasons = "; ".join(found.judgement.reasons)
+            return Verdict("unchanged", f"the recalibration was refused: {reasons}")
+        trained = [each.number for each in self.rounds if each.stands]
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        if trained:
+            return Verdict("adapted", f"trained in {_counted(len(trained), 'round')}{stopped}")
+        if found is not None and found.changed:
+            return Verdict("adapted", f"recalibrated{stopped}")
+        return Verdict("unchanged", self.stopped or "nothing was changed")
 
     @property
     def stopped(self) -> str | None:
@@ -131,7 +165,12 @@ def _read_recalibrated(folder: Path) -> Recalibrated:
     here = folder / "recalibration"
     if not (here / EVIDENCE_FILE).exists():
         raise MissingDataError(f"{here} has no {EVIDENCE_FILE}; continue the run to its end.")
-    return Recalibrated(read_table(here / EVIDENCE_FILE), _read_evaluations(here))
+    return Recalibrated(
+        read_table(here / EVIDENCE_FILE),
+        _read_evaluations(here),
+        judgement=stored_judgement(here),
+        **_read_outcome(here / OUTCOME_FILE),
+    )
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
@@ -157,6 +196,22 @@ def stored_judgement(folder: Path) -> Judgement | None:
     """Read what the gates said of a round, if they were config."""
     path = folder / "judgement"
     return read_judgement(path) if path.exists() else None
+
+
+def write_outcome(recalibrated: Recalibrated, path: Path) -> None:
+    """Write whether a recalibrator changed anything, and its verdict if it gave one."""
+    verdict = None if recalibrated.verdict is None else asdict(recalibrated.verdict)
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_json({"changed": recalibrated.changed, "verdict": verdict}))
+
+
+def _read_outcome(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found | {"verdict": found["verdict"] and Verdict(**found["verdict"])}
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
