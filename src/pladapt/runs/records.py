@@ -193,7 +193,7 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
 
 
 def stored_judgement(folder: Path) -> Judgement | None:
-    """Read what the gates said of a round, if they were config."""
+    """Read what the gates said of a round, if they were asked."""
     path = folder / "judgement"
     return read_judgement(path) if path.exists() else None
 
@@ -215,7 +215,7 @@ def _counted(number: int, what: str) -> str:
 
 
 def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
-    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is written temporary has a dot
+    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is being written has a dot
     return {path.name: read_evaluation(path) for path in folders}
 
 

@@ -53,7 +53,7 @@ class TrainingState:
 
 
 def save_state(state: TrainingState, path: Path, fingerprint: Mapping[str, Any]) -> None:
-    """Write the state temporary and rename it into place.
+    """Write the state atomically.
 
     Args:
         state: What to write.

@@ -66,7 +66,7 @@ def load_module(module: nn.Module, path: Path) -> None:
 def write_tensors(
     tensors: Mapping[str, torch.Tensor], path: Path, header: Mapping[str, Any]
 ) -> None:
-    """Write tensors temporary and rename the file into place, so that it is never half there.
+    """Write tensors atomically, so that the file is never half there.
 
     Args:
         tensors: What to write.
