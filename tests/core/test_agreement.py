@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, LabelledSample, LabelledTargetError, Sample
-from pladapt.evidence.agreement import Views, measure_agreement
+from pladapt.predictors.agreement import Views, measure_agreement
 
 
 class Identity:

@@ -14,7 +14,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import certainty_index, hard_labels
 from pladapt.functional.intensities import PooledQuantiles, quantiles, region_name, split
-from pladapt.functional.uncertainty import foreground_entropy, pairwise_dice
+from pladapt.functional.uncertainty import foreground_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -147,10 +147,6 @@ class PredictionStatistics:
         self._parts["pixels_inside"].append((found & mask[:, None]).sum(axis=axes))
         self._parts["all"].append(np.full(1, mask.size))
         self._parts["all_inside"].append(np.full(1, mask.sum()))
-        if prediction.members is not None and prediction.members.shape[0] >= _PAIR:
-            self._parts["agreement"].append(
-                to_numpy(pairwise_dice(prediction.members, self._cutoff))
-            )
 
     def summary(self) -> Mapping[str, Any]:
         """Return the fields of `SourceStatistics` that these are."""
@@ -163,7 +159,6 @@ class PredictionStatistics:
             "certainty": _mean(parts["certainty"]),
             "certainty_std": _std(parts["certainty"]),
             "entropy": _mean(parts["entropy"]),
-            "agreement": _mean(parts["agreement"]) if "agreement" in parts else None,
         }
 
 

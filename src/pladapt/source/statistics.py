@@ -14,6 +14,7 @@ import numpy as np
 from pladapt.data.views import Mapped
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.functional.intensities import region_name
+from pladapt.predictors.agreement import measure_agreement
 from pladapt.predictors.prediction import predict
 from pladapt.source.measuring import PredictionStatistics, RegionQuantiles, checked
 from pladapt.storage import atomic_write
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.intensities import Region
+    from pladapt.predictors.agreement import Views
     from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Samples
 
@@ -64,8 +66,8 @@ class SourceStatistics:
         certainty_std: ``(F,)``, its standard deviation over these samples.
         entropy: ``(F,)``, in [0, 1]: their mean
             `pladapt.functional.uncertainty.foreground_entropy`.
-        agreement: ``(F,)``, in [0, 1]: the mean `pladapt.functional.uncertainty.pairwise_dice` of
-            all samples; None where the predictor shows no members.
+        agreement: How far the predictor agrees with itself on other views of the images, in
+            [0, 1]; see `pladapt.predictors.agreement`.
 
     Raises:
         InputError: The quantiles are not ``(C, Q)`` ascending numbers, two or more for a channel.
@@ -81,7 +83,7 @@ class SourceStatistics:
     certainty: NDArray[np.float64] | None = None
     certainty_std: NDArray[np.float64] | None = None
     entropy: NDArray[np.float64] | None = None
-    agreement: NDArray[np.float64] | None = None
+    agreement: float | None = None
 
     def __post_init__(self) -> None:
         given = self.quantiles
@@ -99,6 +101,7 @@ class SourceStatistics:
         *,
         cutoff: Cutoff = 0.5,
         region: Region = "informative",
+        views: Views | None = None,
         levels: int = LEVELS,
         batch_size: int = 8,
     ) -> Self:
@@ -115,6 +118,8 @@ class SourceStatistics:
             region: Which pixels' intensities count: ``informative``, all but the image's constant
                 background (`pladapt.functional.intensities.background`); None, all; or a function
                 from images ``(B, C, *S)`` to bool ``(B, *S)``.
+            views: On which the predictor is compared with itself; give the mirror axes that are
+                natural for these images.
             levels: How many quantiles, at least 2.
             batch_size: How many samples are read and predicted at once.
 
@@ -131,12 +136,18 @@ class SourceStatistics:
                 predicted.add(predict(predictor, batch, images), inside)
         again = (images for _, images in checked(images_alone, batch_size))
         intensities, background = pooled.refined(again)
+        agreement = None
+        if predictor is not None:
+            agreement = measure_agreement(
+                predictor, images_alone, cutoff=cutoff, views=views, batch_size=batch_size
+            ).dice
         return cls(
             quantiles=intensities,
             background=background,
             region=region_name(region),
             samples=len(samples),
             cutoff=cutoff if isinstance(cutoff, float | int) else tuple(cutoff),
+            agreement=agreement,
             **predicted.summary(),
         )
 
