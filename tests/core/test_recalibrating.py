@@ -13,6 +13,7 @@ import pytest
 import pladapt
 from pladapt import (
     DataError,
+    DoNoHarm,
     InputError,
     LabelledTargetError,
     MissingDataError,
@@ -98,6 +99,39 @@ def test_the_recalibrated_predictor_teaches_and_is_measured(run: Any, toy: Simpl
     assert dsc(result.after) == dsc(result.rounds[0].evaluations)
 
 
+def test_the_teacher_labels_and_the_student_is_trained_to_be_its_own(
+    run: Any, toy: SimpleNamespace
+) -> None:
+    teacher, student = toy.Predictor(-0.1), toy.Predictor(-0.3)
+    trained = []
+
+    class Apart:
+        """Makes a student that is not its teacher."""
+
+        def recalibrate(self, _predictor: Any, _target: Any, /) -> Recalibration:
+            """Return both."""
+            return Recalibration(teacher, student, pa.table({"apart": [True]}))
+
+    class Noting(toy.Retrainer):  # type: ignore[misc]  # a class of the fixture
+        """Notes what it is to train."""
+
+        def retrain(self, predictor: Any, labels: Any, /) -> Any:
+            """Retrain it."""
+            trained.append(predictor)
+            return super().retrain(predictor, labels)
+
+    result = run(recalibrator=Apart(), retrainer=Noting(), rounds=2)
+    assert trained[0] == student
+    assert result.first == teacher
+    for found, labeller in zip(result.rounds, (teacher, trained[1]), strict=True):
+        alone = run(predictor=labeller, recalibrator=None)
+        assert str(found.scores) == str(alone.rounds[0].scores)  # NaN among them
+    assert len({str(found.scores) for found in result.rounds}) == 2
+    refused = run(recalibrator=Apart(), retrainer=toy.Retrainer(rate=-5), gates=[DoNoHarm()])
+    assert "round 1 refused" in str(refused.stopped)
+    assert refused.predictor == teacher
+
+
 def test_without_rounds_it_is_all_that_happens(run: Any, toy: SimpleNamespace) -> None:
     stages: list[str] = []
     result = run(rounds=0, progress=lambda stage, *_: stages.append(stage))
@@ -124,7 +158,7 @@ def test_where_no_round_stands_the_recalibrated_one_is_returned(
     run: Any, toy: SimpleNamespace
 ) -> None:
     made = Brighten().recalibrate(toy.Predictor(-0.2), toy.target()).teacher
-    refused = run(retrainer=toy.Retrainer(rate=-5), gates=[pladapt.DoNoHarm()])
+    refused = run(retrainer=toy.Retrainer(rate=-5), gates=[DoNoHarm()])
     assert "round 1 refused" in str(refused.stopped)
     nothing = run(selector=toy.parts(min_pixels=10_000)["selector"])
     assert "selected none" in str(nothing.stopped)
