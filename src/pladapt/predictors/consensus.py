@@ -129,7 +129,7 @@ def find_consensus(
     The result depends neither on the samples' order nor on the size of the batches.
 
     Args:
-        predictors: At least one; each a `pladapt.MemberPredictor` of two members or more (flips,
+        predictors: At least one; each a `pladapt.BatchPredictor` of two members or more (flips,
             say), unless there are several predictors.
         target: Samples without masks.
         cutoff: The source's cut-off, in (0, 1).

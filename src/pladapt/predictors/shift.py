@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
+
+from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
 from pladapt.functional.logits import shift_logits
-from pladapt.predictors.ensembles import map_members
 from pladapt.predictors.prediction import WrapperPredictor, predict_batch
 from pladapt.types import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pladapt.types import Batch
+    from pladapt.types import Array, Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +48,19 @@ class LogitShiftPredictor(WrapperPredictor):
 
     def predict_batch(self, batch: Batch, /) -> Prediction:
         """Return the shifted probabilities and members."""
-        shifts = [self.shift + self.groups.get(group, 0.0) for group in batch.groups]
-        shifted = partial(shift_logits, shift=shifts if self.groups else self.shift)
         given = predict_batch(self.predictor, batch)
-        members = None if given.members is None else map_members(shifted, given.members)
-        return Prediction(batch.ids, shifted(given.probabilities), members)
+        if given.members is None:
+            return Prediction(batch.ids, self._shifted(batch, given.probabilities))
+        xp = array_namespace(given.members)
+        mean = xp.expand_dims(given.probabilities, axis=0)
+        every = xp.concat([mean, given.members], axis=0)
+        flat = xp.reshape(every, (-1, *every.shape[2:]))  # all at once
+        shifted = xp.reshape(self._shifted(batch, flat), every.shape)
+        return Prediction(batch.ids, shifted[0, ...], shifted[1:, ...])
+
+    def _shifted(self, batch: Batch, probabilities: Array) -> Array:
+        """Shift predictions ``(M * B, K, *S)`` of a batch, one after the other."""
+        if not self.groups:
+            return shift_logits(probabilities, self.shift)
+        shifts = [self.shift + self.groups.get(group, 0.0) for group in batch.groups]
+        return shift_logits(probabilities, shifts * (probabilities.shape[0] // len(shifts)))

@@ -21,7 +21,7 @@ class PairwiseDiceSelector(BaseSelector):
     """Keep the predictions whose members agree best.
 
     The score is the mean DSC over all pairs of members, in [0, 1]; see
-    `pladapt.functional.uncertainty.pairwise_dice`. Members come from a `pladapt.MemberPredictor`:
+    `pladapt.functional.uncertainty.pairwise_dice`. Members come from a `pladapt.BatchPredictor`:
     augmentations, checkpoints, an ensemble, or MC-dropout. The score is defined where the mean of
     the members has a pixel above the cut-off. Arguments are those of `pladapt.BaseSelector`.
     """
@@ -35,7 +35,7 @@ class PairwiseDiceSelector(BaseSelector):
         if prediction.members is None:
             raise InputError(
                 "The prediction has no members whose agreement could be measured. Give a predictor "
-                "that averages several predictions and has predict_members (augmentations, "
+                "that shows the predictions that it averages as members (augmentations, "
                 "checkpoints, an ensemble, MC-dropout), or a score that needs one prediction."
             )
         _, pixels = certainty_index(prediction.probabilities, self.cutoff)

@@ -125,6 +125,10 @@ class _Watched:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor, self.calls = predictor, 0
 
+    def with_predictor(self, predictor: Predictor, /) -> _Watched:
+        """Watch another one: what is wrapped may be looked for in here."""
+        return _Watched(predictor)
+
     def predict(self, images: Array, /) -> Array:
         """Predict as the other."""
         self.calls += 1
