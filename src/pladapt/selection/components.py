@@ -1,4 +1,4 @@
-"""Pseudo-labels without small connected components; needs ``pladapt[components]``."""
+"""Pseudo-labels without small connected components."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
+from scipy import ndimage
 
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
-from pladapt.optional import needs
 from pladapt.types import IGNORE
-
-with needs("components", "scipy"):
-    from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,18 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import IGNORE, InputError, Labelling, MissingDependencyError, Prediction, compose
+from pladapt import IGNORE, InputError, Labelling, Prediction, compose
 from pladapt.functional.arrays import to_numpy
 from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.selection.components import WithoutSmallComponents
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
-pytest.importorskip("scipy", reason="scipy is not installed")
-from pladapt.selection.components import WithoutSmallComponents
 
 
 class TestWithoutSmallComponents(SelectorContract):
@@ -104,12 +100,3 @@ def test_parameters_outside_their_range_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         WithoutSmallComponents(labeller=Labelling(), **parameters)
-
-
-def test_without_scipy_the_error_ends_in_the_command_to_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delitem(sys.modules, "pladapt.selection.components")
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'pladapt\[components\]'$"):
-        importlib.import_module("pladapt.selection.components")
