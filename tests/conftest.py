@@ -10,6 +10,8 @@ from array_api_compat import array_namespace
 # no deadline: the time of one example says more of the machine than of the code
 hypothesis.settings.register_profile("pladapt", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("pladapt")
+# for another Python or other versions: what does not depend on them has been searched already
+hypothesis.settings.register_profile("few", deadline=None, max_examples=5)
 
 
 @pytest.fixture(autouse=True)
