@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pladapt.selection.ranking import SELECTION, rank_blocks
 
 from pladapt import InputError, rank
 from pladapt.selection import ranking
-from pladapt.selection.ranking import SELECTION, rank_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
