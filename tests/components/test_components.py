@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import IGNORE, InputError, Labelling, MissingDependencyError, Prediction, compose
+from pladapt import IGNORE, InputError, Labelling, Prediction, compose
 from pladapt.functional.arrays import to_numpy
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import SelectorContract
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-pytest.importorskip("scipy", reason="scipy is not installed")
 from pladapt.selection.components import WithoutSmallComponents
 
 
@@ -34,21 +31,10 @@ class TestWithoutSmallComponents(SelectorContract):
         return compose(CertaintyIndexSelector(min_pixels=5, top_k=3), label=labelling)
 
 
-class Given:
-    """Labels as it is told to."""
-
-    def __init__(self, labels: Any) -> None:
-        self.labels = labels
-
-    def label(self, _prediction: Prediction, /) -> Any:
-        """Return the labels."""
-        return self.labels
-
-
 def cleaned(labels: Any, **options: Any) -> Any:
     probabilities = np.zeros((labels.shape[0], 1, *labels.shape[1:]))
     prediction = Prediction(tuple(map(str, range(labels.shape[0]))), probabilities)
-    return WithoutSmallComponents(labeller=Given(labels), **options).label(prediction)
+    return WithoutSmallComponents(labeller=lambda _: labels, **options)(prediction).label
 
 
 def component(label: NDArray[Any], start: tuple[int, ...]) -> set[tuple[int, ...]]:
@@ -104,12 +90,3 @@ def test_parameters_outside_their_range_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         WithoutSmallComponents(labeller=Labelling(), **parameters)
-
-
-def test_without_scipy_the_error_ends_in_the_command_to_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delitem(sys.modules, "pladapt.selection.components")
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'pladapt\[components\]'$"):
-        importlib.import_module("pladapt.selection.components")
