@@ -226,7 +226,10 @@ def test_a_score_that_compares_samples_is_the_one_that_selects_from_a_file(maps:
     assert found["score"].to_pylist() != scores["score"].to_pylist()
 
 
-def test_an_audit_of_a_file_is_of_the_score_that_selects(maps: Path) -> None:
+def test_an_audit_of_a_file_is_of_the_score_that_selects(
+    maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # a line for each row
     names = ("certainty-index", "neighbour-agreement")
     for name in names:
         line = f"score --probabilities {maps} -o {name}.parquet --selector {name}"

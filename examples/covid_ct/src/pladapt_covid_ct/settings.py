@@ -19,7 +19,11 @@ import numpy as np
 
 from pladapt.errors import InputError
 from pladapt.evaluation.calibration import Aggregation
-from pladapt.selection.rules import Amount, check_amount, number_of
+from pladapt.selection.rules import (
+    Amount,  # noqa: TC001 - the command line reads the annotations
+    check_amount,
+    number_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
