@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+
 class TestWithoutSmallComponents(SelectorContract):
     @pytest.fixture(params=[0, IGNORE])
     def selector(self, request: pytest.FixtureRequest) -> Any:
@@ -30,21 +31,10 @@ class TestWithoutSmallComponents(SelectorContract):
         return compose(CertaintyIndexSelector(min_pixels=5, top_k=3), label=labelling)
 
 
-class Given:
-    """Labels as it is told to."""
-
-    def __init__(self, labels: Any) -> None:
-        self.labels = labels
-
-    def label(self, _prediction: Prediction, /) -> Any:
-        """Return the labels."""
-        return self.labels
-
-
 def cleaned(labels: Any, **options: Any) -> Any:
     probabilities = np.zeros((labels.shape[0], 1, *labels.shape[1:]))
     prediction = Prediction(tuple(map(str, range(labels.shape[0]))), probabilities)
-    return WithoutSmallComponents(labeller=Given(labels), **options).label(prediction)
+    return WithoutSmallComponents(labeller=lambda _: labels, **options)(prediction).label
 
 
 def components(label: NDArray[Any]) -> Iterator[set[tuple[int, ...]]]:

@@ -308,7 +308,7 @@ def _pass(
         scored = score(job.selector, batch, prediction)
         digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
         scores.append(scored.add_column(2, "sha256", digests))
-        yield from pseudo_labels(job.selector.label, prediction)
+        yield from pseudo_labels(job.selector, prediction)
         job.progress("score", len(seen), len(job.target))
 
 
