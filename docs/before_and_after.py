@@ -1,109 +1,143 @@
 """Draw the picture of the first page: a CT slice before and after adaptation.
 
-Run ``python docs/before_and_after.py`` in an environment with pladapt's extra ``report`` and the
-COVID-19 example. It makes phantom data, trains on A, adapts to C by a recipe, and draws the slice
-that shows the most lesion of those that the model was not retrained on.
+Run ``python docs/before_and_after.py`` with pladapt's extras ``torch`` and ``report`` and the
+COVID-19 example installed. It trains the small U-Net of ``examples/ultrasound`` on phantoms of
+scanner A, adapts it to those of scanner C by the recipe that is named, and draws a slice of C.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from pladapt_covid_ct.demo import SETTINGS
-from pladapt_covid_ct.experiment import run_experiment
-from pladapt_covid_ct.phantoms import write_phantoms
+import torch
 
 import pladapt
+from pladapt import LabelledSample
 from pladapt.reports.overlays import overlay
+from pladapt.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
+from pladapt_covid_ct.chest import simulate
+from pladapt_covid_ct.phantoms import SCANNERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
-    from pladapt_covid_ct.experiment import Outcome
 
-TARGET: Final = "C"
-SIZE: Final = SETTINGS.size
-PAGE: Final = Path(__file__).with_name("before-and-after.svg")
+    from pladapt import AdaptationResult, Predictor
+
+HERE: Final = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "examples/ultrasound"))
+from ultrasound import UNet  # noqa: E402 - an example, not a package
+
+SIZE: Final = 96
+SLICES: Final = 12
+WINDOW: Final = (-1024, 600)  # of Hounsfield units, as in the COVID-19 example
+SHOWN: Final = (-1000, 200)
+SETS: Final = (("train", "A", 8), ("validation", "A", 2), ("test", "A", 4), ("target", "C", 9))
 STYLE: Final = """
-.outline { fill: none; stroke-width: 2px; vector-effect: non-scaling-stroke; }
-.prediction { stroke: #ffb000; fill: #ffb000; fill-opacity: 0.25; }
-.truth { stroke: #6cc6ff; stroke-dasharray: 5 3; }
-text { font: 5px sans-serif; fill: #ffffff; }
+.outline { stroke-width: 2px; vector-effect: non-scaling-stroke; }
+.prediction { stroke: #ffb000; fill: #ffb000; fill-opacity: 0.3; }
+.truth { stroke: #6cc6ff; fill: none; stroke-dasharray: 5 3; }
+text { font: 6px sans-serif; fill: #ffffff; }
 """
 
 
-def run(folder: Path, recipe: str) -> Outcome:
-    """Make phantoms and adapt from A to the target, all in ``folder``."""
-    write_phantoms(folder / "data", seed=0, slices=16)
-    settings = replace(SETTINGS, recipe=recipe)
+class Slice(NamedTuple):
+    """A slice as the network sees it, and the Hounsfield units ``(H, W)`` that a person sees."""
+
+    sample: LabelledSample
+    hu: NDArray[np.int16]
+
+
+def slices(name: str, letter: str, patients: int, *, seed: int) -> list[Slice]:
+    """Simulate patients in one scanner; images are masked to the lung and normalised."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for patient in range(patients):
+        chest = simulate(rng, SCANNERS[letter].tissue, slices=SLICES, size=SIZE)
+        scan = SCANNERS[letter].scan(rng, chest)
+        for z, (hu, lung, lesion) in enumerate(zip(scan, chest.lung, chest.lesion, strict=True)):
+            image = np.where(lung > 0, np.clip(hu, *WINDOW) - np.float32(WINDOW[0]), 0)
+            image = (image - image.mean()) / max(float(image.std()), 1e-6)
+            group = f"{name}-{patient}"
+            mask = (lesion > 0).astype(np.uint8)
+            sample = LabelledSample(f"{group}/z{z:03}", group, image[None].astype("f4"), mask)
+            made.append(Slice(sample, hu))
+    return made
+
+
+class Run(NamedTuple):
+    """What was adapted to what, and the cut-off."""
+
+    target: list[Slice]
+    cutoff: float
+    before: Predictor
+    result: AdaptationResult
+
+
+def adapt(recipe: str, epochs: int, seed: int) -> Run:
+    """Train on A, choose the cut-off on further patients of A, and adapt to C."""
+    sets = [
+        slices(name, letter, patients, seed=seed + number)
+        for number, (name, letter, patients) in enumerate(SETS)
+    ]
+    train, validation, test, target = ([one.sample for one in made] for made in sets)
+    options = TrainingOptions(epochs=epochs, augmentation=RandomAffine(), seed=seed, device="cpu")
+    torch.manual_seed(seed)
+    before = TorchPredictor(fit(UNet(), train, validation, options).module, device="cpu")
+    cutoff = pladapt.calibrate_cutoff(before, test).cutoff
+    chosen: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": "cpu"}
     if recipe == "paper":
-        settings = replace(settings, top_fraction=0.5)
-    return run_experiment(
-        folder / "data", "A", [TARGET], settings=settings, out=folder / "run", progress=_say
+        keep = len(target) // 2
+        chosen = {"cutoff": cutoff, "top_k": keep, "validation": validation, "options": options}
+    result = pladapt.recipe(recipe, **chosen).adapt(
+        before,
+        pladapt.unlabelled(target),
+        evaluators={"target": pladapt.evaluator("overlap", samples=target, cutoff=cutoff)},
     )
+    return Run(sets[-1], cutoff, before, result)
 
 
-def _say(stage: str, done: int, total: int) -> None:
-    print(f"{stage}: {done} of {total}", flush=True)
-
-
-def choose(outcome: Outcome) -> int:
-    """Return the position of the slice with the most lesion that was not retrained on."""
-    learnt = {id_ for round_ in outcome.targets[TARGET].rounds for id_ in round_.selection.kept}
-    samples = outcome.domains[TARGET].samples
-    others = [place for place in range(len(samples)) if samples[place].id not in learnt]
-    return max(others or range(len(samples)), key=lambda place: int(samples[place].mask.sum()))
-
-
-def draw(outcome: Outcome, place: int) -> str:
-    """Return the slice twice as an SVG, with what the model marks before and after."""
-    sample = outcome.domains[TARGET].samples[place]
-    cutoff = outcome.trained.calibration.cutoff
-    models = {"before": outcome.trained.predictor, "after": outcome.targets[TARGET].predictor}
+def draw(run: Run) -> str:
+    """Return the slice with the most lesion twice as an SVG, with the marks before and after."""
+    chosen = max(run.target, key=lambda one: int(one.sample.mask.sum()))
     panels = []
-    for number, (name, model) in enumerate(models.items()):
-        probabilities = model.predict(sample.image[np.newaxis])
-        marked = np.asarray(pladapt.hard_labels(probabilities, cutoff=cutoff))[0]
-        print(f"{sample.id} {name}: DSC {_dsc(marked, sample.mask):.3f}")
-        panels.append(_panel(number, name, sample.image, {"prediction": marked, "truth": sample.mask}))
-    width, height = 2 * SIZE + 4, SIZE
+    for number, model in enumerate((run.before, run.result.predictor)):
+        name = ("before", "after")[number]
+        probabilities = model.predict(chosen.sample.image[None])
+        marked = np.asarray(pladapt.hard_labels(probabilities, cutoff=run.cutoff))[0]
+        print(f"{chosen.sample.id} {name}: DSC {_dsc(marked == 1, chosen.sample.mask == 1):.3f}")
+        outlines = {"prediction": marked, "truth": chosen.sample.mask}
+        drawn = overlay(np.clip(chosen.hu, *SHOWN)[None], outlines)
+        panels.append(
+            f'<svg x="{number * (SIZE + 3)}" width="{SIZE}" height="{SIZE}">{drawn}'
+            f'<text x="3" y="8">{name}</text></svg>'
+        )
+    width = 2 * SIZE + 3
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{4 * width}" height="{4 * height}" role="img"><style>{STYLE}</style>'
-        f"{''.join(panels)}</svg>\n"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {SIZE}" '
+        f'width="{4 * width}" height="{4 * SIZE}"><style>{STYLE}</style>{"".join(panels)}</svg>\n'
     )
 
 
-def _panel(number: int, name: str, image: NDArray[Any], outlines: Mapping[str, Any]) -> str:
-    return (
-        f'<svg x="{number * (SIZE + 4)}" width="{SIZE}" height="{SIZE}">'
-        f'{overlay(image, dict(outlines))}<text x="3" y="8">{name}</text></svg>'
-    )
-
-
-def _dsc(one: NDArray[Any], other: NDArray[Any]) -> float:
-    both = np.sum((one == 1) & (other == 1))
-    return float(2 * both / max(np.sum(one == 1) + np.sum(other == 1), 1))
+def _dsc(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return float(2 * np.sum(one & other) / (np.sum(one) + np.sum(other)))
 
 
 def main() -> None:
-    """Run the example on a small scale, and write the picture."""
+    """Adapt on a small scale, write the picture, and print the figures for its caption."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", choices=("paper", "robust"), default="paper")
-    parser.add_argument("--output", type=Path, default=PAGE)
+    parser.add_argument("--recipe", choices=("paper", "robust"), default="robust")
+    parser.add_argument("--epochs", type=int, default=15, help="of training and retraining")
+    parser.add_argument("--seed", type=int, default=0, help="of the phantoms and the network")
+    parser.add_argument("--output", type=Path, default=HERE / "before-and-after.svg")
     options = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        outcome = run(Path(folder), options.recipe)
-        options.output.write_text(draw(outcome, choose(outcome)), encoding="utf-8")
-    result = outcome.targets[TARGET]
-    for name, figures in (("before", result.before), ("after", result.after)):
-        print(f"all slices {name}: DSC {figures['overlap'].value('dsc', aggregation='pooled'):.3f}")
+    run = adapt(options.recipe, options.epochs, options.seed)
+    options.output.write_text(draw(run), encoding="utf-8")
+    for name, figures in (("before", run.result.before), ("after", run.result.after)):
+        print(f"all slices {name}: DSC {figures['target'].value('dsc'):.3f}")
 
 
 if __name__ == "__main__":

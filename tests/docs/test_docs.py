@@ -139,7 +139,9 @@ def test_the_commands_page_is_what_the_commands_say() -> None:
     arguments = [str(DOCS / "commands_app.py"), "utils", "docs", "--name", "pladapt"]
     result = CliRunner().invoke(app, [*arguments, "--title", "Commands"])
     assert result.exit_code == 0, result.output
-    assert result.output.strip() == read(DOCS / "reference/commands.md").strip(), "see CONTRIBUTING.md"
+    assert result.output.strip() == read(DOCS / "reference/commands.md").strip(), (
+        "see CONTRIBUTING.md"
+    )
 
 
 def test_the_example_page_tells_where_every_data_set_is() -> None:
