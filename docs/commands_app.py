@@ -1,7 +1,7 @@
 """The commands with nothing but the example installed, for the page that lists them.
 
 Run ``typer docs/commands_app.py utils docs --name pladapt --title Commands --output
-docs/commands.md`` after a change of the commands.
+docs/reference/commands.md`` after a change of the commands.
 """
 
 import pladapt_covid_ct.plugin
