@@ -25,7 +25,8 @@ from pladapt_covid_ct.phantoms import SCANNERS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pladapt import AdaptationResult, Predictor
+    from pladapt import AdaptationResult
+    from pladapt.typing import Predictor
 
 HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "examples/ultrasound"))

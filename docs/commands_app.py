@@ -5,8 +5,8 @@ docs/reference/commands.md`` after a change of the commands.
 """
 
 import pladapt_covid_ct.plugin
-from pladapt import PluginManager
 from pladapt.cli.application import application
+from pladapt.plugins import PluginManager
 
 _plugins = PluginManager()
 _plugins.register(pladapt_covid_ct.plugin, "covid-ct")

@@ -4,8 +4,9 @@
 import numpy as np
 
 import pladapt
-from pladapt import LabelledSample, Predictor, PseudoLabelled, Samples
+from pladapt import LabelledSample, PseudoLabelled
 from pladapt.types import Array
+from pladapt.typing import Predictor, Samples
 
 
 def scan(name: str, patients: int, brightness: float, *, seed: int) -> list[LabelledSample]:

@@ -112,7 +112,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_snippet_runs(
     code: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugins = pladapt.PluginManager()
+    plugins = pladapt.plugins.PluginManager()
     monkeypatch.syspath_prepend(ROOT / "tests/plugin_distribution")
     plugins.register(importlib.import_module("pladapt_peak"), "peak")
     monkeypatch.setattr("pladapt.plugins.manager.default_manager", lambda: plugins)

@@ -26,9 +26,9 @@ from pladapt.torch.training import TrainingOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt.protocols import Retrainer, Selector
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress
+    from pladapt.typing import Retrainer, Selector
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.intensities import Region
     from pladapt.predictors.agreement import Views
-    from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Samples
+    from pladapt.typing import Predictor
 
 LEVELS: Final = 1001
 """How many quantiles are kept: one for each thousandth of the pixels, and the least."""

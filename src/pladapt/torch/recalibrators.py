@@ -9,20 +9,20 @@ import pyarrow as pa
 
 from pladapt.data.views import subsample
 from pladapt.predictors.agreement import Views, measure_agreement
-from pladapt.protocols import Recalibration
 from pladapt.runs.manifest import describe
 from pladapt.source.likeness import measure_likeness
 from pladapt.torch.recalibration import batch_norms, recalibrate_batch_norm
 from pladapt.torch.wrapping import module_of
 from pladapt.types import Verdict
+from pladapt.typing import Recalibration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pladapt.predictors.agreement import Agreement
-    from pladapt.protocols import Predictor
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress, Sample, Samples
+    from pladapt.typing import Predictor
 
 _NONE: Final = "none"
 _BATCH_NORM: Final = "batch norm"
