@@ -134,8 +134,8 @@ class Recalibration:
             teacher itself.
         evidence: What it was made from, without a label of the target, a row per finding; the
             columns are the recalibrator's own.
-        verdict: Where adaptation is to end here, without a change: ``unchanged`` or ``unfit``, and
-            why. None where it continues.
+        verdict: Where adaptation is to end here, and why: ``unchanged`` or ``unfit``, with the
+            predictor that was given, or ``adapted``, with another. None where it continues.
     """
 
     teacher: Predictor

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pladapt.typing import Predictor
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Views:
     """Which other views of an image a predictor is asked about.
 

@@ -217,7 +217,7 @@ def _run(
     made, recalibrated = _recalibrated(job, folder / "recalibration")
     teacher, student = made.teacher, made.student
     done: list[Round] = []
-    stopped = recalibrated is not None and not recalibrated.stands
+    stopped = recalibrated is not None and recalibrated.ended
     for number, selector in enumerate([] if stopped else selectors, start=1):
         of_round = replace(job, selector=selector)
         current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
@@ -249,7 +249,7 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated 
     job.progress("recalibrate", 1, 1)
     if not (folder / EVIDENCE_FILE).exists():
         write_table(made.evidence, folder / EVIDENCE_FILE)
-    changed = made.verdict is None and made.teacher is not job.given
+    changed = made.teacher is not job.given
     found = Recalibrated(made.evidence, {}, changed, verdict=made.verdict)
     write_outcome(found, folder / OUTCOME_FILE)
     if changed:

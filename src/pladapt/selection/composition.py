@@ -56,7 +56,8 @@ def compose(
     Args:
         selector: Gives the scores, and whatever is not replaced.
         rules: Select instead of it.
-        label: Labels instead of it: a `pladapt.selection.Labelling`, a `pladapt.selection.SoftLabelling`, the ``label``
-            of another selector, or any callable of a `pladapt.Prediction`.
+        label: Labels instead of it: a `pladapt.selection.Labelling`, a
+            `pladapt.selection.SoftLabelling`, the ``label`` of another selector, or any callable of
+            a `pladapt.Prediction`.
     """
     return ComposedSelector(selector, rules, label)

@@ -18,8 +18,8 @@ def module_of(predictor: Predictor) -> nn.Module:
     """Return the module of a predictor, or of the one that it wraps.
 
     Args:
-        predictor: A `ModulePredictor`, or any stack of `pladapt.typing.WrappingPredictor` around one:
-            flips of a `TorchPredictor`, say.
+        predictor: A `ModulePredictor`, or any stack of `pladapt.typing.WrappingPredictor` around
+            one: flips of a `TorchPredictor`, say.
 
     Raises:
         InputError: There is no module inside.
