@@ -16,17 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import DataError, Evaluation, Sample
+from pladapt.runs.labels import PseudoLabels, StoredLabels, packed_labels, write_labels
 from pladapt.runs.manifest import describe, fingerprint, open_run
-from pladapt.runs.stages import (
-    PseudoLabels,
-    read_evaluation,
-    read_labels,
-    write_evaluation,
-    write_labels,
-)
+from pladapt.runs.stages import read_evaluation, write_evaluation
 from pladapt.storage import atomic_write, read_table, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -141,20 +138,24 @@ LABELS = st.lists(
 )
 
 
+def write(labels: Iterable[tuple[str, Any]], path: Path) -> None:
+    write_labels([packed_labels(labels)], path)
+
+
 @settings(max_examples=30)
 @given(LABELS)
 def test_labels_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, labels: list[NDArray[np.uint8]]
 ) -> None:
     path = tmp_path_factory.mktemp("labels") / "labels.parquet"
-    write_labels(((f"s{i}", {"label": label}) for i, label in enumerate(labels)), path)
+    write(((f"s{i}", {"label": label}) for i, label in enumerate(labels)), path)
     target = [Sample(f"s{i}", "p", label[None] / 255) for i, label in enumerate(labels)]
     read = PseudoLabels(target, range(len(target)), [0.5] * len(target), path)
     assert len(read) == len(labels)
-    alone = list(read_labels(path))
-    assert [id_ for id_, _ in alone] == [sample.id for sample in target]
-    for (_, found), label in zip(alone, labels, strict=True):
-        np.testing.assert_array_equal(found, label, strict=True)
+    alone = StoredLabels(path)
+    assert [alone[i][0] for i in range(len(alone))] == [sample.id for sample in target]
+    for index, label in enumerate(labels):
+        np.testing.assert_array_equal(alone[index][1]["label"], label, strict=True)
     for index, label in enumerate(labels):
         np.testing.assert_array_equal(read[index].label, label, strict=True)
         assert read[index].label.flags.writeable
@@ -176,7 +177,7 @@ def test_soft_labels_are_read_to_within_half_a_step(
     path = tmp_path_factory.mktemp("labels") / "labels.parquet"
     soft = {"probabilities": probabilities, "weight": probabilities[0]}
     label = (probabilities[0] > 0.5).astype(np.uint8)
-    write_labels([("a", {"label": label} | {name: soft[name] for name in names})], path)
+    write([("a", {"label": label} | {name: soft[name] for name in names})], path)
     read = PseudoLabels([Sample("a", "p", probabilities)], [0], [0.5], path)[0]
     np.testing.assert_array_equal(read.label, label)
     for name, given_ in soft.items():
@@ -192,7 +193,7 @@ def test_soft_labels_are_read_to_within_half_a_step(
 
 def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) -> None:
     label = np.arange(24, dtype=np.uint8).reshape(4, 6).T[::-1]
-    write_labels([("a", {"label": label})], tmp_path / "labels.parquet")
+    write([("a", {"label": label})], tmp_path / "labels.parquet")
     read = PseudoLabels([Sample("a", "p", label[None])], [0], [1.0], tmp_path / "labels.parquet")
     np.testing.assert_array_equal(read[0].label, label)
 
@@ -200,7 +201,7 @@ def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) ->
 def test_labels_take_little_room(tmp_path: Path) -> None:
     label = np.zeros((512, 512), np.uint8)
     label[100:200, 50:300] = 1
-    write_labels(((f"s{i}", {"label": label}) for i in range(100)), tmp_path / "labels.parquet")
+    write(((f"s{i}", {"label": label}) for i in range(100)), tmp_path / "labels.parquet")
     assert (tmp_path / "labels.parquet").stat().st_size < 100 * 600
 
 
@@ -259,7 +260,6 @@ def test_what_fails_half_way_is_not_there(tmp_path: Path) -> None:
         (temporary / "half").write_text("half")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".stage.partial").write_text("left by a killed process")
     with atomic_write(path) as temporary:
         assert not temporary.exists()
         temporary.write_text("whole")
@@ -298,7 +298,7 @@ def test_a_number_that_is_none_equals_itself(tmp_path: Path) -> None:
 def test_labels_of_other_samples_are_refused(tmp_path: Path) -> None:
     label = np.zeros((2, 2), np.uint8)
     path = tmp_path / "labels.parquet"
-    write_labels([("a", {"label": label})], path)
+    write([("a", {"label": label})], path)
     target = [Sample(name, "p", label[None]) for name in "ab"]
     with pytest.raises(DataError, match="labels of 1 samples, and the target has 2; delete it"):
         PseudoLabels(target, [0], [1.0], path)

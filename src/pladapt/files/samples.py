@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError
-from pladapt.files.ahead import read_ahead
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.types import LabelledSample, Sample, Samples
 
@@ -132,11 +132,13 @@ def read_samples(
         each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
         return each, sum(one.array.nbytes for one in found)
 
-    with closing(read_ahead(read, files.paths.items(), readers)) as each:
-        for done, ((name, _), result) in enumerate(each, start=1):
+    calls = (partial(read, item) for item in files.paths.items())
+    with closing(prefetch(calls, readers)) as each:
+        for done, (name, result) in enumerate(zip(files.paths, each, strict=True), start=1):
             try:
                 found, read_bytes = result()
-                places, size = places + found, size + read_bytes
+                places += found
+                size += read_bytes
             except DataError as error:
                 _leave_out(problems, name, error, strict=strict)
             if progress is not None:

@@ -18,6 +18,7 @@ from pladapt.predictors.inference import average
 from pladapt.predictors.shift import ShiftedPredictor
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs.manifest import describe
+from pladapt.storage import read_json
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class ResumableFractionKeeping(FractionKeeping):
     def load(self, predictor: Predictor, folder: Path, /) -> Predictor:
         """Read back what `save` wrote."""
         loaded = self.retrainer.load(_unshifted(predictor), folder)
-        return ShiftedPredictor(loaded, json.loads((folder / _SHIFT).read_text(encoding="utf-8")))
+        return ShiftedPredictor(loaded, read_json(folder / _SHIFT))
 
 
 def keep_fraction(

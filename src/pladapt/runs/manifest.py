@@ -12,20 +12,24 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from pladapt.errors import DataError, InputError, RunChangedError
+from pladapt.errors import DataError, InputError, MissingDataError, RunChangedError
 from pladapt.functional.arrays import to_numpy
-from pladapt.storage import atomic_write, to_json
+from pladapt.storage import locked, read_sealed, sweep, to_json, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from pladapt.types import Array
+
+_NAME: Final = "run.json"
+_STAGES: Final = ("digests.json", "round-*/**/digests.json", "recalibration/digests.json")
 
 
 def fingerprint(image: Array) -> str:
@@ -97,14 +101,42 @@ def _public(value: object) -> dict[str, object]:
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions of what is running: Python, the machine, and the packages loaded."""
+    """Return what is running: the versions of Python and of the packages loaded, and the machine.
+
+    With another number of threads, or on another machine, sums are added up in another order, so
+    that a run which continues there need not end with the same bytes.
+    """
     names = ("pladapt", "numpy", "pyarrow", "pluggy", "torch", "lightning", "onnxruntime", "timm")
     loaded = [name for name in names if name in sys.modules]
+    torch = sys.modules.get("torch")
     return {
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": f"{platform.node()}: {platform.system()} {platform.machine()}",
+        "threads": None if torch is None else torch.get_num_threads(),
         "packages": {name: getattr(sys.modules[name], "__version__", "unknown") for name in loaded},
     }
+
+
+@contextmanager
+def locked_run(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
+    """Hold a run folder for this process alone: a new run, or the one there if it is the same.
+
+    Args:
+        folder: The run folder; it is made if need be.
+        config: What the run depends on; JSON-able.
+
+    Yields:
+        The folder.
+
+    Raises:
+        RunChangedError: As for `open_run`.
+        DataError: The same.
+        BusyError: Another process works in the folder.
+    """
+    with locked(folder / ".lock"):
+        sweep(folder)
+        open_run(folder, config)
+        yield folder
 
 
 def open_run(folder: Path, config: Mapping[str, Any]) -> None:
@@ -112,32 +144,48 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> None:
 
     Raises:
         RunChangedError: The folder holds a run that was asked for otherwise; says what differs.
+        DataError: The manifest is damaged, of another version, or missing although there are
+            stages.
     """
-    path = folder / "run.json"
-    manifest = {"config": json.loads(to_json(config)), "environments": []}
-    if path.exists():
-        manifest["environments"] = _continued(path, manifest["config"])
-    if environment() not in manifest["environments"]:
-        manifest["environments"].append(environment())
-    with atomic_write(path) as temporary:
-        temporary.write_text(to_json(manifest), encoding="utf-8")
-
-
-def _continued(path: Path, config: Mapping[str, Any]) -> list[Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        before, environments = stored["config"], stored["environments"]
-    except (ValueError, KeyError, TypeError) as error:
+    config = json.loads(to_json(config))
+    known: list[Any] = []
+    if (folder / _NAME).exists():
+        known = _continued(folder, config)
+    elif stages := [path for pattern in _STAGES for path in folder.glob(pattern)]:
         raise DataError(
-            f"{path} is no manifest of a run ({error!r}); use another folder."
-        ) from error
-    changes = list(_differences("", before, config))
+            f"{folder} has {stages[0].relative_to(folder)} of a run, and no {_NAME} that says of "
+            "which; give another folder, or empty this one to start anew."
+        )
+    if environment() not in known:
+        made = {"config": config, "environments": [*known, environment()]}
+        write_sealed(made, folder / _NAME)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a run's ``run.json``: its ``config``, and the ``environments`` that it ran in.
+
+    Raises:
+        MissingDataError: There is none.
+        DataError: It is damaged, or of another version of the format.
+    """
+    path = folder / _NAME
+    if not path.exists():
+        raise MissingDataError(f"{folder} has no {_NAME}; give the folder of a run.")
+    manifest = read_sealed(path, "manifest of a run", "use another folder")
+    if not isinstance(manifest.get("config"), dict):
+        raise DataError(f"{path} is no manifest of a run; use another folder.")
+    return manifest
+
+
+def _continued(folder: Path, config: Mapping[str, Any]) -> list[Any]:
+    stored = read_manifest(folder)
+    changes = list(_differences("", stored["config"], config))
     if changes:
         raise RunChangedError(
-            f"{path.parent} holds a run made with other inputs or parameters: {'; '.join(changes)}."
+            f"{folder} holds a run made with other inputs or parameters: {'; '.join(changes)}."
             " Give the same again to continue it, or another folder to start anew."
         )
-    return list(environments)
+    return list(stored["environments"])
 
 
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pladapt.errors import MissingDataError
+from pladapt.runs.manifest import read_manifest
 from pladapt.runs.stages import read_evaluation, read_judgement
-from pladapt.storage import read_table
+from pladapt.storage import is_stored, read_stored_table
 from pladapt.types import Selection
 
 if TYPE_CHECKING:
@@ -104,13 +104,10 @@ def read_run(folder: str | Path) -> RunRecord:
 
     Raises:
         MissingDataError: A stage is not there: the run has not finished, or has not begun.
-        DataError: A file is not whole.
+        DataError: A file is damaged, or of another version of the format.
     """
     folder = Path(folder)
-    manifest = folder / "run.json"
-    if not manifest.exists():
-        raise MissingDataError(f"{folder} has no run.json; give the folder of a run.")
-    config = json.loads(manifest.read_text(encoding="utf-8"))["config"]
+    config = read_manifest(folder)["config"]
     before = _read_evaluations(folder / "round-0")
     rounds: list[Round] = []
     for number in range(1, config["rounds"] + 1):
@@ -128,19 +125,14 @@ def read_run(folder: str | Path) -> RunRecord:
 
 def _read_recalibrated(folder: Path) -> Recalibrated:
     here = folder / "recalibration"
-    if not (here / EVIDENCE_FILE).exists():
-        raise MissingDataError(f"{here} has no {EVIDENCE_FILE}; continue the run to its end.")
-    return Recalibrated(read_table(here / EVIDENCE_FILE), _read_evaluations(here))
+    return Recalibrated(read_stored_table(here / EVIDENCE_FILE), _read_evaluations(here))
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
-    for name in ("scores.parquet", "selection.parquet"):
-        if not (folder / name).exists():
-            raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
-    selection = Selection(read_table(folder / "selection.parquet"))
+    selection = Selection(read_stored_table(folder / "selection.parquet"))
     evaluations = _read_evaluations(folder)
     judgement = stored_judgement(folder)
-    scores = read_table(folder / "scores.parquet")
+    scores = read_stored_table(folder / "scores.parquet")
     current = Round(number, scores, selection, evaluations, judgement)
     if selection.kept and gated and judgement is None:
         raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
@@ -155,7 +147,7 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
 def stored_judgement(folder: Path) -> Judgement | None:
     """Read what the gates said of a round, if they were config."""
     path = folder / "judgement"
-    return read_judgement(path) if path.exists() else None
+    return read_judgement(path) if is_stored(path) else None
 
 
 def _read_evaluations(folder: Path) -> dict[str, Evaluation]:

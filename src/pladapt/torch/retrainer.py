@@ -14,6 +14,7 @@ import numpy as np
 from pladapt.data.leakage import check_leakage, names_of
 from pladapt.data.views import Subset
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.storage import read_json
 from pladapt.torch.data import epoch_seed, joined
 from pladapt.torch.storage import load_module, save_module, state_sha256
 from pladapt.torch.training import TrainingOptions, check_unvalidated, fit
@@ -122,7 +123,7 @@ class FineTune:
         module = copy.deepcopy(module_of(predictor))
         load_module(module, folder / "model.safetensors")
         loaded = with_module(predictor, module.eval())
-        self._records[loaded] = json.loads((folder / "history.json").read_text())
+        self._records[loaded] = read_json(folder / "history.json")
         return loaded
 
     def describe(self) -> dict[str, Any]:
