@@ -245,7 +245,8 @@ def check_stored(path: Path) -> None:
     """
     if not is_stored(path):
         raise MissingDataError(
-            f"{path} is not there, or was never finished; continue the run to its end."
+            f"There is no {path}, or it was never finished; continue the run, or give the command, "
+            "that writes it."
         )
     folder = path if path.is_dir() else path.parent
     digests = _digests(folder) or {}

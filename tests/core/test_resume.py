@@ -66,14 +66,6 @@ class Clock:
         return ticking
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_disk() -> Iterator[None]:
-    """Leave out what makes files last through a power cut, which takes most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _file: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def clock(toy: SimpleNamespace) -> Iterator[Clock]:
     """Tick before every call of a part and after every change on the disk."""

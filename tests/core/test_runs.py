@@ -4,7 +4,7 @@ import enum
 import functools
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import DataError, Evaluation, Sample
+from pladapt.data.views import Subset
 from pladapt.runs.labels import PseudoLabels, StoredLabels, packed_labels, write_labels
 from pladapt.runs.manifest import describe, fingerprint, open_run
 from pladapt.runs.stages import read_evaluation, write_evaluation
@@ -35,11 +36,11 @@ class Colour(enum.Enum):
 
 
 class Part:
-    """A part with public and private attributes."""
+    """A part with attributes, of which a hidden one counts too."""
 
     def __init__(self, rate: Any) -> None:
         self.rate = rate
-        self._cache = object()
+        self._doubled = [rate, rate]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Options:
     """A dataclass with a private field."""
 
     rate: Any
-    _seen: int = 0
+    _seen: int = field(default=0, compare=False, repr=False)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +115,77 @@ def test_a_part_may_describe_itself() -> None:
     assert "Own" in describe(Own)  # the class is not an instance
 
 
-def test_samples_count_by_their_number(toy: Any) -> None:
-    samples = toy.target()
-    assert describe({"samples": samples}) == {"samples": {"samples": 7}}
-    assert describe(tuple(samples)) == {"samples": 7}
+def test_samples_count_by_what_they_hold(toy: Any) -> None:
+    samples, labelled = toy.target(), toy.lesions()
+    said = describe({"samples": samples})["samples"]
+    assert said["samples"] == 7
+    assert describe(tuple(samples)) == describe(Subset(samples, range(7))) == said
+    mask = labelled[3].mask.copy()
+    mask[0, 0] = 1 - mask[0, 0]
+    changed = [*labelled[:3], replace(labelled[3], mask=mask), *labelled[4:]]
+    assert len({json.dumps(describe(each)) for each in (samples, labelled, changed)}) == 3
+
+
+class Slotted:
+    """A part without a dictionary."""
+
+    __slots__ = ("_rate",)
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+
+
+class Network:
+    """What has a state as a torch module has."""
+
+    def __init__(self, weights: Any) -> None:
+        self._weights = weights
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _index: int) -> Any:
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights."""
+        return {"weights": self._weights}
+
+
+def closed(rate: float) -> Any:
+    """Return a function that knows a number."""
+    return lambda x: x * rate
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Slotted(1), Slotted(2)),
+        (Network(np.zeros(3)), Network(np.ones(3))),
+        (Part(Network(np.zeros(3))), Part(Network(np.ones(3)))),
+        (closed(1), closed(2)),
+        (Part(closed(1)), Part(closed(2))),
+        (lambda x: x + 1, lambda x: x + 2),
+        (lambda x, y=1: x + y, lambda x, y=2: x + y),
+        (range(3), range(4)),
+        (b"one", b"two"),
+    ],
+    ids=str,
+)
+def test_what_is_hidden_in_a_part_changes_its_description(one: Any, other: Any) -> None:
+    assert describe(one) == describe(one)
+    assert describe(one) != describe(other)
+
+
+def test_the_code_of_a_part_of_ones_own_counts() -> None:
+    def made(source: str) -> Any:
+        names: dict[str, Any] = {"__name__": "my_script"}
+        exec(source, names)  # noqa: S102 - a script that someone edits between two runs
+        return names["Mine"]()
+
+    text = "class Mine:\n    def predict(self, images):\n        return images * {}\n"
+    assert describe(made(text.format(1))) == describe(made(text.format(1)))
+    assert describe(made(text.format(1))) != describe(made(text.format(2)))
 
 
 def test_a_fingerprint_is_of_the_values_the_shape_and_the_type() -> None:

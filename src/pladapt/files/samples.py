@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import closing
+from dataclasses import asdict
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -82,7 +85,20 @@ class TrueFileSamples(Samples[LabelledSample]):
         layout: MaskLayout,
     ) -> None:
         self._samples, self._positions, self._paths = samples, positions, masks
-        self._masks = _arrays(layout, kept=8)
+        self._layout, self._masks = layout, _arrays(layout, kept=8)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the masks depend on: the samples they are of, the files' bytes, the labels.
+
+        The images are those of the target, which a run checks itself.
+        """
+        digest = hashlib.sha256(json.dumps(asdict(self._layout)).encode())
+        places = [self._samples.places[position] for position in self._positions]
+        digest.update(json.dumps([(place.id, place.group) for place in places]).encode())
+        for name in dict.fromkeys(place.name for place in places):
+            with self._paths[name].open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return {"samples": len(self), "sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
         return len(self._positions)

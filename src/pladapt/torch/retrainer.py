@@ -14,6 +14,7 @@ import numpy as np
 from pladapt.data.leakage import check_leakage, names_of
 from pladapt.data.views import Subset
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.runs.manifest import describe
 from pladapt.storage import read_json
 from pladapt.torch.data import epoch_seed, joined
 from pladapt.torch.storage import load_module, save_module, state_sha256
@@ -130,8 +131,8 @@ class FineTune:
         """Return what the retrained weights depend on beside predictor and labels."""
         return {
             "type": f"{type(self).__module__}.{type(self).__qualname__}",
-            "validation": _size(self.validation),
-            "source": _size(self.source),
+            "validation": describe(self.validation),
+            "source": describe(self.source),
             "source_ratio": self.source_ratio,
             **self.options.describe(),
         }
@@ -186,10 +187,6 @@ class FineTune:
             return None
         inputs = json.dumps([state_sha256(module_of(predictor)), names, self.describe()])
         return self.checkpoints / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.safetensors"
-
-
-def _size(samples: Samples[LabelledSample] | float | None) -> float | None:
-    return samples if samples is None or isinstance(samples, float) else len(samples)
 
 
 def _target_names(labels: Samples[PseudoLabelled]) -> Names:
