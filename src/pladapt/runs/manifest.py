@@ -176,7 +176,7 @@ def _describe_code(value: Any, outer: tuple[int, ...]) -> Any:
         return [name, _describe(value.__self__, outer)]
     if inspect.isclass(value):
         kinds = [kind for kind in value.__mro__ if _is_own(kind)]
-        held = [[k, v] for kind in kinds for k, v in sorted(vars(kind).items()) if _counts(v)]
+        held = [[k, _member(v)] for kind in kinds for k, v in vars(kind).items() if _counts(v)]
     elif inspect.isfunction(value):
         cells = [cell.cell_contents for cell in value.__closure__ or ()]
         known: list[Any] = [cells, value.__defaults__, value.__kwdefaults__]
@@ -192,6 +192,10 @@ def _describe_code(value: Any, outer: tuple[int, ...]) -> Any:
 def _counts(member: object) -> bool:
     """Return whether a member of a class is code, or a plain value."""
     return inspect.isfunction(member) or isinstance(member, bool | int | float | str)
+
+
+def _member(member: Any) -> Any:
+    return _code(member.__code__) if inspect.isfunction(member) else member
 
 
 def _is_own(value: Any) -> bool:
