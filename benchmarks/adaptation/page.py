@@ -63,7 +63,7 @@ _ROWS: Final = {
     "robust-without-fraction": f"`{PLAIN}` at the source's cut-off: the fraction of foreground is not "
     "found anew",
     "robust-without-groups": f"`{PLAIN}` with one fraction of foreground for all patients",
-    "robust-without-rounds": "`robust` without training: the consensus alone, which has no zooms",
+    "robust-without-rounds": "`robust` without training: the consensus alone, which averages no scales",
     "robust-without-ema": f"`{PLAIN}` without averaging weights",
     "robust-without-variation": f"`{PLAIN}` without varying intensity and sharpness in training",
     "robust-selective": f"`{PLAIN}` learning from the 60 % that the members agree on best",
@@ -331,7 +331,7 @@ def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
         f"- In the study itself only `{BEST}`, `{ORACLE}` and `{ORACLES[1]}` see labels of the",
         "  target. But while `robust` was written, variants of it were measured on both real pairs",
         "  as well as on simulated shifts: read its figures there as those of data it was made",
-        "  with. Its zooms, and how far the agreed fraction may lie from what is marked, were chosen",
+        "  with. Its scales, and how far the agreed fraction may lie from what is marked, were chosen",
         "  on simulated shifts of held-out source patients, the phantoms and ultrasound alone.",
         "- The cut-off was chosen on the source's test patients, and the source statistics were",
         "  measured on the images of the same.",

@@ -11,6 +11,7 @@ from tent import tent
 import pladapt
 from pladapt.data.views import Subset
 from pladapt.functional.logits import logit
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.torch import FineTune, fit, recalibrate_batch_norm
 from pladapt.torch.data import joined
 
@@ -114,10 +115,10 @@ def _adapted(result: AdaptationResult) -> Adapted:
     )
 
 
-PLAIN: Final = "robust-without-zooms"
+PLAIN: Final = "robust-without-scales"
 """The row of the robust recipe that predicts images as they are; its training is the recipe's."""
 
-_PLAIN: Final[Mapping[str, Any]] = {"zooms": ()}
+_PLAIN: Final[Mapping[str, Any]] = {"tta_scales": ()}
 WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "align": {"align": False},
     "batch-norm": {"batch_norm": False},
@@ -212,4 +213,4 @@ def _supervised(
     supervised = source.predictor.with_module(trained)
     if images is not None:
         supervised = recalibrate_batch_norm(supervised, images, device=source.training.device)
-    return Adapted(pladapt.ShiftedPredictor(supervised, logit(source.cutoff)))
+    return Adapted(LogitShiftPredictor(supervised, logit(source.cutoff)))

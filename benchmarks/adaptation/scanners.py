@@ -27,7 +27,8 @@ class Scanner:
     """How a scanner differs from the source's; each patient's own numbers lie in these ranges.
 
     Args:
-        gamma: The logarithm of the exponent of the intensities, as fractions of the slice's highest.
+        gamma: The logarithm of the exponent of the intensities, as fractions of the slice's
+            highest.
         sigma: The standard deviation of a Gaussian, in pixels.
         sharpening: How often the difference to the image smoothed by it is added; -1 smooths.
         noise: The standard deviation of normal noise, as a fraction of the highest intensity.

@@ -33,41 +33,35 @@ from pladapt.plugins.manager import (
     selector,
 )
 from pladapt.predictors.aligned import Aligned, AlignedPredictor, Alignment
-from pladapt.predictors.averaging import EnsemblePredictor, FlipPredictor
 from pladapt.predictors.consensus import Consensus, find_consensus
-from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
-from pladapt.predictors.teacher import TeacherPredictor
+from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.protocols import (
-    Chooser,
+    BatchPredictor,
     Evaluator,
     Gate,
-    GroupedPredictor,
-    Labeller,
-    MemberPredictor,
     Predictor,
     Recalibration,
     Recalibrator,
-    RescoringSelector,
     ResumableRetrainer,
     Retrainer,
     Selector,
-    SoftLabeller,
     WrappingPredictor,
 )
 from pladapt.recipes.bundle import Recipe, recipe
 from pladapt.runs.adaptation import AdaptationResult, adapt
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
-from pladapt.selection.choosing import Choice
+from pladapt.selection.base import BaseSelector
 from pladapt.selection.composition import ComposedSelector, compose
 from pladapt.selection.labelling import Labelling, SoftLabelling
-from pladapt.selection.ranking import RankingSelector, rank
-from pladapt.selection.scoring import ClassSelector
-from pladapt.source.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
+from pladapt.selection.rules import Rules
+from pladapt.source.alignment import QuantileMatching
 from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
     IGNORE,
+    Batch,
     Evaluation,
     Judgement,
     LabelledSample,
@@ -77,6 +71,7 @@ from pladapt.types import (
     Sample,
     Samples,
     Selection,
+    SoftLabels,
 )
 
 __version__ = "0.1.0"
@@ -88,10 +83,10 @@ __all__ = [
     "AlignedPredictor",
     "Alignment",
     "Audit",
+    "BaseSelector",
+    "Batch",
+    "BatchPredictor",
     "Calibration",
-    "Choice",
-    "Chooser",
-    "ClassSelector",
     "ComposedSelector",
     "Consensus",
     "DataError",
@@ -101,18 +96,13 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "FlipPredictor",
-    "FourierAmplitude",
     "Gate",
-    "GroupShiftedPredictor",
-    "GroupedPredictor",
-    "HistogramMatching",
     "InputError",
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
-    "Labeller",
     "Labelling",
-    "MemberPredictor",
+    "LogitShiftPredictor",
     "MissingDataError",
     "MissingDependencyError",
     "PladaptError",
@@ -124,27 +114,24 @@ __all__ = [
     "Progress",
     "PseudoLabelled",
     "QuantileMatching",
-    "RankingSelector",
     "Recalibrated",
     "Recalibration",
     "Recalibrator",
     "Recipe",
     "Registration",
-    "RescoringSelector",
     "ResumableRetrainer",
     "Retrainer",
     "Round",
+    "Rules",
     "RunChangedError",
     "RunRecord",
     "Sample",
     "Samples",
     "Selection",
     "Selector",
-    "ShiftedPredictor",
-    "SoftLabeller",
     "SoftLabelling",
+    "SoftLabels",
     "SourceStatistics",
-    "TeacherPredictor",
     "TemperatureCalibration",
     "TemperaturePredictor",
     "UnknownPluginError",
@@ -162,7 +149,6 @@ __all__ = [
     "hookimpl",
     "keep_fraction",
     "predictor",
-    "rank",
     "read_run",
     "recipe",
     "retrainer",

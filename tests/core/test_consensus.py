@@ -11,13 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, LabelledTargetError, Sample, ShiftedPredictor, find_consensus
+from pladapt import (
+    Batch,
+    InputError,
+    LabelledTargetError,
+    LogitShiftPredictor,
+    Prediction,
+    Sample,
+    find_consensus,
+)
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.logits import foreground_logit, shift_logits
-from pladapt.predictors.averaging import members_of
 from pladapt.predictors.consensus import FRACTIONS, drawn
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.testing import PredictorContract
+from pladapt.testing.checks import Sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +41,14 @@ class Channels:
     places: tuple[int, ...]
     bias: float = 0.0
 
-    def predict_members(self, images: Any, /) -> Any:
-        """Return a member for each channel."""
-        return np.stack([_sigmoid(images[:, p : p + 1] + self.bias) for p in self.places])
-
     def predict(self, images: Any, /) -> Any:
         """Return the members' mean."""
-        return self.predict_members(images).mean(axis=0)
+        return self.predict_batch(Batch.unnamed(images)).probabilities
+
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return a member for each channel, and their mean."""
+        each = [_sigmoid(batch.images[:, p : p + 1] + self.bias) for p in self.places]
+        return Prediction(batch.ids, np.mean(each, axis=0), np.stack(each))
 
 
 def _sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
@@ -78,12 +87,12 @@ def found(target: Sequence[Sample], predictors: Any = PAIRS, **options: Any) -> 
     return find_consensus(predictors, target, **{"region": None} | options)
 
 
-def told(consensus: pladapt.Consensus) -> tuple[Any, ...]:
+def summary(consensus: pladapt.Consensus) -> tuple[Any, ...]:
     columns = (consensus.fraction, consensus.agreed, consensus.kept, consensus.shifts)
     return (*columns, consensus.agreement, consensus.groups, str(consensus.curve.to_pylist()))
 
 
-# Odds
+# Logits
 
 
 def test_log_odds_of_one_channel_and_of_a_softmax(xp: Any) -> None:
@@ -169,15 +178,18 @@ def test_what_is_no_probability_cannot_be_shifted(value: float) -> None:
 # Shifted predictors
 
 
-class TestShifted(PredictorContract):
+class TestLogitShift(PredictorContract):
     @pytest.fixture(params=["plain", "members", "classes"])
-    def predictor(self, request: pytest.FixtureRequest, toy: SimpleNamespace) -> Any:
-        inner = {
-            "plain": Channels((0,)),
+    def inner(self, request: pytest.FixtureRequest, toy: SimpleNamespace) -> Any:
+        return {
+            "plain": Sigmoid(),
             "members": Channels((0, 1, 2)),
             "classes": toy.Predictor(),
         }[request.param]
-        return ShiftedPredictor(inner, -1.5)
+
+    @pytest.fixture(params=[{}, {"0": 2.0, "": 0.5}], ids=["all alike", "by group"])
+    def predictor(self, request: pytest.FixtureRequest, inner: Any) -> Any:
+        return LogitShiftPredictor(inner, -1.5, request.param)
 
     @pytest.fixture
     def images(self) -> Any:
@@ -187,7 +199,7 @@ class TestShifted(PredictorContract):
 @given(shift=st.floats(-4, 4), seed=st.integers(0, 20))
 def test_the_average_is_the_shifted_mean_of_the_inner_members(shift: float, seed: int) -> None:
     inner, images = Channels((0, 1, 2)), noise(2, 3, 5, 4, seed=seed)
-    predictor = ShiftedPredictor(inner, shift)
+    predictor = LogitShiftPredictor(inner, shift)
     expected = shift_logits(inner.predict(images), shift)
     np.testing.assert_allclose(predictor.predict(images), expected, rtol=1e-9)
     ((_, prediction),) = predictions(predictor, target_of(images))
@@ -198,17 +210,17 @@ def test_the_average_is_the_shifted_mean_of_the_inner_members(shift: float, seed
     )
 
 
-def test_shifted_probabilities_are_not_the_mean_of_shifted_members() -> None:
+def test_shifted_probabilities_are_not_the_mean_of_shifted_members(members_of: Any) -> None:
     images = np.asarray([-6.0, 6.0]).reshape(1, 2, 1, 1)
-    predictor = ShiftedPredictor(Channels((0, 1)), 4.0)
+    predictor = LogitShiftPredictor(Channels((0, 1)), 4.0)
     assert float(predictor.predict(images)[0, 0, 0, 0]) == pytest.approx(_sigmoid(np.array(4.0)))
-    mean = predictor.predict_members(images).mean()
+    mean = members_of(predictor, images).mean()
     assert abs(mean - _sigmoid(np.array(4.0))) > 0.4
 
 
 def test_an_alignment_before_it_predicts_what_it_predicts() -> None:
     images = noise(2, 3, 5, 4)
-    inner = ShiftedPredictor(Channels((0, 1, 2)), 2.0)
+    inner = LogitShiftPredictor(Channels((0, 1, 2)), 2.0)
     behind = pladapt.AlignedPredictor(inner, lambda given_: given_ / 2)
     ((_, prediction),) = predictions(behind, target_of(images))
     np.testing.assert_array_equal(prediction.probabilities, behind.predict(images))
@@ -218,7 +230,7 @@ def test_an_alignment_before_it_predicts_what_it_predicts() -> None:
 @pytest.mark.parametrize("shift", [math.nan, math.inf, -math.inf])
 def test_a_shift_must_be_finite(shift: float) -> None:
     with pytest.raises(InputError, match="shift is"):
-        ShiftedPredictor(Channels((0,)), shift)
+        LogitShiftPredictor(Channels((0,)), shift)
 
 
 # Groups
@@ -236,20 +248,20 @@ def test_each_sample_may_have_its_own_shift(xp: Any, shifts: list[float], classe
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 4])
-@pytest.mark.parametrize("around", ["alone", "ensemble", "aligned", "shifted", "teacher"])
+@pytest.mark.parametrize("around", ["alone", "ensemble", "aligned", "shifted", "flips"])
 def test_a_group_s_samples_are_shifted_wherever_samples_are_predicted(
-    around: str, batch_size: int
+    around: str, batch_size: int, members_of: Any
 ) -> None:
     shifts = {"p0": 2.0, "p1": -1.0}
     target = target_of(noise(6, 6, 5, 4))  # two samples each of p0, p1, and p2, which has no shift
     inner = Channels((0, 1))
-    grouped = pladapt.GroupShiftedPredictor(inner, shifts)
+    grouped = LogitShiftPredictor(inner, groups=shifts)
     predictor, expected = {
         "alone": (grouped, lambda p: p),
         "ensemble": (pladapt.EnsemblePredictor([grouped]), lambda p: p),
         "aligned": (pladapt.AlignedPredictor(grouped, lambda images: images), lambda p: p),
-        "shifted": (ShiftedPredictor(grouped, 0.5), lambda p: shift_logits(p, 0.5)),
-        "teacher": (pladapt.TeacherPredictor(inner, grouped), lambda p: p),
+        "shifted": (LogitShiftPredictor(grouped, 0.5), lambda p: shift_logits(p, 0.5)),
+        "flips": (pladapt.FlipPredictor(grouped), lambda p: p),
     }[around]
     made = {
         sample.id: probabilities
@@ -258,29 +270,36 @@ def test_a_group_s_samples_are_shifted_wherever_samples_are_predicted(
     }
     for sample in target:
         plain = inner.predict(sample.image[None])
-        if around == "ensemble":  # whose average is that of the shifted members
-            members = inner.predict_members(sample.image[None])
+        if around in ("ensemble", "flips"):  # whose average is that of the shifted members
+            members = members_of(inner, sample.image[None])
             plain = np.mean([shift_logits(m, shifts.get(sample.group, 0)) for m in members], axis=0)
         else:
             plain = shift_logits(plain, shifts.get(sample.group, 0))
         np.testing.assert_allclose(made[sample.id], expected(plain)[0], rtol=1e-9)
 
 
+def test_a_group_s_shift_is_added_to_that_of_all_samples() -> None:
+    batch = Batch(("a", "b", "c"), ("p", "q", "r"), noise(3, 3, 5, 4))
+    inner = Channels((0, 1, 2))
+    shifted = LogitShiftPredictor(inner, 0.5, {"p": 2.0, "q": -1.0}).predict_batch(batch)
+    plain, shifts = inner.predict_batch(batch), (2.5, -0.5, 0.5)
+    np.testing.assert_allclose(
+        shifted.probabilities, shift_logits(plain.probabilities, shifts), rtol=1e-9
+    )
+    for one, other in zip(shifted.views, plain.views, strict=True):
+        np.testing.assert_allclose(one, shift_logits(other, shifts), rtol=1e-9)
+
+
 def test_images_without_groups_are_predicted_as_they_were() -> None:
     images, inner = noise(2, 3, 5, 4), Channels((0, 1, 2))
-    grouped = pladapt.GroupShiftedPredictor(inner, {"p": 3.0})
-    np.testing.assert_array_equal(grouped.predict(images), inner.predict(images))
-
-
-def test_a_predictor_that_knows_nothing_of_groups_stays_itself() -> None:
-    ensemble = pladapt.EnsemblePredictor([pladapt.FlipPredictor(Channels((0,)))])
-    assert ensemble.for_groups(["p"]) is ensemble
+    grouped = LogitShiftPredictor(inner, groups={"p": 3.0})
+    np.testing.assert_allclose(grouped.predict(images), inner.predict(images), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shift", [math.nan, math.inf])
 def test_every_group_s_shift_must_be_finite(shift: float) -> None:
     with pytest.raises(InputError, match="shift is"):
-        pladapt.GroupShiftedPredictor(Channels((0,)), {"p": 0.0, "q": shift})
+        LogitShiftPredictor(Channels((0,)), groups={"p": 0.0, "q": shift})
 
 
 # Agreement against a plain loop
@@ -342,13 +361,15 @@ def test_the_curves_are_cohen_s_kappa_of_the_surest_pixels() -> None:
     assert len(rows) == 4 * len(FRACTIONS)
 
 
-def test_each_shift_puts_the_share_above_a_half() -> None:
+def test_each_shift_puts_the_fraction_above_a_half(members_of: Any) -> None:
     target = seen(discs())
     consensus = found(target)
     images = np.stack([sample.image for sample in target])
     for predictor, shift in zip(PAIRS, consensus.shifts, strict=True):
-        odds = np.mean([foreground_logit(m) for m in predictor.predict_members(images)], axis=0)
-        assert np.mean(odds + shift > 0) == pytest.approx(consensus.fraction, abs=2e-3)
+        logits = [foreground_logit(member) for member in members_of(predictor, images)]
+        assert np.mean(np.mean(logits, axis=0) + shift > 0) == pytest.approx(
+            consensus.fraction, abs=2e-3
+        )
 
 
 # What is found
@@ -371,7 +392,7 @@ def test_a_group_that_is_seen_darker_is_raised() -> None:
     consensus = found(target)
     assert consensus.groups["dim"] > 0.1
     agreed = consensus.predictor(PAIRS)
-    shifted = pladapt.GroupShiftedPredictor(agreed, consensus.groups)
+    shifted = LogitShiftPredictor(agreed, groups=consensus.groups)
     plain, grouped = (
         np.concatenate([p.probabilities[:, 0] > 0.5 for _, p in predictions(each, target)])
         for each in (agreed, shifted)
@@ -392,7 +413,7 @@ def test_where_a_group_agrees_on_nothing_it_is_left_alone() -> None:
     assert "noise" not in consensus.groups
 
 
-def test_one_that_is_noise_is_left_out_and_the_share_of_the_discs_is_found() -> None:
+def test_one_that_is_noise_is_left_out_and_the_fraction_of_the_discs_is_found() -> None:
     masks = discs()
     consensus = found(seen(masks, blind=(4, 5)))
     assert consensus.kept == (0, 1)
@@ -417,7 +438,7 @@ def test_the_mean_of_the_kept_ones_marks_the_discs_whatever_their_scale() -> Non
     assert 2 * np.sum(unmoved & masks) / (unmoved.sum() + masks.sum()) < 0.6
 
 
-def test_the_share_lies_between_what_is_agreed_on_and_what_is_marked() -> None:
+def test_the_fraction_lies_between_what_is_agreed_on_and_what_is_marked(members_of: Any) -> None:
     target = seen(discs())
     moved = [Channels(predictor.places, -3.0) for predictor in PAIRS]
     consensus = found(target, moved)
@@ -427,7 +448,7 @@ def test_the_share_lies_between_what_is_agreed_on_and_what_is_marked() -> None:
     assert max(marked) < consensus.fraction < consensus.agreed
 
 
-def test_the_hearts_of_objects_are_not_taken_for_all_of_them() -> None:
+def test_the_hearts_of_objects_are_not_taken_for_all_of_them(members_of: Any) -> None:
     """All agree on a heart of each disc best, and mark six times as much."""
     masks = discs()
     logits = noise(4, 6, 16, 16) + np.where(masks, 1.8, -1.8)[:, None]
@@ -457,7 +478,7 @@ def test_a_shift_of_all_logits_does_not_change_what_is_agreed_on(shift: float) -
 def test_order_and_batches_change_nothing(order: list[int], size: int, pixels: int) -> None:
     target = seen(discs())
     turned = [target[place] for place in order]
-    assert told(found(turned, batch_size=size, pixels=pixels)) == told(
+    assert summary(found(turned, batch_size=size, pixels=pixels)) == summary(
         found(target, batch_size=4, pixels=pixels)
     )
 
@@ -475,7 +496,7 @@ def test_the_order_of_the_predictors_does_not_matter(order: list[int]) -> None:
 
 @pytest.mark.parametrize("cutoff", [0.3, 0.5, 0.9])
 def test_where_nothing_is_agreed_on_all_are_kept_and_mark_as_their_members_do(
-    cutoff: float,
+    cutoff: float, members_of: Any
 ) -> None:
     target = target_of(noise(4, 6, 16, 16))
     consensus = found(target, cutoff=cutoff)
@@ -488,7 +509,7 @@ def test_where_nothing_is_agreed_on_all_are_kept_and_mark_as_their_members_do(
     assert consensus.fraction == pytest.approx(1 / (1 + math.exp(-middle)), rel=1e-4)
 
 
-def test_of_members_that_disagree_the_mean_marks_no_less_than_each() -> None:
+def test_of_members_that_disagree_the_mean_marks_no_less_than_each(members_of: Any) -> None:
     target = target_of(noise(4, 6, 16, 16))
     images = np.stack([sample.image for sample in target])
     members = members_of(PAIRS[0], images)
@@ -515,15 +536,15 @@ def test_pixels_outside_the_region_do_not_count() -> None:
     assert inside.agreed != found(target).agreed
 
 
-def test_other_shifts_may_be_given() -> None:
+def test_other_shifts_may_be_given(members_of: Any) -> None:
     target = seen(discs())
     images = np.stack([sample.image for sample in target])
     ensemble = found(target).predictor(PAIRS, (0.0, 0.0, 0.0))
     members = np.concatenate([members_of(predictor, images) for predictor in PAIRS])
-    np.testing.assert_allclose(ensemble.predict_members(images), members, rtol=1e-12)
+    np.testing.assert_allclose(members_of(ensemble, images), members, rtol=1e-12)
 
 
-def test_each_batch_is_told() -> None:
+def test_each_batch_is_reported() -> None:
     calls: list[tuple[str, int, int]] = []
     found(seen(discs()), batch_size=3, progress=lambda *call: calls.append(call))
     assert calls == [("consensus", 3, 4), ("consensus", 4, 4)]
@@ -531,18 +552,18 @@ def test_each_batch_is_told() -> None:
 
 @given(
     flags=st.lists(st.booleans(), max_size=40),
-    max_samples=st.integers(1, 40),
+    count=st.integers(1, 40),
     id_=st.text(max_size=5),
 )
 def test_pixels_are_drawn_from_the_region_in_order_and_by_the_id(
-    flags: list[bool], most: int, id_: str
+    flags: list[bool], count: int, id_: str
 ) -> None:
     inside = np.asarray(flags, bool)
-    places = drawn(id_, inside, most)
-    assert len(places) == min(most, int(inside.sum()))
+    places = drawn(id_, inside, count)
+    assert len(places) == min(count, int(inside.sum()))
     assert inside[places].all()
     assert (np.diff(places) > 0).all()
-    np.testing.assert_array_equal(places, drawn(id_, inside, most))
+    np.testing.assert_array_equal(places, drawn(id_, inside, count))
 
 
 def test_other_ids_draw_other_pixels() -> None:

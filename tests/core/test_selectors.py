@@ -113,7 +113,7 @@ def test_agreeing_members_have_a_higher_score_however_sure_they_are() -> None:
 
 def test_members_are_needed_to_agree() -> None:
     prediction = some_prediction((2, 1, 4, 4))
-    with pytest.raises(InputError, match=r"no members whose agreement.*predict_members"):
+    with pytest.raises(InputError, match=r"no members whose agreement.*shows the predictions"):
         PairwiseDiceSelector().score(prediction)
     alone = Prediction(prediction.ids, prediction.probabilities, prediction.probabilities[None])
     with pytest.raises(InputError, match="at least two members"):

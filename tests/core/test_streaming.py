@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pladapt.selection.ranking import SELECTION, rank_blocks
 
 from pladapt import InputError, rank
 from pladapt.selection import ranking
-from pladapt.selection.ranking import SELECTION, rank_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def sorted_by_hand(rows: list[Row], min_pixels: int, limit: float, top_k: int) -
 def test_blocks_a_table_and_a_sort_agree(rows: list[Row], k: int, size: int, buffer: int) -> None:
     rules = {"min_pixels": 50, "limit": 0.5, "top_k": k, "limit_name": "ci_limit"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_BLOCK", buffer)  # so that what is held is subsample out on the way
+        patch.setattr(ranking, "_BLOCK", buffer)  # so that what is held is thinned on the way
         ranked = rank_blocks(blocks_of(table(rows), size), **rules)
         streamed = pa.Table.from_batches(ranked, SELECTION)
     whole = rank(table(rows), **rules).table

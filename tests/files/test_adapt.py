@@ -107,7 +107,7 @@ def error_of(line: str) -> str:
 ADAPT = (
     "adapt tiny_network:net images -o run --weights net.safetensors --group-by ^(p\\d) --device cpu"
 )
-QUICK = "--set fractions=[0.8] --set epochs=1 --batch-size 4"
+QUICK = "--set fractions=[0.8] --set epochs=1 --set min_steps=2 --batch-size 4"
 
 
 @pytest.mark.torch

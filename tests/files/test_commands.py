@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pladapt.selection.ranking import rank_blocks
 from typer.testing import CliRunner
 
 from pladapt import DataError, InputError, MissingDataError, Selection, rank
 from pladapt.cli.application import application
 from pladapt.files import select_file
-from pladapt.selection.ranking import rank_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

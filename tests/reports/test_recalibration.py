@@ -37,7 +37,9 @@ class Brighten:
 
     def recalibrate(self, predictor, target, /):
         made = replace(predictor, shift=predictor.shift + 0.05)
-        return pladapt.Recalibration(made, pa.table(CONSENSUS if self.consensus else EVIDENCE))
+        return pladapt.Recalibration(
+            made, made, pa.table(CONSENSUS if self.consensus else EVIDENCE)
+        )
 
 
 @pytest.fixture(scope="module")

@@ -225,7 +225,7 @@ def test_robust_takes_the_source_s_cut_off_unless_another_is_given(
 def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None:
     plain = pladapt.recipe("robust", source=source, **SMALL)
     assert len(plain.selector) == plain.rounds == 2  # type: ignore[arg-type]  # one for each round
-    told = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
+    described = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
     for options, part in (
         ({"epochs": 2}, "retrainer"),
         ({"min_steps": 9}, "retrainer"),
@@ -238,17 +238,17 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         ({"fraction": False}, "recalibrator"),
         ({"groups": False}, "recalibrator"),
         ({"flip": (-1, -2)}, "recalibrator"),
-        ({"zooms": ()}, "recalibrator"),
+        ({"tta_scales": ()}, "recalibrator"),
         ({"fractions": (0.5, 1.0)}, "selector"),
         ({"rounds": 1}, "rounds"),
         ({"cutoff": 0.3}, "gates"),
     ):
         other = pladapt.recipe("robust", **{"source": source} | SMALL | options)
-        assert json.dumps(describe(getattr(other, part))) != told[part], options
+        assert json.dumps(describe(getattr(other, part))) != described[part], options
 
 
 @pytest.mark.parametrize("rounds", [-1, 3])
-def test_more_rounds_than_shares_are_refused(rounds: int) -> None:
+def test_more_rounds_than_fractions_are_refused(rounds: int) -> None:
     with pytest.raises(InputError, match=rf"rounds is {rounds}; .* between 0 and 2"):
         pladapt.recipe("robust", rounds=rounds, **SMALL)
 

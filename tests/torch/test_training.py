@@ -432,7 +432,7 @@ def test_a_broken_state_file_is_named(net: Net, blobs: Blobs, tmp_path: Path) ->
     path.write_bytes(whole[:-100])
     with pytest.raises(DataError, match=r"state.*truncated"):
         fit(net(), *data, OPTIONS, checkpoint=path)
-    for place in random.Random(0).sample(range(len(whole)), 40):
+    for place in np.random.default_rng(0).choice(len(whole), 40, replace=False).tolist():
         damaged = bytearray(whole)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)

@@ -40,9 +40,11 @@ class Threshold:
 class Averaging(Threshold):
     """A predictor that averages several."""
 
-    def predict_members(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Return the images, once."""
-        return images[None]
+    def predict_batch(self, batch: pladapt.Batch, /) -> pladapt.Prediction:
+        """Return the images, with a single member."""
+        assert_type(batch.ids, tuple[str, ...])
+        assert_type(batch.groups, tuple[str, ...])
+        return pladapt.Prediction(batch.ids, batch.images, members=batch.images[None])
 
 
 class Nothing:
@@ -93,7 +95,7 @@ def show(stage: str, done: int, total: int, /) -> None:
 
 labelled = [pladapt.LabelledSample("a", "p", np.zeros((1, 4, 4)), np.zeros((4, 4), np.uint8))]
 predictor: pladapt.Predictor = Threshold()
-members: pladapt.MemberPredictor = Averaging()
+members: pladapt.BatchPredictor = Averaging()
 retrainer: pladapt.Retrainer = Nothing()
 resumable: pladapt.ResumableRetrainer = Nothing()
 selector: pladapt.Selector = Peak(cutoff=(0.5, 0.4), limit=0.8, top_k=3, power=2)
@@ -123,8 +125,8 @@ assert_type(temperature.ece_after, float)
 flips = pladapt.FlipPredictor(predictor, axes=(-1, -2), combine=True)
 assert_type(flips.with_predictor(predictor), pladapt.FlipPredictor)
 wrapping: pladapt.WrappingPredictor = flips
-averaging: pladapt.MemberPredictor = pladapt.EnsemblePredictor([flips, predictor])
-tempered: pladapt.MemberPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
+averaging: pladapt.BatchPredictor = pladapt.EnsemblePredictor([flips, predictor])
+tempered: pladapt.BatchPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
 
 # Composing, and auditing scores
 
@@ -204,8 +206,9 @@ class Shifting:
         assert_type(found.fraction, float)
         assert_type(found.kept, tuple[int, ...])
         assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
-        teacher = pladapt.ShiftedPredictor(predictor, found.shifts[0])
-        return pladapt.Recalibration(pladapt.TeacherPredictor(predictor, teacher), found.curve)
+        teacher = pladapt.LogitShiftPredictor(predictor, found.shifts[0], found.groups)
+        assert_type(teacher.with_predictor(predictor), pladapt.LogitShiftPredictor)
+        return pladapt.Recalibration(teacher, student=predictor, evidence=found.curve)
 
 
 recalibrator: pladapt.Recalibrator = Shifting()
@@ -230,8 +233,7 @@ source = pladapt.SourceStatistics.measure(labelled, predictor, cutoff=(0.4, 0.5)
 pladapt.SourceStatistics.measure(target).save("source.npz")
 assert_type(pladapt.SourceStatistics.load("source.npz"), pladapt.SourceStatistics)
 alignment: pladapt.Alignment = pladapt.QuantileMatching.fit(target, source)
-alignment = pladapt.HistogramMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
-alignment = pladapt.FourierAmplitude.fit(target, source, fraction=0.05)
+alignment = pladapt.QuantileMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
 assert_type(pladapt.Aligned(target, alignment)[0], pladapt.Sample)
 assert_type(pladapt.Aligned(labelled, alignment)[0], pladapt.LabelledSample)
 aligned: pladapt.Predictor = pladapt.AlignedPredictor(predictor, alignment)

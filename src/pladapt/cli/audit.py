@@ -12,6 +12,7 @@ from rich.table import Table
 from pladapt.errors import InputError, MissingDataError
 from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit, ranking_table
+from pladapt.selection.recorded import final_scores
 from pladapt.storage import read_table
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _named(given: Sequence[str]) -> dict[str, pa.Table]:
         name = name if separator else file.stem
         if name in found:
             raise InputError(f"Two files of scores are called {name!r}; give them as NAME=PATH.")
-        found[name] = _read(file)
+        found[name] = final_scores(_read(file))
     return found
 
 

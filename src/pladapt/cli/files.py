@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pladapt.cli.options import named_values
+from pladapt.cli.options import amount, named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError, RunChangedError
 from pladapt.functional.overlap import METRICS
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pladapt.files import Grouping, Problem
     from pladapt.protocols import Predictor
+    from pladapt.selection.rules import Stratum
     from pladapt.types import Evaluation
 
 Part = TypeVar("Part")
@@ -92,6 +93,7 @@ def score(
     """
     from pladapt.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
     from pladapt.plugins.manager import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.selection.recorded import record  # noqa: PLC0415 - the same
 
     _make_way(output, overwrite=overwrite)
     scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
@@ -117,6 +119,7 @@ def score(
                 readers=readers,
                 strict=strict,
                 overwrite=overwrite,
+                recorded=record(selector, scoring),
                 progress=progress,
             )
         except RunChangedError as error:
@@ -133,29 +136,44 @@ def select(
         Path, typer.Option("--output", "-o", help="The parquet file of the selection to write.")
     ],
     min_pixels: Annotated[
-        int, typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0)
-    ] = 50,
-    ci_limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="How many samples are kept at the most.", min=1)
+        int | None,
+        typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0),
     ] = None,
-    top_fraction: Annotated[
-        float | None, typer.Option(help="The same as a fraction of all, in place of --top-k.")
+    limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
+    quantile: Annotated[
+        float | None,
+        typer.Option(help="The same as a quantile of the scores: 0.75 keeps the upper quarter."),
+    ] = None,
+    top_k: Annotated[
+        str | None,
+        typer.Option(help="How many samples are kept at the most: a number, or a fraction as 0.5."),
+    ] = None,
+    spread: Annotated[
+        list[str] | None,
+        typer.Option(help="Share out --top-k over group, size or class; may be repeated."),
     ] = None,
 ) -> None:
-    """Select the surest samples; say of each other one which rule dropped it."""
-    from pladapt.files import select_file  # noqa: PLC0415 - help must not wait for it
+    """Select the surest samples; note for each other one which rule dropped it.
 
-    counts = select_file(
+    The selector is the one that scored, with the rules that it was given then; each option takes
+    the place of one of its rules.
+    """
+    from pladapt.files import select_file  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files.selection import describe_rules  # noqa: PLC0415 - the same
+
+    found = select_file(
         scores,
         output,
         min_pixels=min_pixels,
-        ci_limit=ci_limit,
-        top_k=top_k,
-        top_fraction=top_fraction,
+        limit=limit,
+        quantile=quantile,
+        top_k=None if top_k is None else amount(top_k, "--top-k"),
+        spread=cast("list[Stratum]", spread) or None,
     )
+    print_line(f"Selector: {found.selector or 'none recorded; by the column score'}")
+    print_line(f"Rules: {'its own' if found.rules is None else describe_rules(found.rules)}")
     table = Table("outcome", "samples")
-    for rule, count in counts.items():
+    for rule, count in found.selection.counts.items():
         table.add_row(rule, f"{count:,}")
     Console().print(table)
     print_line(f"Selection: {output}")

@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 from pladapt.errors import InputError
 from pladapt.evaluation.risk import aurc, risk_coverage, spearman
 from pladapt.functional.overlap import evaluation, truth_rows
-from pladapt.predictors.inference import predictions
-from pladapt.protocols import RescoringSelector
-from pladapt.selection.ranking import values
+from pladapt.predictors.prediction import predictions
+from pladapt.selection.rules import values
 from pladapt.selection.scoring import score
 
 if TYPE_CHECKING:
@@ -64,7 +63,8 @@ def audit(
     """Measure how well each selector's score ranks the true quality of its samples.
 
     A score is chosen with it before adaptation, on labelled data that the model was not trained
-    on: the source's held-out patients. See `pladapt.evaluation.auditing.audit_tables` for what is measured.
+    on: the source's held-out patients. See `pladapt.evaluation.auditing.audit_tables` for what is
+    measured.
 
     Args:
         predictor: Predicts every sample once; all selectors score the same prediction.
@@ -85,12 +85,8 @@ def audit(
         for name, selector in selectors.items():
             blocks[name].append(score(selector, [s.unlabelled() for s in batch], prediction))
         rows += truth_rows(batch, prediction, cutoff)
-    scores = {name: _final(selectors[name], pa.concat_tables(b)) for name, b in blocks.items()}
+    scores = {n: selectors[n].select(pa.concat_tables(b)).table for n, b in blocks.items()}
     return audit_tables(scores, evaluation(rows).samples, seed=seed)
-
-
-def _final(selector: Selector, scores: pa.Table) -> pa.Table:
-    return selector.rescore(scores) if isinstance(selector, RescoringSelector) else scores
 
 
 def audit_tables(
@@ -118,7 +114,7 @@ def audit_tables(
         seed: Of the draws.
 
     Raises:
-        InputError: No scores, a missing column, an id that stands twice, a level outside (0, 1),
+        InputError: No scores, a missing column, an id that is there twice, a level outside (0, 1),
             or no sample that has a quality and every score.
     """
     if not scores or not 0 < level < 1:
@@ -186,7 +182,7 @@ def _quality(samples: pa.Table, metric: str) -> pa.Table:
 def _column(scores: pa.Table, name: str) -> pa.Table:
     column = pa.table({"id": scores["id"].cast(pa.string()), name: values(scores, "score")})
     if pc.count_distinct(column["id"]).as_py() != len(column):
-        raise InputError(f"An id stands twice among the scores {name!r}; ids must be unique.")
+        raise InputError(f"An id is there twice among the scores {name!r}; ids must be unique.")
     return column
 
 

@@ -19,7 +19,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import native_float, to_numpy
 from pladapt.functional.certainty import foreground, within_unit_interval
 from pladapt.functional.overlap import EMPTY_DSC, dsc
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:

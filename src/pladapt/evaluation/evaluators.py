@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pladapt.errors import InputError
 from pladapt.functional.overlap import EMPTY_DSC, evaluation, truth_rows
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 
 if TYPE_CHECKING:
     from pladapt.functional.certainty import Cutoff

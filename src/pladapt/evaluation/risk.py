@@ -63,16 +63,12 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float:
 
     NaN where either has a single value. Errors are those of `risk_coverage`.
     """
-    ranks = [_ranks(values) for values in _checked(one, other)]
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+
+    ranks = [rankdata(values) for values in _checked(one, other)]
     first, second = (rank - rank.mean() for rank in ranks)
     scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum()) / scale if scale else float("nan")
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    mean: NDArray[np.float64] = np.cumsum(count) - (count - 1) / 2
-    return mean[place]
 
 
 def _checked(one: ArrayLike, other: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -18,7 +18,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import require_probabilities
 from pladapt.functional.logits import check_temperature, class_logits, softmax
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import hard_labels
 from pladapt.functional.overlap import count_rows
-from pladapt.predictors.inference import predict
+from pladapt.predictors.prediction import predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +30,6 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 0.95
 """How sure a fall must be to count: the one-sided level of its confidence limit."""
-
-# powers of z, and a divisor, for each power of the degrees of freedom
-_STUDENT: Final = (
-    ((1, 1), 4),
-    ((5, 16, 3), 96),
-    ((3, 19, 17, -15), 384),
-    ((79, 776, 1482, -1920, -945), 92160),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,22 +194,6 @@ def sure_fall(before: ArrayLike, after: ArrayLike) -> float:
     if fall.size == 1:
         return mean
     error = float(fall.std(ddof=1)) / math.sqrt(fall.size)
-    return mean - student_quantile(fall.size - 1) * error
+    from scipy.stats import t  # noqa: PLC0415 - slow to import
 
-
-def student_quantile(freedom: int, level: float = LEVEL) -> float:
-    """Return the quantile of Student's t distribution, to 5 % for one degree of freedom.
-
-    The asymptotic expansion of M. Abramowitz and I. A. Stegun, "Handbook of Mathematical
-    Functions" (1964), 26.7.5; to 0.3 % from two degrees of freedom on.
-
-    Args:
-        freedom: The degrees of freedom, from 1.
-        level: The probability below the quantile, from 0.5 to 0.95.
-    """
-    z = NormalDist().inv_cdf(level)
-    terms = (
-        float(np.polyval(powers, z * z)) / (divisor * freedom**order)
-        for order, (powers, divisor) in enumerate(_STUDENT, start=1)
-    )
-    return z * (1 + math.fsum(terms))
+    return mean - float(t.ppf(LEVEL, fall.size - 1)) * error

@@ -14,7 +14,7 @@ from pladapt.data.views import subsample
 from pladapt.errors import InputError
 from pladapt.evidence.comparison import Finding, compare, judge_fall
 from pladapt.functional.overlap import COUNTS, dsc, pool, truth_rows
-from pladapt.predictors.inference import predict
+from pladapt.predictors.prediction import predict
 from pladapt.types import EVIDENCE, Judgement
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ class ForegroundFraction:
     fraction before is allowed as well.
 
     Args:
-        factor: By how much a fraction may fall, and its odds (fraction to 1 - fraction) may rise; above 1.
-            Of a small class the odds are the fraction; a large one may still not take everything.
+        factor: By how much a fraction may fall, and its odds (fraction to 1 - fraction) may rise;
+            above 1. Of a small class the odds are the fraction; a large one may still not take
+            everything.
         reference: The fraction of each foreground class on the source, in [0, 1], or None.
-        floor: A fraction that is as good as none, in (0, 1). It is added to every fraction before the
-            factor counts, so that a handful of pixels may come and go.
+        floor: A fraction that is as good as none, in (0, 1). It is added to every fraction before
+            the factor counts, so that a handful of pixels may come and go.
 
     Raises:
         InputError: A number out of its range, or (when it judges) another number of references

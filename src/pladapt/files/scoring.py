@@ -15,12 +15,12 @@ from pladapt.data.batches import batches
 from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError, InputError
 from pladapt.files.folder import Problem, nothing_usable
-from pladapt.predictors.inference import predict
-from pladapt.protocols import RescoringSelector
+from pladapt.predictors.prediction import predict
 from pladapt.runs.manifest import describe, open_run
 from pladapt.runs.parts import Parts, blocks
+from pladapt.selection.recorded import METADATA
 from pladapt.selection.scoring import score
-from pladapt.storage import atomic_write, locked, sweep, write_table
+from pladapt.storage import atomic_write, locked, sweep
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def score_files(
     readers: int = 2,
     strict: bool = False,
     overwrite: bool = False,
+    recorded: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Problem]:
     """Score every image into a parquet file: ``id``, ``group``, ``file``, the selector's columns.
@@ -74,6 +75,8 @@ def score_files(
         readers: How many files are read at once.
         strict: Raise for what cannot be used, instead of leaving it out.
         overwrite: Start anew, whatever an earlier call has left.
+        recorded: The name and options of the selector, as `pladapt.selection.recorded.record`
+            returns them, so that `select_file` can make it again.
         progress: Called as files are finished.
 
     Returns:
@@ -102,7 +105,7 @@ def score_files(
         open_run(folder, config)
         scoring = _Pass(predictor, selector, reader, Parts(folder))
         scoring.run(batch_size, progress)
-        return scoring.finish(output, config)
+        return scoring.finish(output, config | dict(recorded or {}))
 
 
 class _Place(NamedTuple):
@@ -228,7 +231,7 @@ class _Pass:
         problems = [Problem(*each) for note in self._parts.notes() for each in note["problems"]]
         schema = self._parts.schema
         if schema is not None:
-            metadata = {"pladapt": json.dumps(config, sort_keys=True)}
+            metadata = {METADATA: json.dumps(config, sort_keys=True)}
             self._write(output, schema.with_metadata(metadata))
         self._parts.remove()
         if schema is None:
@@ -278,10 +281,6 @@ class _Pass:
             self._stored = self._done
 
     def _write(self, output: Path, schema: pa.Schema) -> None:
-        if isinstance(self._selector, RescoringSelector):  # compares samples: needs them all
-            rows = self._selector.rescore(pa.concat_tables(self._parts.tables()))
-            write_table(rows.replace_schema_metadata(schema.metadata), output)
-            return
         with (
             atomic_write(output) as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as writer,

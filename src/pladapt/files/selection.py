@@ -1,88 +1,112 @@
-"""Selecting from a parquet file of scores, however many rows it has."""
+"""Selecting from a parquet file of scores."""
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
-
-from pladapt.errors import InputError, MissingDataError
-from pladapt.selection.ranking import SELECTION, rank_blocks
-from pladapt.storage import atomic_write, parquet_errors
+from pladapt.errors import MissingDataError
+from pladapt.selection.base import BaseSelector
+from pladapt.selection.composition import compose
+from pladapt.selection.recorded import recorded_selector
+from pladapt.selection.rules import Rules
+from pladapt.storage import read_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_BLOCK: Final = 2**17  # rows
+    import pyarrow as pa
+
+    from pladapt.protocols import Selector
+    from pladapt.selection.rules import Amount, Stratum
+    from pladapt.types import Selection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileSelection:
+    """What was selected from a file of scores, and how.
+
+    Args:
+        selection: What was selected.
+        selector: The name of the selector whose scores these are; None where the file does not say.
+        rules: The rules that were used; None where the selector has a way of its own.
+    """
+
+    selection: Selection
+    selector: str | None
+    rules: Rules | None
 
 
 def select_file(
     scores: Path,
     output: Path,
     *,
-    min_pixels: int = 50,
-    ci_limit: float | None = None,
-    top_k: int | None = None,
-    top_fraction: float | None = None,
-) -> Mapping[str, int]:
-    """Write a selection from a file of scores, in memory for the kept rows and a block.
+    selector: Selector | None = None,
+    min_pixels: int | None = None,
+    limit: float | None = None,
+    quantile: float | None = None,
+    top_k: Amount | None = None,
+    spread: Sequence[Stratum] | None = None,
+) -> FileSelection:
+    """Write a selection from a file of scores, by the selector that it records and its rules.
+
+    A rule that is given takes the place of the selector's own of the same name. Where the file
+    records no selector, the rules that are given apply to its column ``score``.
 
     Args:
-        scores: A parquet file with ``id``, ``score`` and, unless ``min_pixels`` is 0, ``pixels``.
+        scores: A parquet file with ``id``, ``score`` and what the rules need; see `pladapt.Rules`.
         output: The parquet file to write: the table of a `pladapt.Selection`.
-        min_pixels: The fewest pixels above the cut-off that a sample needs.
-        ci_limit: The lowest score that is kept.
-        top_k: How many samples are kept at the most.
-        top_fraction: The same as a fraction of all samples, in place of ``top_k``.
-
-    Returns:
-        How many samples each rule dropped, and how many were ``kept``.
+        selector: Selects in place of the one that the file records.
+        min_pixels: The fewest pixels above the cut-off; 0 for no such rule.
+        limit: The lowest score that is kept.
+        quantile: In [0, 1), of the scores that pass the rules before.
+        top_k: How many samples are kept at the most, or as a float which fraction.
+        spread: Over what the places are spread.
 
     Raises:
         MissingDataError: There is no file of scores.
-        DataError: It is no whole parquet file.
-        InputError: A parameter is out of its range, a column is missing, or an id stands twice.
+        DataError: It is not a whole parquet file, or what it records of its selector is damaged.
+        UnknownPluginError: No installed plugin offers the selector that it records.
+        InputError: A parameter is out of its range, a column is missing, or an id is there twice.
     """
-    if min_pixels < 0:
-        raise InputError(f"min_pixels is {min_pixels}; it must not be negative.")
     if not scores.is_file():
         raise MissingDataError(f"There is no file of scores {scores}; `pladapt score` writes one.")
-    counts = Counter(kept=0)
-    # a pre-buffer would hold the whole file
-    with parquet_errors(scores), pq.ParquetFile(scores, pre_buffer=False) as file:
-        ranked = rank_blocks(
-            partial(file.iter_batches, batch_size=_BLOCK, columns=_columns(file, min_pixels)),
-            min_pixels=min_pixels or None,
-            limit=ci_limit,
-            limit_name="ci_limit",
-            top_k=_top_k(top_k, top_fraction, file.metadata.num_rows),
-        )
-        with (
-            atomic_write(output) as temporary,
-            pq.ParquetWriter(temporary, SELECTION, compression="zstd") as writer,
-        ):
-            for block in ranked:
-                writer.write_batch(block)
-                for row in block["rule"].value_counts().to_pylist():
-                    counts[row["values"] or "kept"] += row["counts"]
-    return counts
+    table = read_table(scores)
+    name, found = (None, selector) if selector else recorded_selector(table) or (None, None)
+    options = {
+        "min_pixels": min_pixels,
+        "limit": limit,
+        "quantile": quantile,
+        "top_k": top_k,
+        "spread": spread,
+    }
+    given = {option: value for option, value in options.items() if value is not None}
+    selection, rules = _select(table, found, given)
+    write_table(selection.table, output)
+    return FileSelection(selection, name, rules)
 
 
-def _columns(file: pq.ParquetFile, min_pixels: int) -> list[str] | None:
-    """Return the columns to read; all where one is missing, so that the error can list them."""
-    wanted = ["id", "score", *(["pixels"] if min_pixels else [])]
-    return wanted if set(wanted) <= set(file.schema_arrow.names) else None
+def _select(
+    scores: pa.Table, selector: Selector | None, given: Mapping[str, Any]
+) -> tuple[Selection, Rules | None]:
+    """Select by a selector with some rules in the place of its own."""
+    if selector is None:
+        rules = Rules(**given)
+        return rules.select(scores), rules
+    own = selector.rules if isinstance(selector, BaseSelector) else None
+    if not given:
+        return selector.select(scores), own
+    changed = replace(own or Rules(), **given)
+    return compose(selector, rules=changed).select(scores), changed
 
 
-def _top_k(top_k: int | None, top_fraction: float | None, rows: int) -> int | None:
-    if top_fraction is None:
-        return top_k
-    if top_k is not None or not 0 < top_fraction <= 1:
-        raise InputError(
-            f"top_fraction is {top_fraction} and top_k {top_k}; expected a fraction in (0, 1], or a "
-            "number, not both."
-        )
-    return max(1, round(top_fraction * rows))
+def describe_rules(rules: Rules) -> str:
+    """Return the rules that are set, as their names and values."""
+    unset = asdict(Rules())
+    found = {n: v for n, v in asdict(rules).items() if v != unset[n] and v not in (0, [], ())}
+    return ", ".join(f"{name} {_words(value)}" for name, value in found.items()) or "none"
+
+
+def _words(value: Any) -> str:
+    return " and ".join(value) if isinstance(value, list | tuple) else f"{value:g}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -10,19 +10,6 @@ import pyarrow as pa
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import hard_labels
-from pladapt.types import LabelledSample, Sample
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from pladapt.functional.certainty import Cutoff
-    from pladapt.types import Prediction
-
-
-from typing import TYPE_CHECKING, Final
-
 from pladapt.types import IGNORE, Evaluation
 
 if TYPE_CHECKING:
@@ -30,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from pladapt.types import LabelledSample, Sample
+    from pladapt.functional.certainty import Cutoff
+    from pladapt.types import LabelledSample, Prediction, Sample
 
 EMPTY_DSC: Final = 1.0
 """The DSC where truth and prediction are both empty, an empty mask rightly predicted."""

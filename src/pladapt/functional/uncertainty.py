@@ -1,7 +1,7 @@
 """Kin of the certainty index that ask other questions of a prediction's foreground.
 
-Functions of the array API standard, like ``pladapt.functional.certainty``: arrays stay on their device. Each
-gives one number for each foreground class, with the number of pixels that it is of.
+Functions of the array API standard, like ``pladapt.functional.certainty``: arrays stay on their
+device. Each gives one number for each foreground class, with the number of pixels that it is of.
 """
 
 from __future__ import annotations

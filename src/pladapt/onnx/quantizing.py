@@ -15,7 +15,7 @@ from pladapt.functional.overlap import confusion, dsc
 from pladapt.onnx.files import write_model
 from pladapt.onnx.predictor import OnnxPredictor
 from pladapt.optional import needs
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.storage import atomic_write
 
 with needs("onnx-export", "onnx"):

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from array_api_compat import array_namespace
 
 from pladapt.data.views import Mapped
-from pladapt.predictors.averaging import of_groups
-from pladapt.predictors.inference import average
-from pladapt.protocols import MemberPredictor
+from pladapt.predictors.prediction import CompositePredictor, predict_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from pladapt.protocols import Predictor
-    from pladapt.types import Array, LabelledSample, Sample, Samples
+    from pladapt.types import Array, Batch, LabelledSample, Prediction, Sample, Samples
 
 S = TypeVar("S", bound="Sample | LabelledSample")
 
-
-class Alignment(Protocol):
-    """**Protocol:** makes images look like the source's; without state."""
-
-    def __call__(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to images of the same shape, dtype, library and device."""
+Alignment: TypeAlias = "Callable[[Array], Array]"
+"""Maps images ``(B, C, *S)`` to others of the same shape, dtype, library and device."""
 
 
 class Aligned(Mapped[S, S]):
-    """A lazy view of samples whose images are aligned when they are asked for.
+    """A lazy view of samples whose images are aligned when they are read.
 
     Args:
         samples: Of the target, with masks or without: a mask is passed on and not read.
@@ -47,12 +41,12 @@ def _aligned(alignment: Alignment, sample: S) -> S:
 
 
 @dataclass(frozen=True, eq=False)
-class AlignedPredictor:
+class AlignedPredictor(CompositePredictor):
     """Aligns images before it predicts: what deploys a model that was adapted to aligned images.
 
-    It is a `pladapt.MemberPredictor` where the inner predictor is one. It is no
-    `pladapt.WrappingPredictor`, so that nothing trains the network in it on images that are not
-    aligned: adapt the inner predictor to `Aligned` samples, then put the alignment before it.
+    It is no `pladapt.typing.WrappingPredictor`, so that nothing trains the network in it on images
+    that are not aligned: adapt the inner predictor to `Aligned` samples, then put the alignment
+    before it.
 
     Args:
         predictor: Predicts the aligned images.
@@ -62,30 +56,6 @@ class AlignedPredictor:
     predictor: Predictor
     alignment: Alignment
 
-    def __new__(cls, predictor: object = None, *_others: object, **_named: object) -> Self:
-        """Make one that shows members where the inner predictor does; copies give none."""
-        kind = _AlignedMembers if isinstance(predictor, MemberPredictor) else cls
-        return super().__new__(kind)  # type: ignore[return-value]  # the one or the other
-
-    def for_groups(self, groups: Sequence[str], /) -> Self:
-        """Return the same around the predictor of a batch of these groups."""
-        inner = of_groups(self.predictor, groups)
-        return self if inner is self.predictor else replace(self, predictor=inner)
-
-    def predict(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the probabilities ``(B, K, *S)`` of the aligned ones."""
-        return self.predictor.predict(self.alignment(images))
-
-
-class _AlignedMembers(AlignedPredictor):
-    """Aligns images for a predictor that averages several predictions."""
-
-    predictor: MemberPredictor
-
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
-        return self.predictor.predict_members(self.alignment(images))
-
-    def average(self, members: Array, /) -> Array:
-        """Return what the inner predictor makes of its members, ``(B, K, *S)``."""
-        return average(self.predictor, members)
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the prediction of the aligned images."""
+        return predict_batch(self.predictor, batch.with_images(self.alignment(batch.images)))

@@ -24,8 +24,10 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.intensities import split
 from pladapt.functional.logits import LEAST, RESOLUTION, foreground_logit, logit
-from pladapt.predictors.averaging import EnsemblePredictor, map_members, members_of
-from pladapt.predictors.shift import ShiftedPredictor
+from pladapt.predictors.ensembles import EnsemblePredictor, map_members
+from pladapt.predictors.prediction import predict_batch
+from pladapt.predictors.shift import LogitShiftPredictor
+from pladapt.types import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -56,18 +58,18 @@ class Consensus:
 
     Args:
         fraction: The fraction of the region's pixels that is foreground.
-        agreed: The fraction of the highest agreement alone; None where the agreement has no peak, so
-            that it tells nothing.
+        agreed: The fraction of the highest agreement alone; None where the agreement has no peak,
+            so that it tells nothing.
         kept: Which predictors agree about as well as the best one, by their place; all of them
             where nothing is agreed on.
-        shifts: What is to be added to each predictor's foreground logits, so that this fraction lies
-            above a probability of 0.5.
+        shifts: What is to be added to each predictor's foreground logits, so that this fraction
+            lies above a probability of 0.5.
         curve: ``predictor`` (int64, null for all that are kept together), ``fraction`` and
             ``agreement``: Cohen's kappa in [-1, 1], the mean of that between the views of one
             predictor and that between predictors.
         agreement: Each predictor's agreement at its own best fraction.
         groups: What is to be added to the foreground logits of a group's samples beside that, for
-            `pladapt.GroupShiftedPredictor`: for the groups whose own samples have a peak.
+            `pladapt.predictors.LogitShiftPredictor`: for the groups whose own samples have a peak.
     """
 
     fraction: float
@@ -89,7 +91,7 @@ class Consensus:
         """
         shifts = shifts or self.shifts
         return EnsemblePredictor(
-            [ShiftedPredictor(predictors[place], shifts[place]) for place in self.kept]
+            [LogitShiftPredictor(predictors[place], shifts[place]) for place in self.kept]
         )
 
 
@@ -105,29 +107,29 @@ def find_consensus(
 ) -> Consensus:
     """Find the fraction of foreground on which predictors, and views of each, agree best.
 
-    At each of `pladapt.predictors.consensus.FRACTIONS` the surest pixels of every member are its foreground. Two
-    members' agreement is Cohen's kappa, which is 0 for what chance gives. A predictor's agreement
-    is the mean of two: that among its own members, and that with the other predictors' members. The
-    fraction is the largest one that comes within 0.02 of the highest peak: the peak itself tends to
-    lie below the truth, since the heart of an object is agreed on more easily than its rim.
-    Predictors whose best agreement is more than 0.03 below the best one's are left out, and the
-    fraction is found anew from the others. What is returned lies half-way (in log-odds) between that
-    and what the members of the predictors that are kept mark at the source's cut-off. Only fractions
-    within a factor of five (in odds) of what some predictor marks there are considered. A peak at
-    the end of that range is none, nor is one below 0.65. Where nothing is agreed on, as where the
-    target shows no foreground at all, the predictors cannot be told apart: all of them are kept,
-    at the mean of what they mark. It is that of their members, since a mean of members that
-    disagree marks less, or more, than any of them.
+    At each of `pladapt.predictors.consensus.FRACTIONS` the surest pixels of every member are its
+    foreground. Two members' agreement is Cohen's kappa, which is 0 for what chance gives. A
+    predictor's agreement is the mean of two: that among its own members, and that with the other
+    predictors' members. The fraction is the largest one that comes within 0.02 of the highest peak:
+    the peak itself tends to lie below the truth, since the heart of an object is agreed on more
+    easily than its rim. Predictors whose best agreement is more than 0.03 below the best one's are
+    left out, and the fraction is found anew from the others. What is returned lies half-way (in
+    log-odds) between that and what the members of the predictors that are kept mark at the source's
+    cut-off. Only fractions within a factor of five (in odds) of what some predictor marks there are
+    considered. A peak at the end of that range is none, nor is one below 0.65. Where nothing is
+    agreed on, as where the target shows no foreground at all, the predictors cannot be told apart:
+    all of them are kept, at the mean of what they mark. It is that of their members, since a mean
+    of members that disagree marks less, or more, than any of them.
 
     Groups of samples differ as well: in volumes from several scanners, some with much foreground
-    and some with little. So among each group's own pixels the fraction is found once more, in the same
-    way, from where the consensus put the cut-off, within a factor of ten. A group of ``n`` samples
-    is moved by ``n / (n + 16)`` of that: few samples tell little.
+    and some with little. So among each group's own pixels the fraction is found once more, in the
+    same way, from where the consensus put the cut-off, within a factor of ten. A group of ``n``
+    samples is moved by ``n / (n + 16)`` of that: few samples tell little.
 
     The result depends neither on the samples' order nor on the size of the batches.
 
     Args:
-        predictors: At least one; each a `pladapt.MemberPredictor` of two members or more (flips,
+        predictors: At least one; each a `pladapt.BatchPredictor` of two members or more (flips,
             say), unless there are several predictors.
         target: Samples without masks.
         cutoff: The source's cut-off, in (0, 1).
@@ -269,8 +271,10 @@ def _views(
     samples: dict[str, _Drawn] = {}
     found: list[dict[str, NDArray[np.float32]]] = [{} for _ in predictors]
     for batch, images in read:
+        ids, groups, _ = zip(*batch, strict=True)
+        given = Batch(ids, groups, images)
         for parts, predictor in zip(found, predictors, strict=True):
-            odds = to_numpy(map_members(foreground_logit, members_of(predictor, images)))
+            odds = to_numpy(map_members(foreground_logit, predict_batch(predictor, given).views))
             flat = odds.reshape(*odds.shape[:2], -1).astype(np.float32)
             parts |= {each.id: flat[:, i, each.places] for i, each in enumerate(batch)}
         samples |= {each.id: each for each in batch}

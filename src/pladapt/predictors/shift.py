@@ -1,99 +1,66 @@
-"""Predictors whose logits are shifted: all alike, or group by group."""
+"""Predictors whose logits are shifted, so that another fraction of the pixels is foreground."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
 from pladapt.functional.logits import shift_logits
-from pladapt.predictors.averaging import ViewPredictor, map_members, members_of, of_groups
-from pladapt.predictors.inference import average
+from pladapt.predictors.prediction import WrapperPredictor, predict_batch
+from pladapt.types import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pladapt.protocols import Predictor
-    from pladapt.types import Array
+    from pladapt.types import Array, Batch
 
 
 @dataclass(frozen=True, eq=False)
-class ShiftedPredictor(ViewPredictor):
-    """Moves another predictor's logits, so that another fraction of the pixels is foreground.
+class LogitShiftPredictor(WrapperPredictor):
+    """Shifts another predictor's foreground logits: all samples alike, and each group by more.
 
     The prior shift of M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a
     Classifier to New a Priori Probabilities", Neural Computation 2002. The order of the pixels
-    stays, and so does that of the foreground classes.
+    stays, and so does that of the foreground classes. What the other predictor makes of its members
+    is shifted, and so is each member: the mean of shifted members would be another one.
 
     Args:
         predictor: Gives the probabilities.
-        shift: What is added to the foreground's logits: one number, or one for each sample of a
-            batch, as `GroupShiftedPredictor` has them.
+        shift: What is added to the foreground's logits.
+        groups: What is added beside that for the samples of a group: a volume, say.
 
     Raises:
         InputError: A shift is not finite; or, when it predicts, what should be probabilities
             are none.
     """
 
-    shift: float | Sequence[float]
+    shift: float = 0.0
+    groups: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_finite(self.shift if isinstance(self.shift, Sequence) else [self.shift])
+        for shift in (self.shift, *self.groups.values()):
+            if not math.isfinite(shift):
+                raise InputError(f"A shift is {shift}; it must be finite.")
 
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the shifted probabilities ``(M, B, K, *S)``."""
-        shift = partial(shift_logits, shift=self.shift)
-        return map_members(shift, members_of(self.predictor, images))
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the shifted probabilities and members."""
+        given = predict_batch(self.predictor, batch)
+        if given.members is None:
+            return Prediction(batch.ids, self._shifted(batch, given.probabilities))
+        xp = array_namespace(given.members)
+        mean = xp.expand_dims(given.probabilities, axis=0)
+        every = xp.concat([mean, given.members], axis=0)
+        flat = xp.reshape(every, (-1, *every.shape[2:]))  # all at once
+        shifted = xp.reshape(self._shifted(batch, flat), every.shape)
+        return Prediction(batch.ids, shifted[0, ...], shifted[1:, ...])
 
-    def average(self, members: Array, /) -> Array:
-        """Shift what the other predictor makes of its members, ``(B, K, *S)``.
-
-        The mean of shifted members would be another one: near a cut-off of 1 nearly the least of
-        them, near 0 nearly the greatest.
-        """
-        back = [-s for s in self.shift] if isinstance(self.shift, Sequence) else -self.shift
-        given = map_members(partial(shift_logits, shift=back), members)
-        return shift_logits(average(self.predictor, given), self.shift)
-
-
-@dataclass(frozen=True, eq=False)
-class GroupShiftedPredictor(ViewPredictor):
-    """Moves another predictor's logits for each group of samples by its own amount.
-
-    Volumes of one target differ as well: each may come from another scanner, and hold another
-    fraction of foreground. A sample of a group without an amount is predicted as it was.
-
-    Args:
-        predictor: Gives the probabilities.
-        shifts: What is added to the foreground's logits, by group.
-
-    Raises:
-        InputError: A shift is not finite.
-    """
-
-    shifts: Mapping[str, float]
-
-    def __post_init__(self) -> None:
-        _check_finite(list(self.shifts.values()))
-
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` of no known group to the probabilities ``(M, B, K, *S)``."""
-        return members_of(self.predictor, images)
-
-    def average(self, members: Array, /) -> Array:
-        """Return what the other predictor makes of its members, ``(B, K, *S)``."""
-        return average(self.predictor, members)
-
-    def for_groups(self, groups: Sequence[str], /) -> Predictor:
-        """Return the predictor of a batch whose samples are of these groups."""
-        shifts = [self.shifts.get(group, 0.0) for group in groups]
-        return ShiftedPredictor(of_groups(self.predictor, groups), shifts)
-
-
-def _check_finite(shifts: Sequence[float]) -> None:
-    for shift in shifts:
-        if not math.isfinite(shift):
-            raise InputError(f"shift is {shift}; it must be finite.")
+    def _shifted(self, batch: Batch, probabilities: Array) -> Array:
+        """Shift predictions ``(M * B, K, *S)`` of a batch, one after the other."""
+        if not self.groups:
+            return shift_logits(probabilities, self.shift)
+        shifts = [self.shift + self.groups.get(group, 0.0) for group in batch.groups]
+        return shift_logits(probabilities, shifts * (probabilities.shape[0] // len(shifts)))

@@ -7,14 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pladapt.functional.logits import check_temperature, scale_temperature
-from pladapt.predictors.averaging import ViewPredictor, map_members, members_of
+from pladapt.predictors.ensembles import averaged, map_members
+from pladapt.predictors.prediction import WrapperPredictor, predict_batch
+from pladapt.types import Prediction
 
 if TYPE_CHECKING:
-    from pladapt.types import Array
+    from pladapt.types import Batch
 
 
 @dataclass(frozen=True, eq=False)
-class TemperaturePredictor(ViewPredictor):
+class TemperaturePredictor(WrapperPredictor):
     """Divides another predictor's logits by a temperature.
 
     The members of a predictor that averages are scaled one by one, and their mean is predicted; so
@@ -36,7 +38,10 @@ class TemperaturePredictor(ViewPredictor):
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
 
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the scaled probabilities ``(M, B, K, *S)``."""
-        scale = partial(scale_temperature, temperature=self.temperature)
-        return map_members(scale, members_of(self.predictor, images))
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the scaled probabilities, or the mean of the scaled members."""
+        scaled = partial(scale_temperature, temperature=self.temperature)
+        given = predict_batch(self.predictor, batch)
+        if given.members is not None:
+            return averaged(batch, [map_members(scaled, given.members)])
+        return Prediction(batch.ids, scaled(given.probabilities))

@@ -10,10 +10,10 @@ from pladapt.evidence.gates import Churn, DoNoHarm, ForegroundFraction
 from pladapt.recipes.bundle import Recipe
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.selection.certain_negatives import CertainNegativesSelector
-from pladapt.selection.choosing import Choice
 from pladapt.selection.composition import compose
 from pladapt.selection.labelling import Labelling
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector
+from pladapt.selection.rules import Rules
 from pladapt.torch.augmentation import Augmentations, RandomAffine, RandomIntensity, RandomTexture
 from pladapt.torch.recalibrators import ConsensusRecalibrator
 from pladapt.torch.retrainer import FineTune
@@ -45,7 +45,7 @@ def robust(
     fraction: bool = True,
     groups: bool = True,
     flip: tuple[int, ...] = (-1,),
-    zooms: tuple[float, ...] = (1 / 1.2, 1.2),
+    tta_scales: tuple[float, ...] = (1 / 1.2, 1.2),
     seed: int = 0,
     device: str = "auto",
     batch_size: int = 8,
@@ -55,10 +55,10 @@ def robust(
 ) -> Recipe:
     """Return the recipe that we recommend: source-free, and without a label of the target.
 
-    First `pladapt.torch.ConsensusRecalibrator` makes a teacher of what several adjustments
-    of the network agree on. Then the network is trained on its teacher's labels of the target,
-    those of samples without foreground among them: with an exponential moving average of its
-    weights, on strongly varied geometry, intensity and sharpness, and so that it keeps the fraction of
+    First `pladapt.torch.ConsensusRecalibrator` makes a teacher of what several adjustments of the
+    network agree on. Then the network is trained on its teacher's labels of the target, those of
+    samples without foreground among them: with an exponential moving average of its weights, on
+    strongly varied geometry, intensity and sharpness, and so that it keeps the fraction of
     foreground that it was taught. What it predicts is the mean over sizes and mirror images such as
     it was trained on. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its
     predictions.
@@ -68,9 +68,9 @@ def robust(
             ``source``, or else 0.5.
         source: What the source's images are like, which travels with the model; without it no
             intensities are mapped.
-        fractions: The fraction of the samples with foreground that is learnt from, for each round: those
-            whose members agree best. All of them by default: the surest alone are the easy ones,
-            and a network that learns from them alone marks too little in the others. A second
+        fractions: The fraction of the samples with foreground that is learnt from, for each round:
+            those whose members agree best. All of them by default: the surest alone are the easy
+            ones, and a network that learns from them alone marks too little in the others. A second
             round has the network as its own teacher.
         epochs: Of each round.
         min_steps: Of each round: a small target is gone through more often than ``epochs``, since
@@ -80,13 +80,13 @@ def robust(
         vary: Whether intensity and sharpness are varied in training, beside the geometry.
         align: Whether intensities are mapped to the source's, where that is known.
         batch_norm: Whether batch normalisation's statistics of the target are tried.
-        fraction: Whether the fraction of foreground is found anew; else the source's cut-off decides.
+        fraction: Whether the fraction of foreground is found anew; else the source's cut-off
+            decides.
         groups: Whether it is found for each group of samples as well, a volume or a patient.
         flip: The spatial axes along which a mirror image is as likely as the image, counted from
             the end.
-        zooms: The magnifications at which the trained network predicts, beside the image as it is;
-            see `pladapt.torch.ZoomPredictor`. With none it predicts in a third of the
-            time.
+        tta_scales: The magnifications at which the trained network predicts, beside the image as it
+            is; see `pladapt.torch.ScalePredictor`. With none it predicts in a third of the time.
         seed: Of the training.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         batch_size: How many samples are predicted at once, and trained on in a batch.
@@ -132,7 +132,7 @@ def robust(
             fraction=fraction,
             groups=groups,
             axes=flip,
-            zooms=zooms,
+            tta_scales=tta_scales,
             batch_size=batch_size,
             device=device,
             progress=progress,
@@ -154,7 +154,7 @@ def _selector(cutoff: float, fraction: float) -> Selector:
     """Keep a fraction of the samples with foreground, over all sizes, and as many without any."""
     agreed = compose(
         PairwiseDiceSelector(cutoff=cutoff, min_pixels=1),
-        select=Choice(min_pixels=1, top_k=fraction, spread=("size",)),
+        rules=Rules(min_pixels=1, top_k=fraction, spread=("size",)),
         label=Labelling(cutoff=cutoff),
     )
     return CertainNegativesSelector(selector=agreed, ceiling=cutoff, amount=1.0)

@@ -289,7 +289,9 @@ def manifest_section(manifest: Mapping[str, Any]) -> Section:
     ]
     if "config" in manifest:
         config = json.dumps(manifest["config"], indent=1, sort_keys=True)
-        body.append(Listing("What was config, with the SHA-256 of model and data", config, "json"))
+        body.append(
+            Listing("The configuration, with the SHA-256 of model and data", config, "json")
+        )
     return Section("What ran", tuple(body) or (Text("The run was kept in no folder."),))
 
 

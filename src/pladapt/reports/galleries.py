@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from pladapt.data.views import Subset
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
-from pladapt.predictors.inference import predictions
+from pladapt.predictors.prediction import predictions
 from pladapt.reports.document import Figure, Gallery, Section, Text
 from pladapt.reports.figures import subsample
 from pladapt.reports.overlays import overlay
+from pladapt.selection.labelling import soft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +125,7 @@ class _Pictures:
         batches = predictions(self.shown.predictor, chosen, batch_size=self.shown.batch_size)
         left = iter(rows)
         for batch, prediction in batches:
-            labels = to_numpy(self.shown.selector.label(prediction))
+            labels = to_numpy(soft(self.shown.selector.label(prediction)).label)
             for sample, label in zip(batch, labels, strict=True):
                 yield self._picture(next(left), sample, label)
 

@@ -21,13 +21,13 @@ _CONSENSUS: Final = {"adjustment", "agreement", "kept", "shift", "fraction"}
 _READING_CONSENSUS: Final = (
     (
         "Each row is an adjustment of the one network. `agreement` is Cohen's kappa, at its best "
-        "fraction of foreground, among the adjustment's mirror images and with the other adjustments; "
-        "those that come near the best one are `kept`, and their mean taught in the first round. "
+        "fraction of foreground, among the adjustment's mirror images and with the other "
+        "adjustments; those that come near the best one are `kept`, and their mean taught in the first round. "
         "-1 says that it has no peak."
     ),
     (
-        "`agreed` is the fraction of the compared pixels on which those agree best. `fraction` is what "
-        "was taken for the target's foreground: between that and what the source's cut-off marks. "
+        "`agreed` is the fraction of the compared pixels on which those agree best. `fraction` is "
+        "what was taken for the target's foreground: between that and what the source's cut-off marks. "
         "An empty `agreed` means that nothing was agreed on: all are kept, at the mean of what "
         "they mark. For so many `groups` the fraction was found anew, from the group's samples."
     ),

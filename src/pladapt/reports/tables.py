@@ -28,7 +28,6 @@ _RULES: Final = {
     KEPT: "retrained on, their own predictions as labels",
     "min_pixels": "fewer pixels above the cut-off",
     "undefined": "no score: no pixel above the cut-off",
-    "ci_limit": "a lower score",
     "limit": "a lower score",
     "quantile": "a score below the quantile",
     "top_k": "beyond the number kept",

@@ -16,10 +16,18 @@ import pyarrow as pa
 from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
 from pladapt.plugins.manager import default_manager
-from pladapt.protocols import RescoringSelector, ResumableRetrainer
+from pladapt.protocols import Recalibration, ResumableRetrainer
 from pladapt.runs.labels import PseudoLabels
 from pladapt.runs.manifest import describe, fingerprint, locked_run
-from pladapt.runs.records import EVIDENCE_FILE, Recalibrated, Round, RunRecord, stored_judgement
+from pladapt.runs.records import (
+    EVIDENCE_FILE,
+    OUTCOME_FILE,
+    Recalibrated,
+    Round,
+    RunRecord,
+    stored_judgement,
+    write_outcome,
+)
 from pladapt.runs.scoring import score_and_label
 from pladapt.runs.stages import read_evaluation, write_evaluation, write_judgement
 from pladapt.storage import (
@@ -51,10 +59,10 @@ class AdaptationResult(RunRecord):
     """What adaptation returned, and the evidence of what it did.
 
     Args:
-        predictor: That of the last round that stands; where none does, the recalibrated one, or
-            without a recalibrator the one given.
-        first: That of the first round: the recalibrated one, or without a recalibrator the one
-            given.
+        predictor: That of the last round that stands; where none does, the recalibrated one if it
+            stands; else the one given.
+        first: The teacher of the first round: the recalibrated predictor if it stands, else the
+            one given.
     """
 
     predictor: Predictor
@@ -92,8 +100,9 @@ def adapt(
         evaluators: Measure the predictor before the first round and after each one; by name, or
             in a sequence to be named after their classes.
         recalibrator: Makes the predictor fit the target before the first round.
-        gates: Each judges what a round made, without labels of the target. Where any refuses it,
-            the run ends with the predictor before it.
+        gates: Each compares, without labels of the target, what recalibration and each round made
+            with the predictor that was given. Where any refuses it, the run ends with what was
+            there before it.
         rounds: How many rounds, at least 1; or 0 to stop after recalibration.
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. Without one nothing is kept on disk.
@@ -128,13 +137,14 @@ def adapt(
         batch_size,
         plugins or default_manager(),
         progress or _silent,
+        predictor,
     )
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
-            return _run(job, predictor, selectors[:rounds], Path(folder), None)
-    config = _config(job, predictor) | {"selector": describe(selector), "rounds": rounds}
+            return _run(job, selectors[:rounds], Path(folder), None)
+    config = _config(job) | {"selector": describe(selector), "rounds": rounds}
     with locked_run(Path(workdir), config) as folder:
-        return _run(job, predictor, selectors[:rounds], folder, folder)
+        return _run(job, selectors[:rounds], folder, folder)
 
 
 def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
@@ -150,7 +160,11 @@ def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """What a round works with; all but the selector stays the same over the rounds."""
+    """What a round works with; all but the selector stays the same over the rounds.
+
+    ``given`` is the predictor that went in: gates compare with it, and where nothing stands it is
+    what comes out.
+    """
 
     target: Samples[Sample]
     selector: Selector
@@ -161,6 +175,7 @@ class _Job:
     batch_size: int
     plugins: PluginManager
     progress: Progress
+    given: Predictor
     checked: list[bool] = field(default_factory=list)
 
 
@@ -184,10 +199,10 @@ def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping
     return named
 
 
-def _config(job: _Job, predictor: Predictor) -> dict[str, Any]:
+def _config(job: _Job) -> dict[str, Any]:
     optional = {"gates": job.gates, "recalibrator": job.recalibrator}
     return {name: describe(part) for name, part in optional.items() if part} | {
-        "predictor": describe(predictor),
+        "predictor": describe(job.given),
         "target": {"samples": len(job.target)},
         "retrainer": describe(job.retrainer),
         "evaluators": describe(job.evaluators),
@@ -196,66 +211,73 @@ def _config(job: _Job, predictor: Predictor) -> dict[str, Any]:
 
 
 def _run(
-    job: _Job,
-    predictor: Predictor,
-    selectors: Sequence[Selector],
-    folder: Path,
-    workdir: Path | None,
+    job: _Job, selectors: Sequence[Selector], folder: Path, workdir: Path | None
 ) -> AdaptationResult:
-    before = _evaluate(job, predictor, folder / "round-0")
-    first, recalibrated = _recalibrated(job, predictor, folder / "recalibration")
-    predictor = first
+    before = _evaluate(job, job.given, folder / "round-0")
+    made, recalibrated = _recalibrated(job, folder / "recalibration")
+    teacher, student = made.teacher, made.student
     done: list[Round] = []
-    for number, selector in enumerate(selectors, start=1):
+    stopped = recalibrated is not None and not recalibrated.stands
+    for number, selector in enumerate([] if stopped else selectors, start=1):
         of_round = replace(job, selector=selector)
-        current, predictor = _round(of_round, predictor, number, folder / f"round-{number}")
+        current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
         done.append(current)
         if not current.stands:
             break
+        teacher = student = new
     return AdaptationResult(
         before=before,
         recalibration=recalibrated,
         rounds=tuple(done),
         workdir=workdir,
-        predictor=predictor,
-        first=first,
+        predictor=teacher,
+        first=made.teacher,
     )
 
 
-def _recalibrated(
-    job: _Job, predictor: Predictor, folder: Path
-) -> tuple[Predictor, Recalibrated | None]:
-    """Make the predictor of the first round; it is made anew where a run goes on."""
+def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated | None]:
+    """Make the first teacher and student; they are made anew where a run continues."""
+    unchanged = Recalibration(job.given, job.given, pa.table({}))
     if job.recalibrator is None:
-        return predictor, None
+        return unchanged, None
     stored = folder / "target.parquet"
     if is_stored(stored):
         _check_unchanged(job, read_stored_table(stored))
     else:
         write_stored_table(_fingerprints(job.target), stored)
-    made = job.recalibrator.recalibrate(predictor, checked(job.target))
+    made = job.recalibrator.recalibrate(job.given, checked(job.target))
     job.progress("recalibrate", 1, 1)
     if not is_stored(folder / EVIDENCE_FILE):
         write_stored_table(made.evidence, folder / EVIDENCE_FILE)
-    evaluations = _evaluate(job, made.predictor, folder)
-    return made.predictor, Recalibrated(made.evidence, evaluations)
+    changed = made.verdict is None and made.teacher is not job.given
+    found = Recalibrated(made.evidence, {}, changed, verdict=made.verdict)
+    if not is_stored(folder / OUTCOME_FILE):
+        write_outcome(found, folder / OUTCOME_FILE)
+    if changed:
+        found = replace(found, judgement=_judgement(job, made.teacher, folder))
+    if not found.stands:
+        return unchanged, found
+    return made, replace(found, evaluations=_evaluate(job, made.teacher, folder))
 
 
-def _round(job: _Job, predictor: Predictor, number: int, folder: Path) -> tuple[Round, Predictor]:
+def _round(
+    job: _Job, teacher: Predictor, student: Predictor, number: int, folder: Path
+) -> tuple[Round, Predictor]:
+    """Have the teacher label the target, and train the student on what is kept."""
     notify = job.plugins.notify
     notify("pladapt_round_started", number=number)
-    scores = _scores(job, predictor, number, folder)
+    scores = _scores(job, teacher, number, folder)
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(number, scores, selection, {}, stored_judgement(folder))
     if current.stands:
         labels = _labels(job, scores, selection, folder / _LABELS)
-        new = _retrained(job, predictor, labels, number, folder / "predictor")
-        current = replace(current, judgement=_judgement(job, predictor, new, folder))
+        new = _retrained(job, student, labels, number, folder / "predictor")
+        current = replace(current, judgement=_judgement(job, new, folder))
     if current.stands:
-        predictor = new
-        current = replace(current, evaluations=_evaluate(job, predictor, folder))
+        student = new
+        current = replace(current, evaluations=_evaluate(job, new, folder))
     notify("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
-    return current, predictor
+    return current, student
 
 
 def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:
@@ -275,8 +297,6 @@ def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Ta
             check=partial(_check_unchanged, job),
             progress=job.progress,
         )
-        if isinstance(job.selector, RescoringSelector):
-            scores = job.selector.rescore(scores)
         write_stored_table(scores, path)
         job.plugins.notify("pladapt_scored", number=number, scores=scores)
     shutil.rmtree(parts, ignore_errors=True)
@@ -327,7 +347,7 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
 def _labels(job: _Job, scores: pa.Table, selection: Selection, path: Path) -> PseudoLabels:
     index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
     positions = [index[id_] for id_ in selection.kept]
-    kept = scores["score"].take(pa.array(positions))
+    kept = selection.table["score"].take(pa.array(positions))
     return PseudoLabels(job.target, positions, kept.to_pylist(), path)
 
 
@@ -346,12 +366,12 @@ def _retrained(
     return new
 
 
-def _judgement(job: _Job, before: Predictor, after: Predictor, folder: Path) -> Judgement | None:
-    """Ask every gate, so that the evidence is whole, unless they have been config."""
+def _judgement(job: _Job, after: Predictor, folder: Path) -> Judgement | None:
+    """Have every gate compare with what went in, so that the evidence is whole, unless it is."""
     if job.gates and stored_judgement(folder) is None:
         judgements = []
         for done, gate in enumerate(job.gates, start=1):
-            judgements.append(gate.judge(before, after, job.target))
+            judgements.append(gate.judge(job.given, after, job.target))
             job.progress("judge", done, len(job.gates))
         write_judgement(judgements, folder / "judgement")
     return stored_judgement(folder)

@@ -1,4 +1,4 @@
-"""Teachers that are not what is trained, and students that keep their teachers' fraction."""
+"""Students that keep the fraction of foreground that they were taught."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pladapt.data.batches import batches
 from pladapt.data.views import subsample
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.logits import foreground_logit, logit
-from pladapt.predictors.averaging import members_of
 from pladapt.predictors.consensus import PIXELS, drawn
-from pladapt.predictors.inference import average
-from pladapt.predictors.shift import ShiftedPredictor
+from pladapt.predictors.prediction import predict
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.protocols import ResumableRetrainer
 from pladapt.runs.manifest import describe
 from pladapt.storage import read_json
@@ -38,8 +37,8 @@ class FractionKeeping:
     """Retrains as another retrainer does, and keeps the fraction of foreground that was taught.
 
     Networks that are trained on uncertain labels mark less than they were taught, round after
-    round. So the retrained predictor's logits are shifted until it marks the pseudo-labels' fraction
-    of the pixels that they label, on the very images that they label.
+    round. So the retrained predictor's logits are shifted until it marks the pseudo-labels'
+    fraction of the pixels that they label, on the very images that they label.
 
     Args:
         retrainer: Does the training.
@@ -54,7 +53,7 @@ class FractionKeeping:
     max_samples: int = 256
 
     def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
-        """Return a `pladapt.ShiftedPredictor` around the retrained one."""
+        """Return a `pladapt.LogitShiftPredictor` around the retrained one."""
         trained = self.retrainer.retrain(_unshifted(predictor), labels)
         odds, marked = _labelled_logits(
             trained, subsample(labels, self.max_samples), self.batch_size
@@ -62,7 +61,7 @@ class FractionKeeping:
         fraction = float(np.mean(marked)) if marked.size else 0.0
         reachable = 0 < fraction < 1
         shift = logit(self.cutoff) - float(np.quantile(odds, 1 - fraction)) if reachable else 0.0
-        return ShiftedPredictor(trained, shift)
+        return LogitShiftPredictor(trained, shift)
 
     def describe(self) -> dict[str, Any]:
         """Return what the predictor depends on beside predictor and labels."""
@@ -85,7 +84,7 @@ class ResumableFractionKeeping(FractionKeeping):
     def load(self, predictor: Predictor, folder: Path, /) -> Predictor:
         """Read back what `save` wrote."""
         loaded = self.retrainer.load(_unshifted(predictor), folder)
-        return ShiftedPredictor(loaded, read_json(folder / _SHIFT))
+        return LogitShiftPredictor(loaded, read_json(folder / _SHIFT))
 
 
 def keep_fraction(
@@ -102,12 +101,14 @@ def keep_fraction(
 
 
 def _unshifted(predictor: Predictor) -> Predictor:
-    return predictor.predictor if isinstance(predictor, ShiftedPredictor) else predictor
+    return predictor.predictor if isinstance(predictor, LogitShiftPredictor) else predictor
 
 
-def _shifted(predictor: Predictor) -> ShiftedPredictor:
+def _shifted(predictor: Predictor) -> LogitShiftPredictor:
     return (
-        predictor if isinstance(predictor, ShiftedPredictor) else ShiftedPredictor(predictor, 0.0)
+        predictor
+        if isinstance(predictor, LogitShiftPredictor)
+        else LogitShiftPredictor(predictor, 0.0)
     )
 
 
@@ -118,8 +119,8 @@ def _labelled_logits(
     most = max(1, PIXELS // max(1, len(labels)))
     odds, marked = [], []
     for batch, images in batches(_samples(labels), batch_size=batch_size):
-        mean = average(predictor, members_of(predictor, images))
-        for sample, values in zip(batch, to_numpy(foreground_logit(mean)), strict=True):
+        probabilities = predict(predictor, batch, images).probabilities
+        for sample, values in zip(batch, to_numpy(foreground_logit(probabilities)), strict=True):
             label = to_numpy(sample.label)
             places = drawn(sample.id, (label != IGNORE).reshape(-1), most)
             odds.append(values.reshape(-1)[places])

@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
     from pladapt.types import Array
 
+_PLAIN: Final = (
+    enum.Enum,
+    bytes,
+    bytearray,
+    Mapping,
+    set,
+    frozenset,
+    functools.partial,
+    list,
+    tuple,
+)
 _KNOWN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 _NAME: Final = "run.json"
 _STAGES: Final = ("digests.json", "round-*/**/digests.json", "recalibration/digests.json")
@@ -76,30 +87,35 @@ def _describe(value: object, outer: tuple[int, ...]) -> Any:
 
 
 def _describe_object(value: object, outer: tuple[int, ...]) -> Any:
-    if isinstance(value, functools.partial):
-        return [_describe(part, outer) for part in (value.func, value.args, value.keywords)]
     if is_array_api_obj(value):
         return {"sha256": fingerprint(value)}
-    if isinstance(value, enum.Enum):
-        return str(value)
-    if isinstance(value, bytes | bytearray):
-        return {"sha256": hashlib.sha256(value).hexdigest()}
-    if isinstance(value, Mapping):
-        return {str(key): _describe(item, outer) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((_describe(item, outer) for item in value), key=str)
     if callable(state := getattr(value, "state_dict", None)):
         return _described_as(value, weights=_sha256([state(), _structure(value)], outer))
-    if (first := _first(value)) is not None and hasattr(first, "image"):
+    if hasattr(first := _first(value), "image"):
         return _samples(value)
-    if isinstance(value, list | tuple):
-        return [_describe(item, outer) for item in value]
+    if isinstance(value, _PLAIN):
+        return _describe_plain(value, outer)
     if first is not None:
         items = [value[index] for index in range(len(value))]  # type: ignore[arg-type,index]
         return _described_as(value, items=_sha256(items, outer))
     return _described_as(value) | {
         name: _describe(item, outer) for name, item in _attributes(value).items()
     }
+
+
+def _describe_plain(value: Any, outer: tuple[int, ...]) -> Any:
+    match value:
+        case enum.Enum():
+            return str(value)
+        case bytes() | bytearray():
+            return {"sha256": hashlib.sha256(value).hexdigest()}
+        case Mapping():
+            return {str(key): _describe(item, outer) for key, item in value.items()}
+        case set() | frozenset():
+            return sorted((_describe(item, outer) for item in value), key=str)
+        case functools.partial():
+            value = value.func, value.args, value.keywords
+    return [_describe(item, outer) for item in value]
 
 
 def _described_as(value: object, **more: object) -> dict[str, Any]:
@@ -111,7 +127,7 @@ def _sha256(value: object, outer: tuple[int, ...]) -> str:
 
 
 def _structure(module: Any) -> list[Any]:
-    """Return what a torch module computes with beside its weights: each part's class and options."""
+    """Return what a torch module computes with beside weights: each part's class and options."""
     named = getattr(module, "named_modules", None)
     if named is None:
         return []
@@ -125,7 +141,7 @@ def _structure(module: Any) -> list[Any]:
 def _first(value: Any) -> Any:
     """Return the first item of what can be counted and indexed, or None."""
     try:
-        return value[0] if len(value) else None
+        return value[0] if len(value) and not isinstance(value, Mapping) else None
     except (TypeError, LookupError, AttributeError):
         return None
 
@@ -173,7 +189,7 @@ def _describe_code(value: Any, outer: tuple[int, ...]) -> Any:
         return name
     outer = (*outer, id(value))
     if inspect.ismethod(value):
-        return [name, _describe(value.__self__, outer)]
+        return [_describe_code(value.__func__, outer), _describe(value.__self__, outer)]
     if inspect.isclass(value):
         kinds = [kind for kind in value.__mro__ if _is_own(kind)]
         held = [[k, _member(v)] for kind in kinds for k, v in vars(kind).items() if _counts(v)]

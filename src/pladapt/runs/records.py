@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pladapt.errors import MissingDataError
 from pladapt.runs.manifest import read_manifest
 from pladapt.runs.stages import read_evaluation, read_judgement
-from pladapt.storage import is_stored, read_stored_table
-from pladapt.types import Selection
+from pladapt.storage import (
+    check_stored,
+    is_stored,
+    read_json,
+    read_stored_table,
+    stored_file,
+    to_json,
+)
+from pladapt.types import Selection, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
 EVIDENCE_FILE: Final = "evidence.parquet"
 """The file of what a recalibrator went by."""
 
+OUTCOME_FILE: Final = "outcome.json"
+"""The file of whether a recalibrator changed anything, and of its verdict if it gave one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
@@ -31,7 +41,8 @@ class Round:
         number: From 1.
         scores: A row per target sample: ``id``, ``group``, ``sha256`` of the image, and the
             selector's columns.
-        selection: The kept samples, and the rule that dropped each other one.
+        selection: The kept samples, the rule that dropped each other one, and the score by which
+            either was decided.
         evaluations: What each evaluator measured after the round, by its name; empty where
             nothing was selected, and where the round was refused.
         judgement: What the gates said of the predictor that the round made, or None where there
@@ -57,11 +68,24 @@ class Recalibrated:
 
     Args:
         evidence: What the recalibrator went by.
-        evaluations: What each evaluator measured after it, by its name.
+        evaluations: What each evaluator measured after it, by its name; empty where it did not
+            stand.
+        changed: Whether it made another predictor than the one given.
+        judgement: What the gates said of the recalibrated predictor, or None where there was no
+            gate or nothing to judge.
+        verdict: The recalibrator's own, where it ended the adaptation.
     """
 
     evidence: pa.Table
     evaluations: Mapping[str, Evaluation]
+    changed: bool = True
+    judgement: Judgement | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether adaptation continued from the recalibrated predictor."""
+        return self.verdict is None and (self.judgement is None or self.judgement.accepted)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -83,8 +107,26 @@ class RunRecord:
     @property
     def after(self) -> Mapping[str, Evaluation]:
         """What each evaluator measured of the predictor that adaptation returned."""
-        first = self.recalibration.evaluations if self.recalibration else self.before
+        found = self.recalibration
+        first = found.evaluations if found is not None and found.stands else self.before
         return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), first)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model was adapted, and why, or why not."""
+        found = self.recalibration
+        if found is not None and found.verdict is not None:
+            return found.verdict
+        if found is not None and found.judgement is not None and not found.judgement.accepted:
+            reasons = "; ".join(found.judgement.reasons)
+            return Verdict("unchanged", f"the recalibration was refused: {reasons}")
+        trained = [each.number for each in self.rounds if each.stands]
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        if trained:
+            return Verdict("adapted", f"trained in {_counted(len(trained), 'round')}{stopped}")
+        if found is not None and found.changed:
+            return Verdict("adapted", f"recalibrated{stopped}")
+        return Verdict("unchanged", self.stopped or "nothing was changed")
 
     @property
     def stopped(self) -> str | None:
@@ -125,7 +167,12 @@ def read_run(folder: str | Path) -> RunRecord:
 
 def _read_recalibrated(folder: Path) -> Recalibrated:
     here = folder / "recalibration"
-    return Recalibrated(read_stored_table(here / EVIDENCE_FILE), _read_evaluations(here))
+    return Recalibrated(
+        read_stored_table(here / EVIDENCE_FILE),
+        _read_evaluations(here),
+        judgement=stored_judgement(here),
+        **_read_outcome(here / OUTCOME_FILE),
+    )
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
@@ -145,13 +192,30 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
 
 
 def stored_judgement(folder: Path) -> Judgement | None:
-    """Read what the gates said of a round, if they were config."""
+    """Read what the gates said of a round, if they were asked."""
     path = folder / "judgement"
     return read_judgement(path) if is_stored(path) else None
 
 
+def write_outcome(recalibrated: Recalibrated, path: Path) -> None:
+    """Write whether a recalibrator changed anything, and its verdict if it gave one."""
+    verdict = None if recalibrated.verdict is None else asdict(recalibrated.verdict)
+    with stored_file(path) as temporary:
+        temporary.write_text(to_json({"changed": recalibrated.changed, "verdict": verdict}))
+
+
+def _read_outcome(path: Path) -> dict[str, Any]:
+    check_stored(path)
+    found: dict[str, Any] = read_json(path)
+    return found | {"verdict": found["verdict"] and Verdict(**found["verdict"])}
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
-    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is written temporary has a dot
+    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is being written has a dot
     return {path.name: read_evaluation(path) for path in folders}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pladapt.functional.morphology import check_band
 from pladapt.functional.uncertainty import interior_certainty
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
     from pladapt.functional.morphology import Band
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryFreeCertaintySelector(ClassSelector):
+class BoundaryFreeCertaintySelector(BaseSelector):
     """Keep the predictions that are surest of their foreground away from its boundary.
 
     See `pladapt.functional.uncertainty.interior_certainty`. The pixels are those that are left, and
     ``min_pixels`` asks for so many of them; the other arguments are those of
-    `pladapt.ClassSelector`.
+    `pladapt.BaseSelector`.
 
     Args:
         band: How many pixels from the boundary inwards are left out; one number, or one per

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +11,15 @@ from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
 from pladapt.functional.certainty import foreground
-from pladapt.protocols import RescoringSelector
-from pladapt.selection.choosing import check_amount, kept_rows, number_of, ranked_selection
-from pladapt.selection.ranking import values
+from pladapt.selection.labelling import soft
+from pladapt.selection.rules import (
+    check_amount,
+    kept_rows,
+    number_of,
+    selection_of,
+    values,
+    with_score,
+)
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -22,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.protocols import Selector
-    from pladapt.selection.choosing import Amount
-    from pladapt.types import Array, Prediction, Selection
+    from pladapt.selection.rules import Amount
+    from pladapt.types import Array, Prediction, Selection, SoftLabels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +72,6 @@ class CertainNegativesSelector:
         peak = xp.astype(peak, score.dtype)
         return columns | {"score": xp.where(peak <= self.ceiling, 1 - peak, score), "peak": peak}
 
-    def rescore(self, scores: pa.Table, /) -> pa.Table:
-        """Rescore the samples with foreground as the selector does, if it does."""
-        if not isinstance(self.selector, RescoringSelector):
-            return scores
-        negative, score = self._negatives(scores)
-        again = self.selector.rescore(_with_score(scores, np.where(negative, np.nan, score)))
-        return _with_score(scores, np.where(negative, score, again["score"].to_numpy()))
-
     def select(self, scores: pa.Table, /) -> Selection:
         """Select as the selector does, then add the surest negatives.
 
@@ -81,7 +79,7 @@ class CertainNegativesSelector:
             InputError: There is no column ``peak``, or as the selector raises it.
         """
         negative, score = self._negatives(scores)
-        selected = self.selector.select(_with_score(scores, np.where(negative, np.nan, score)))
+        selected = self.selector.select(with_score(scores, np.where(negative, np.nan, score)))
         rules = np.array(selected.table["rule"].to_pylist(), object)
         rules[negative] = "negatives"
         positives = kept_rows(selected)
@@ -91,16 +89,18 @@ class CertainNegativesSelector:
         surest = sorted(zip(-score[rows], ids, rows, strict=True))[:number]
         chosen = np.array([row for *_, row in surest], np.int64)
         rules[chosen] = None
-        return ranked_selection(scores, np.concatenate([positives, chosen]), rules)
+        score = np.where(negative, score, values(selected.table, "score"))
+        return selection_of(scores, score, np.concatenate([positives, chosen]), rules)
 
-    def label(self, prediction: Prediction, /) -> Array:
+    def label(self, prediction: Prediction, /) -> SoftLabels:
         """Label as the selector does, but no foreground in a certain negative."""
-        labels = self.selector.label(prediction)
-        xp = array_namespace(labels)
+        labels = soft(self.selector.label(prediction))
         negative = _peak(prediction) <= self.ceiling
-        shape = (labels.shape[0],) + (1,) * (labels.ndim - 1)
-        emptied = xp.where(labels == IGNORE, labels, xp.zeros_like(labels))
-        return xp.where(xp.reshape(negative, shape), emptied, labels)
+        return replace(
+            labels,
+            label=_emptied(labels.label, negative),
+            probabilities=_without_foreground(labels.probabilities, negative),
+        )
 
     def _negatives(self, scores: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
         """Tell which rows are certain negatives, and return all rows' scores."""
@@ -114,5 +114,26 @@ def _peak(prediction: Prediction) -> Array:
     return array_namespace(planes).max(planes, axis=tuple(range(1, planes.ndim)))
 
 
-def _with_score(scores: pa.Table, score: NDArray[np.float64]) -> pa.Table:
-    return scores.set_column(scores.column_names.index("score"), "score", pa.array(score))
+def _emptied(label: Array, negative: Array) -> Array:
+    """Return the labels ``(B, *S)`` with the background, or what is ignored, in negatives."""
+    xp = array_namespace(label)
+    background = xp.where(label == IGNORE, label, xp.zeros_like(label))
+    return xp.where(_over(negative, label), background, label)
+
+
+def _without_foreground(probabilities: Array | None, negative: Array) -> Array | None:
+    """Return the probabilities ``(B, K, *S)`` with a certain background in negatives."""
+    if probabilities is None:
+        return None
+    xp = array_namespace(probabilities)
+    planes = xp.zeros_like(foreground(probabilities))
+    background = [xp.ones_like(planes[:, :1, ...])] if probabilities.shape[1] > 1 else []
+    return xp.where(
+        _over(negative, probabilities), xp.concat([*background, planes], axis=1), probabilities
+    )
+
+
+def _over(negative: Array, array: Array) -> Array:
+    """Return which samples are negative ``(B,)``, in the shape of an array of all samples."""
+    shape = (array.shape[0],) + (1,) * (array.ndim - 1)
+    return array_namespace(negative).reshape(negative, shape)

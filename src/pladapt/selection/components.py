@@ -1,8 +1,8 @@
-"""Pseudo-labels without small connected components; needs ``pladapt[components]``."""
+"""Pseudo-labels without small connected components."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,17 +10,14 @@ from array_api_compat import array_namespace, device
 
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
-from pladapt.optional import needs
+from pladapt.selection.labelling import Labelling, soft
 from pladapt.types import IGNORE
-
-with needs("components", "scipy"):
-    from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pladapt.protocols import Labeller
-    from pladapt.types import Array, Prediction
+    from pladapt.selection.labelling import Labeller
+    from pladapt.types import Prediction, SoftLabels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +27,7 @@ class WithoutSmallComponents:
     A component is a set of pixels of one class that touch at least at a corner.
 
     Args:
-        labeller: Makes the labels: a `pladapt.Labelling`, or a selector.
+        labeller: Makes the labels: a `pladapt.Labelling`, or the ``label`` of a selector.
         min_pixels: The fewest pixels of a component that stays.
         becomes: What the others become: 0, the background, or 255, pixels to ignore.
 
@@ -38,7 +35,7 @@ class WithoutSmallComponents:
         InputError: A parameter outside its range.
     """
 
-    labeller: Labeller
+    labeller: Labeller = field(default_factory=Labelling)
     min_pixels: int = 10
     becomes: Literal[0, 255] = 0
 
@@ -48,13 +45,16 @@ class WithoutSmallComponents:
         if self.becomes not in (0, IGNORE):
             raise InputError(f"becomes is {self.becomes}; give 0 (background) or 255 (ignored).")
 
-    def label(self, prediction: Prediction, /) -> Array:
+    def __call__(self, prediction: Prediction, /) -> SoftLabels:
         """Return the labels ``(B, *S)`` as uint8, on the device where they were made."""
-        labels = self.labeller.label(prediction)
-        cleaned = np.stack([self._cleaned(label) for label in to_numpy(labels)])
-        return array_namespace(labels).asarray(cleaned, device=device(labels))
+        made = soft(self.labeller(prediction))
+        cleaned = np.stack([self._cleaned(label) for label in to_numpy(made.label)])
+        array = array_namespace(made.label).asarray(cleaned, device=device(made.label))
+        return replace(made, label=array)
 
     def _cleaned(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        from scipy import ndimage  # noqa: PLC0415 - slow to import
+
         cleaned = label.copy()
         touching = np.ones((3,) * label.ndim)
         for class_ in set(np.unique(label).tolist()) - {0, IGNORE}:

@@ -1,69 +1,62 @@
-"""A selector whose three steps come from three parts."""
+"""A selector that scores with one part, and selects and labels with others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pladapt.protocols import RescoringSelector, SoftLabeller
+from pladapt.selection.rules import with_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
 
-    from pladapt.protocols import Chooser, Labeller, Selector
-    from pladapt.types import Array, Prediction, Selection
+    from pladapt.protocols import Selector
+    from pladapt.selection.labelling import Labeller
+    from pladapt.selection.rules import Rules
+    from pladapt.types import Array, Prediction, Selection, SoftLabels
 
 
 @dataclass(frozen=True)
 class ComposedSelector:
-    """Scores with one part, chooses with another, and labels with a third; see `pladapt.compose`.
+    """A selector with other rules, other labels, or both; see `compose`.
 
     Args:
-        scorer: Whose ``score``, and ``rescore`` where it has that, is used.
-        chooser: Whose ``select`` is used.
-        labeller: Whose ``label``, and ``soft_label`` where it has that, is used.
+        selector: Scores, and does whatever is not replaced.
+        rules: Select by the selector's scores.
+        labeller: Labels.
     """
 
-    scorer: Selector
-    chooser: Chooser
-    labeller: Labeller
+    selector: Selector
+    rules: Rules | None = None
+    labeller: Labeller | None = None
 
     def score(self, prediction: Prediction, /) -> Mapping[str, Array]:
-        """Score as the scorer does."""
-        return self.scorer.score(prediction)
-
-    def rescore(self, scores: pa.Table, /) -> pa.Table:
-        """Rescore as the scorer does, if it does."""
-        if isinstance(self.scorer, RescoringSelector):
-            return self.scorer.rescore(scores)
-        return scores
+        """Score as the selector does."""
+        return self.selector.score(prediction)
 
     def select(self, scores: pa.Table, /) -> Selection:
-        """Choose as the chooser does from the final scores."""
-        return self.chooser.select(self.rescore(scores))
+        """Select by the rules from the scores by which the selector would select."""
+        selection = self.selector.select(scores)
+        if self.rules is None:
+            return selection
+        return self.rules.select(with_score(scores, selection.table["score"]))
 
-    def label(self, prediction: Prediction, /) -> Array:
-        """Label as the labeller does."""
-        return self.labeller.label(prediction)
-
-    def soft_label(self, prediction: Prediction, /) -> Mapping[str, Array]:
-        """Add what the labeller does, if it does."""
-        if isinstance(self.labeller, SoftLabeller):
-            return self.labeller.soft_label(prediction)
-        return {}
+    def label(self, prediction: Prediction, /) -> Array | SoftLabels:
+        """Label as the labeller does, or else the selector."""
+        return (self.labeller or self.selector.label)(prediction)
 
 
 def compose(
-    selector: Selector, *, select: Chooser | None = None, label: Labeller | None = None
+    selector: Selector, *, rules: Rules | None = None, label: Labeller | None = None
 ) -> ComposedSelector:
-    """Return a selector with another way to choose, to label, or both.
+    """Return a selector with other rules, another way to label, or both.
 
     Args:
         selector: Gives the scores, and whatever is not replaced.
-        select: Chooses instead of it: a `pladapt.Choice`, or another selector.
-        label: Labels instead of it: a `pladapt.Labelling`, a `pladapt.SoftLabelling`, or another
-            selector.
+        rules: Select instead of it.
+        label: Labels instead of it: a `pladapt.Labelling`, a `pladapt.SoftLabelling`, the ``label``
+            of another selector, or any callable of a `pladapt.Prediction`.
     """
-    return ComposedSelector(selector, select or selector, label or selector)
+    return ComposedSelector(selector, rules, label)

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pladapt.functional.uncertainty import foreground_entropy
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
     from pladapt.types import Array, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForegroundEntropySelector(ClassSelector):
+class ForegroundEntropySelector(BaseSelector):
     """Keep the predictions with the least entropy in their foreground.
 
     The score is 1 minus the mean entropy of the pixels above the cut-off, in [0, 1]; see
     `pladapt.functional.uncertainty.foreground_entropy`. Arguments and errors are those of
-    `pladapt.ClassSelector`.
+    `pladapt.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -13,18 +13,19 @@ from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import class_cutoffs, hard_labels
 from pladapt.functional.morphology import check_band, near_boundary
 from pladapt.functional.uncertainty import pixel_entropy
-from pladapt.protocols import SoftLabeller
-from pladapt.types import IGNORE
+from pladapt.types import IGNORE, SoftLabels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.morphology import Band
-    from pladapt.protocols import Labeller
     from pladapt.types import Array, Prediction
+
+Labeller: TypeAlias = "Callable[[Prediction], Array | SoftLabels]"
+"""What makes pseudo-labels of a prediction, as `pladapt.Selector.label` does."""
 
 _ROUNDING: Final = 1e-6  # how far a mean of members, say, may leave [0, 1]
 
@@ -72,7 +73,7 @@ class Labelling:
                 "pixels to ignore lie between them, so the first must not be the higher."
             )
 
-    def label(self, prediction: Prediction, /) -> Array:
+    def __call__(self, prediction: Prediction, /) -> Array:
         """Return the labels ``(B, *S)`` as uint8, 255 where a pixel is ignored.
 
         Raises:
@@ -124,18 +125,19 @@ class SoftLabelling:
                 "give the labeller itself, or ask for one of the two."
             )
 
-    def label(self, prediction: Prediction, /) -> Array:
-        """Return the labeller's labels."""
-        return self.labeller.label(prediction)
-
-    def soft_label(self, prediction: Prediction, /) -> Mapping[str, Array]:
-        """Return ``probabilities`` ``(B, K, *S)`` and ``weight`` ``(B, *S)``, as asked for."""
-        given: dict[str, Array] = {}
+    def __call__(self, prediction: Prediction, /) -> SoftLabels:
+        """Return the labeller's labels with what is asked for."""
+        labels = soft(self.labeller(prediction))
         if self.probabilities:
-            given["probabilities"] = prediction.probabilities
+            labels = replace(labels, probabilities=prediction.probabilities)
         if self.weight:
-            given["weight"] = 1 - pixel_entropy(prediction.probabilities)
-        return given
+            labels = replace(labels, weight=1 - pixel_entropy(prediction.probabilities))
+        return labels
+
+
+def soft(labels: Array | SoftLabels) -> SoftLabels:
+    """Return labels as `SoftLabels`, without probabilities or weights where they have none."""
+    return labels if isinstance(labels, SoftLabels) else SoftLabels(labels)
 
 
 def pseudo_labels(
@@ -143,40 +145,37 @@ def pseudo_labels(
 ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
     """Yield each sample's id and pseudo-label, on the host.
 
-    That is its ``label`` ``(*S)`` uint8, and what a `pladapt.SoftLabeller` adds to it:
-    ``probabilities`` ``(K, *S)``, ``weight`` ``(*S)``, or both.
+    That is its ``label`` ``(*S)`` uint8, and what `SoftLabels` add to it: ``probabilities``
+    ``(K, *S)``, ``weight`` ``(*S)``, or both.
 
     Raises:
         InputError: The labeller returned something else.
     """
     batch, channels, *spatial = prediction.probabilities.shape
-    made = {"label": to_numpy(labeller.label(prediction))}
+    name = getattr(labeller, "__qualname__", type(labeller).__name__)
+    labels = soft(labeller(prediction))
+    made = {"label": to_numpy(labels.label)}
     expected = (batch, *spatial)
     if made["label"].shape != expected or made["label"].dtype != np.uint8:
         raise InputError(
-            f"{type(labeller).__name__}.label returned {made['label'].dtype} of shape "
-            f"{made['label'].shape}; expected uint8 of shape {expected}."
+            f"{name} returned {made['label'].dtype} of shape {made['label'].shape}; expected uint8 "
+            f"of shape {expected}."
         )
-    if isinstance(labeller, SoftLabeller):
-        soft = labeller.soft_label(prediction)
-        made |= {name: to_numpy(array) for name, array in soft.items()}
-    shapes = {"probabilities": (batch, channels, *spatial), "weight": expected}
-    for name in made.keys() - {"label"}:
-        _check_soft(labeller, name, made[name], shapes)
+    if labels.probabilities is not None:
+        made["probabilities"] = to_numpy(labels.probabilities)
+        _check_soft(name, "probabilities", made["probabilities"], (batch, channels, *spatial))
+    if labels.weight is not None:
+        made["weight"] = to_numpy(labels.weight)
+        _check_soft(name, "weight", made["weight"], expected)
     for index, id_ in enumerate(prediction.ids):
-        yield id_, {name: array[index] for name, array in made.items()}
+        yield id_, {kind: array[index] for kind, array in made.items()}
 
 
-def _check_soft(
-    labeller: Labeller, name: str, array: NDArray[Any], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    if array.shape != shapes.get(name) or array.dtype.kind != "f":
+def _check_soft(name: str, kind: str, array: NDArray[Any], expected: tuple[int, ...]) -> None:
+    if array.shape != expected or array.dtype.kind != "f":
         raise InputError(
-            f"{type(labeller).__name__}.soft_label returned {name!r}, {array.dtype} of shape "
-            f"{array.shape}; expected floating point of these shapes: {dict(shapes)}."
+            f"{name} returned {kind} of {array.dtype} and shape {array.shape}; expected floating "
+            f"point of shape {expected}."
         )
     if not np.all(np.abs(array - 0.5) <= 0.5 + _ROUNDING):
-        raise InputError(
-            f"{type(labeller).__name__}.soft_label returned {name!r} with values outside [0, 1], "
-            "or NaN."
-        )
+        raise InputError(f"{name} returned {kind} outside [0, 1], or NaN; expected [0, 1].")

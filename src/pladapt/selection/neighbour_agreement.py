@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from array_api_compat import array_namespace, device
 
 from pladapt.errors import InputError
@@ -18,23 +17,24 @@ from pladapt.functional.certainty import (
     foreground,
     widest_float,
 )
-from pladapt.selection.ranking import values
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
+from pladapt.selection.rules import values, with_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pyarrow as pa
     from numpy.typing import NDArray
 
     from pladapt.types import Array, Prediction, Selection
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeighbourAgreementSelector(ClassSelector):
+class NeighbourAgreementSelector(BaseSelector):
     """Keep the predictions that agree with the ones before and after them in their group.
 
-    A lesion goes on from slice to slice; a confident mistake often does not. Since a batch need not
-    hold a sample's neighbours, `score` gives each mask's moments, and `rescore` compares them when
+    A lesion extends from slice to slice; a confident mistake often does not. Since a batch need not
+    hold a sample's neighbours, `score` gives each mask's moments, and `select` compares them when
     all samples are scored. Two masks of areas A and B, with the centres m and n and the standard
     deviations s and t along the axes, agree by
 
@@ -47,11 +47,11 @@ class NeighbourAgreementSelector(ClassSelector):
     The order within a group is the natural one of the ids: s2 comes before s10. A sample that is
     alone in its group has no neighbours and no score.
 
-    Arguments and errors are those of `pladapt.ClassSelector`.
+    Arguments and errors are those of `pladapt.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:
-        """Return each class's certainty index and N: what is there before `rescore`."""
+        """Return each class's certainty index and N: what there is before `select` compares."""
         return certainty_index(prediction.probabilities, self.cutoff)
 
     def score(self, prediction: Prediction, /) -> Mapping[str, Array]:
@@ -68,12 +68,18 @@ class NeighbourAgreementSelector(ClassSelector):
             columns |= _moments(masks[:, index, ...], suffix)
         return columns
 
-    def rescore(self, scores: pa.Table, /) -> pa.Table:
-        """Return the table with the agreement as ``score``; what was undefined remains so.
+    def select(self, scores: pa.Table, /) -> Selection:
+        """Apply the rules to the agreement, which is the selection's score.
+
+        What has no certainty index has no agreement either.
 
         Raises:
             InputError: ``group`` or a column that `score` returned is missing.
         """
+        return super().select(with_score(scores, self._agreement(scores)))
+
+    def _agreement(self, scores: pa.Table) -> NDArray[np.float64]:
+        """Return each sample's agreement with its neighbours."""
         first = "centre_0"
         suffixes = [name[len(first) :] for name in scores.column_names if name.startswith(first)]
         if not suffixes:
@@ -83,18 +89,14 @@ class NeighbourAgreementSelector(ClassSelector):
             )
         before, after = _neighbours(values(scores, "group"), values(scores, "id"))
         agreement = [_mean_agreement(_masks(scores, s), before, after) for s in suffixes]
-        score = combine_classes(
+        score: NDArray[np.float64] = combine_classes(
             np.stack(agreement, axis=1),
             np.stack([values(scores, f"pixels{s}") for s in suffixes], axis=1),
             rule=self.combination,
             min_pixels=self._presence(len(suffixes)),
         )
         score[np.isnan(values(scores, "score").astype(np.float64))] = np.nan
-        return scores.set_column(scores.column_names.index("score"), "score", pa.array(score))
-
-    def select(self, scores: pa.Table, /) -> Selection:
-        """Rescore, then apply ``min_pixels``, ``limit`` and ``top_k``, in this order."""
-        return super().select(self.rescore(scores))
+        return score
 
 
 def _moments(masks: Array, suffix: str) -> dict[str, Array]:

@@ -10,20 +10,20 @@ from array_api_compat import array_namespace
 from pladapt.errors import InputError
 from pladapt.functional.certainty import certainty_index
 from pladapt.functional.uncertainty import pairwise_dice
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
     from pladapt.types import Array, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairwiseDiceSelector(ClassSelector):
+class PairwiseDiceSelector(BaseSelector):
     """Keep the predictions whose members agree best.
 
     The score is the mean DSC over all pairs of members, in [0, 1]; see
-    `pladapt.functional.uncertainty.pairwise_dice`. Members come from a `pladapt.MemberPredictor`:
+    `pladapt.functional.uncertainty.pairwise_dice`. Members come from a `pladapt.BatchPredictor`:
     augmentations, checkpoints, an ensemble, or MC-dropout. The score is defined where the mean of
-    the members has a pixel above the cut-off. Arguments are those of `pladapt.ClassSelector`.
+    the members has a pixel above the cut-off. Arguments are those of `pladapt.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:
@@ -35,7 +35,7 @@ class PairwiseDiceSelector(ClassSelector):
         if prediction.members is None:
             raise InputError(
                 "The prediction has no members whose agreement could be measured. Give a predictor "
-                "that averages several predictions and has predict_members (augmentations, "
+                "that shows the predictions that it averages as members (augmentations, "
                 "checkpoints, an ensemble, MC-dropout), or a score that needs one prediction."
             )
         _, pixels = certainty_index(prediction.probabilities, self.cutoff)

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 from array_api_compat import array_namespace, device
 
 from pladapt.functional.certainty import certainty_index
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
     from pladapt.types import Array, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomSelector(ClassSelector):
+class RandomSelector(BaseSelector):
     """Keep predictions by chance: the control of every study of a score.
 
     The score is uniform in [0, 1) and depends on the seed and the sample's id alone, so the same
     samples are drawn in whatever order and batches they come. Like the certainty index it is
     undefined where no pixel is above the cut-off, and ``min_pixels`` applies: the ranking alone is
-    left to chance. The other arguments are those of `pladapt.ClassSelector`.
+    left to chance. The other arguments are those of `pladapt.BaseSelector`.
 
     Args:
         seed: Of the draw.

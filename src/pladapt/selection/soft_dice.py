@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pladapt.functional.uncertainty import soft_dice
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
     from pladapt.types import Array, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftDiceSelector(ClassSelector):
+class SoftDiceSelector(BaseSelector):
     """Keep the predictions with the highest Soft Dice Confidence, in (0, 1].
 
-    See `pladapt.functional.uncertainty.soft_dice`. Arguments and errors are those of `pladapt.ClassSelector`.
+    See `pladapt.functional.uncertainty.soft_dice`. Arguments and errors are those of
+    `pladapt.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pladapt.functional.uncertainty import check_trim, trimmed_certainty
-from pladapt.selection.scoring import ClassSelector
+from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
     from pladapt.types import Array, Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrimmedCertaintySelector(ClassSelector):
+class TrimmedCertaintySelector(BaseSelector):
     """Keep the predictions with the highest trimmed mean of the foreground's probabilities.
 
     See `pladapt.functional.uncertainty.trimmed_certainty`; the other arguments are those of
-    `pladapt.ClassSelector`.
+    `pladapt.BaseSelector`.
 
     Args:
         trim: The fraction of the pixels above the cut-off that is left out at either end, in

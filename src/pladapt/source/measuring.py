@@ -14,8 +14,7 @@ from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import certainty_index, hard_labels
 from pladapt.functional.intensities import PooledQuantiles, quantiles, region_name, split
-from pladapt.functional.spectra import half_width, low_frequencies
-from pladapt.functional.uncertainty import foreground_entropy, pairwise_dice
+from pladapt.functional.uncertainty import foreground_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.intensities import Region
     from pladapt.types import Array, Prediction, Sample, Samples
-
-MAX_FREQUENCY: Final = 0.1
-"""The lowest frequencies that are measured, as a fraction of the image's shortest axis."""
 
 _PAIR: Final = 2
 
@@ -130,39 +126,6 @@ def _check(batch: Sequence[Sample], images: Array, channels: int) -> None:
             )
 
 
-class MeanAmplitude:
-    """The mean amplitude of images of one shape."""
-
-    def __init__(self) -> None:
-        self.shape: tuple[int, ...] | None = None
-        self._first: tuple[int, ...] | None = None
-        self._sum = self._lost = np.zeros(())
-
-    def add(self, image: NDArray[np.floating]) -> None:
-        """Take note of an image ``(C, *S)``, alone: a product's rounding may go by the batch."""
-        if self._first is None:
-            self._first = self.shape = image.shape[1:]
-        if image.shape[1:] != self._first:
-            self.shape = None
-        if self.shape is not None:
-            half = half_width(MAX_FREQUENCY, self.shape)
-            self._add(np.abs(low_frequencies(image[None].astype(np.float64), half))[0])
-
-    def _add(self, value: NDArray[np.float64]) -> None:
-        """Add with what rounding loses (Knuth's two-sum), so that the order does not matter."""
-        total = self._sum + value
-        kept = total - self._sum
-        self._lost = self._lost + ((self._sum - (total - kept)) + (value - kept))
-        self._sum = total
-
-    def mean(self, count: int) -> NDArray[np.float32] | None:
-        """Return the mean amplitude, or None where the images were of several shapes."""
-        if self.shape is None:
-            return None
-        mean: NDArray[np.float64] = (self._sum + self._lost) / count
-        return mean.astype(np.float32)
-
-
 class PredictionStatistics:
     """What predictions are like, a number for each sample and class."""
 
@@ -184,10 +147,6 @@ class PredictionStatistics:
         self._parts["pixels_inside"].append((found & mask[:, None]).sum(axis=axes))
         self._parts["all"].append(np.full(1, mask.size))
         self._parts["all_inside"].append(np.full(1, mask.sum()))
-        if prediction.members is not None and prediction.members.shape[0] >= _PAIR:
-            self._parts["agreement"].append(
-                to_numpy(pairwise_dice(prediction.members, self._cutoff))
-            )
 
     def summary(self) -> Mapping[str, Any]:
         """Return the fields of `SourceStatistics` that these are."""
@@ -200,7 +159,6 @@ class PredictionStatistics:
             "certainty": _mean(parts["certainty"]),
             "certainty_std": _std(parts["certainty"]),
             "entropy": _mean(parts["entropy"]),
-            "agreement": _mean(parts["agreement"]) if "agreement" in parts else None,
         }
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from pladapt.data.views import Mapped
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.functional.arrays import to_numpy
 from pladapt.functional.intensities import region_name
-from pladapt.predictors.inference import predict
-from pladapt.source.measuring import MeanAmplitude, PredictionStatistics, RegionQuantiles, checked
+from pladapt.predictors.agreement import measure_agreement
+from pladapt.predictors.prediction import predict
+from pladapt.source.measuring import PredictionStatistics, RegionQuantiles, checked
 from pladapt.storage import atomic_write
 from pladapt.types import Sample
 
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.intensities import Region
+    from pladapt.predictors.agreement import Views
     from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Samples
 
 LEVELS: Final = 1001
 """How many quantiles are kept: one for each thousandth of the pixels, and the least."""
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _PAIR: Final = 2
 _BROKEN: Final = (  # what numpy raises for files that are not whole, or not its own
     *(AttributeError, EOFError, LookupError, NotImplementedError, OSError, TypeError, ValueError),
@@ -56,10 +57,6 @@ class SourceStatistics:
             None where no image has one, or the region does not go by it.
         region: What the region is called: ``informative``, None for all pixels, or the name of a
             function.
-        amplitude: ``(C, 2 h + 1, ...)``, the mean over all images of the modulus of
-            `pladapt.functional.spectra.low_frequencies`, up to ``h`` cycles per image, a tenth of the
-            shortest axis; None where the images are of several shapes.
-        shape: The images' spatial shape, where ``amplitude`` is given.
         samples: The number of images.
         cutoff: The probability above which a pixel is foreground.
         fraction: ``(F,)``, in [0, 1]: each foreground class's fraction of the region's pixels.
@@ -67,9 +64,10 @@ class SourceStatistics:
         certainty: ``(F,)``, the mean certainty index of the samples that show the class; NaN where
             none does.
         certainty_std: ``(F,)``, its standard deviation over these samples.
-        entropy: ``(F,)``, in [0, 1]: their mean `pladapt.functional.uncertainty.foreground_entropy`.
-        agreement: ``(F,)``, in [0, 1]: the mean `pladapt.functional.uncertainty.pairwise_dice` of all samples;
-            None where the predictor shows no members.
+        entropy: ``(F,)``, in [0, 1]: their mean
+            `pladapt.functional.uncertainty.foreground_entropy`.
+        agreement: How far the predictor agrees with itself on other views of the images, in
+            [0, 1]; see `pladapt.predictors.agreement`.
 
     Raises:
         InputError: The quantiles are not ``(C, Q)`` ascending numbers, two or more for a channel.
@@ -78,8 +76,6 @@ class SourceStatistics:
     quantiles: NDArray[np.float32]
     background: NDArray[np.float32] | None
     region: str | None
-    amplitude: NDArray[np.float32] | None
-    shape: tuple[int, ...] | None
     samples: int
     cutoff: Cutoff
     fraction: NDArray[np.float64] | None = None
@@ -87,7 +83,7 @@ class SourceStatistics:
     certainty: NDArray[np.float64] | None = None
     certainty_std: NDArray[np.float64] | None = None
     entropy: NDArray[np.float64] | None = None
-    agreement: NDArray[np.float64] | None = None
+    agreement: float | None = None
 
     def __post_init__(self) -> None:
         given = self.quantiles
@@ -105,6 +101,7 @@ class SourceStatistics:
         *,
         cutoff: Cutoff = 0.5,
         region: Region = "informative",
+        views: Views | None = None,
         levels: int = LEVELS,
         batch_size: int = 8,
     ) -> Self:
@@ -119,8 +116,10 @@ class SourceStatistics:
             predictor: The model that was trained on the source, or None.
             cutoff: In (0, 1); one for every class, or one per foreground class.
             region: Which pixels' intensities count: ``informative``, all but the image's constant
-                background (`pladapt.functional.intensities.background`); None, all; or a function from
-                images ``(B, C, *S)`` to bool ``(B, *S)``.
+                background (`pladapt.functional.intensities.background`); None, all; or a function
+                from images ``(B, C, *S)`` to bool ``(B, *S)``.
+            views: On which the predictor is compared with itself; give the mirror axes that are
+                natural for these images.
             levels: How many quantiles, at least 2.
             batch_size: How many samples are read and predicted at once.
 
@@ -129,24 +128,26 @@ class SourceStatistics:
                 finite; images of several numbers of channels; or an option out of its range.
         """
         pooled = RegionQuantiles(region, levels)
-        spectrum, predicted = MeanAmplitude(), PredictionStatistics(cutoff)
+        predicted = PredictionStatistics(cutoff)
         images_alone = Mapped(samples, _without_mask)
         for batch, images in checked(images_alone, batch_size):
             inside = pooled.count(images)
-            for image in to_numpy(images):
-                spectrum.add(image)
             if predictor is not None:
                 predicted.add(predict(predictor, batch, images), inside)
         again = (images for _, images in checked(images_alone, batch_size))
         intensities, background = pooled.refined(again)
+        agreement = None
+        if predictor is not None:
+            agreement = measure_agreement(
+                predictor, images_alone, cutoff=cutoff, views=views, batch_size=batch_size
+            ).dice
         return cls(
             quantiles=intensities,
             background=background,
             region=region_name(region),
-            amplitude=spectrum.mean(len(samples)),
-            shape=spectrum.shape,
             samples=len(samples),
             cutoff=cutoff if isinstance(cutoff, float | int) else tuple(cutoff),
+            agreement=agreement,
             **predicted.summary(),
         )
 
@@ -193,7 +194,7 @@ def _read(path: Path) -> dict[str, Any]:
             "read here; measure and save them again."
         )
     about = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
-    optional = dict.fromkeys(("background", "region", "amplitude", "shape"))
+    optional = dict.fromkeys(("background", "region"))
     return optional | values | about
 
 

@@ -19,6 +19,7 @@ from pladapt.torch.augmentation import (
     RandomTexture,
 )
 from pladapt.torch.deployment import load_predictor, save_predictor
+from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.losses import DiceBCELoss
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.torch.recalibration import recalibrate_batch_norm
@@ -26,7 +27,6 @@ from pladapt.torch.recalibrators import BatchNormRecalibrator, ConsensusRecalibr
 from pladapt.torch.retrainer import FineTune
 from pladapt.torch.storage import load_module, save_module
 from pladapt.torch.training import FitResult, TrainingOptions, fit
-from pladapt.torch.tta import DropoutPredictor, ScalePredictor, ZoomPredictor
 from pladapt.torch.wrapping import module_of, with_module
 
 __all__ = [
@@ -42,10 +42,8 @@ __all__ = [
     "RandomAffine",
     "RandomIntensity",
     "RandomTexture",
-    "ScalePredictor",
     "TorchPredictor",
     "TrainingOptions",
-    "ZoomPredictor",
     "fit",
     "load_module",
     "load_predictor",

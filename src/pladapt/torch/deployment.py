@@ -13,12 +13,12 @@ from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.intensities import MonotoneMap
 from pladapt.predictors.aligned import AlignedPredictor
-from pladapt.predictors.averaging import EnsemblePredictor, FlipPredictor
-from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
-from pladapt.predictors.teacher import TeacherPredictor
+from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor, ScalePredictor
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.source.alignment import QuantileMatching
 from pladapt.storage import check_stored, read_json, stored_folder, stored_names
+from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.torch.storage import (
     load_module,
@@ -27,7 +27,6 @@ from pladapt.torch.storage import (
     state_sha256,
     write_tensors,
 )
-from pladapt.torch.tta import DropoutPredictor, ScalePredictor, ZoomPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,11 +40,9 @@ _NAME: Final = "predictor.json"
 _VERSION: Final = 1
 _VIEWS: Final[Mapping[str, type[Any]]] = {
     "flip": FlipPredictor,
-    "shifted": ShiftedPredictor,
-    "group-shifted": GroupShiftedPredictor,
+    "logit-shift": LogitShiftPredictor,
     "temperature": TemperaturePredictor,
     "scale": ScalePredictor,
-    "zoom": ZoomPredictor,
     "dropout": DropoutPredictor,
 }
 _OPTIONS: Final = ("activation", "amp", "batch_size", "channels_last")
@@ -55,12 +52,11 @@ def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None =
     """Write a predictor into a folder: what `pladapt.adapt` returned, say.
 
     ``predictor.json`` says how it is put together; the weights and the arrays of alignments are
-    safetensors files beside it. The network's architecture is code, and not in the folder. A
-    `pladapt.TeacherPredictor` is stored as its teacher, which is who predicts.
+    safetensors files beside it. The network's architecture is code, and not in the folder.
 
     Args:
-        predictor: A `TorchPredictor`, or any stack of flips, scales, zooms, dropout, ensembles,
-            shifts, temperatures and quantile matching around such ones.
+        predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts,
+            temperatures and quantile matching around such ones.
         folder: It is made; a predictor that it holds already is replaced.
         cutoff: The probability above which a pixel is foreground, to be kept beside it.
 
@@ -119,8 +115,6 @@ class _Writer:
     def told(self, predictor: Predictor) -> dict[str, Any]:
         """Return a predictor as JSON-able values."""
         match predictor:
-            case TeacherPredictor():
-                return self.told(predictor.teacher)
             case TorchPredictor():
                 options = {name: getattr(predictor, name) for name in _OPTIONS}
                 return {"kind": "torch", "weights": self._stored(predictor.module), **options}

@@ -10,15 +10,13 @@ import pyarrow as pa
 from pladapt.data.views import subsample
 from pladapt.functional.logits import logit
 from pladapt.predictors.aligned import Aligned, AlignedPredictor
-from pladapt.predictors.averaging import FlipPredictor
 from pladapt.predictors.consensus import find_consensus
-from pladapt.predictors.shift import GroupShiftedPredictor, ShiftedPredictor
-from pladapt.predictors.teacher import TeacherPredictor
+from pladapt.predictors.ensembles import FlipPredictor, ScalePredictor
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.protocols import Recalibration
 from pladapt.runs.manifest import describe
 from pladapt.source.alignment import QuantileMatching
 from pladapt.torch.recalibration import batch_norms, recalibrate_batch_norm
-from pladapt.torch.tta import ZoomPredictor
 from pladapt.torch.wrapping import module_of
 
 if TYPE_CHECKING:
@@ -52,7 +50,8 @@ class BatchNormRecalibrator:
             device=self.device,
         )
         layers = len(batch_norms(module_of(new)))
-        return Recalibration(new, pa.table({"layers": [layers], "samples": [len(target)]}))
+        evidence = pa.table({"layers": [layers], "samples": [len(target)]})
+        return Recalibration(new, new, evidence)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,7 +64,7 @@ class ConsensusRecalibrator:
     an image and its mirror images, and `pladapt.find_consensus` tells, without labels, which of
     them to trust and how much of the target is foreground. The mean of those is the teacher of the
     first round; the network with the target's statistics is its student, which averages mirror
-    images and zooms. The foreground that the teacher marks is what lies above ``cutoff``, as the
+    images and scales. The foreground that the teacher marks is what lies above ``cutoff``, as the
     source's was.
 
     Args:
@@ -74,14 +73,15 @@ class ConsensusRecalibrator:
         align: Whether intensities are mapped.
         batch_norm: Whether batch normalisation's statistics are measured anew. They are left
             alone where the network has none.
-        fraction: Whether the fraction of the foreground is found anew; else the source's cut-off stays.
+        fraction: Whether the fraction of the foreground is found anew; else the source's cut-off
+            stays.
         groups: Whether it is found for each group as well, as far as the group's samples tell.
         axes: The spatial axes to mirror along, counted from the end.
-        zooms: At which the student predicts as well, for `ZoomPredictor`; by default at none.
+        tta_scales: At which the student predicts as well, for `ScalePredictor`; by default none.
         region: Which pixels are compared, as for `pladapt.SourceStatistics`.
         batch_size: How many samples are predicted at once.
-        max_samples: At most so many samples are compared, drawn by their ids. Batch normalisation and
-            intensities are measured on all.
+        max_samples: At most so many samples are compared, drawn by their ids. Batch normalisation
+            and intensities are measured on all.
         statistics_batch_size: How many are normalised together where statistics are measured.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         progress: Called as work advances.
@@ -94,7 +94,7 @@ class ConsensusRecalibrator:
     fraction: bool = True
     groups: bool = True
     axes: tuple[int, ...] = (-1,)
-    zooms: tuple[float, ...] = ()
+    tta_scales: tuple[float, ...] = ()
     region: Region = "informative"
     batch_size: int = 8
     max_samples: int = 256
@@ -103,7 +103,7 @@ class ConsensusRecalibrator:
     progress: Progress | None = None
 
     def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
-        """Return the teacher and its student as a `pladapt.TeacherPredictor`.
+        """Return the teacher and its student.
 
         The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
         kappa), whether it was ``kept``, its ``shift`` (of the logits), the
@@ -126,13 +126,11 @@ class ConsensusRecalibrator:
         )
         given = logit(self.cutoff)
         shifts = found.shifts if self.fraction else (-given,) * len(candidates)
-        teacher: Predictor = ShiftedPredictor(found.predictor(candidates, shifts), given)
         groups = found.groups if self.fraction and self.groups else {}
-        if groups:
-            teacher = GroupShiftedPredictor(teacher, groups)
+        teacher = LogitShiftPredictor(found.predictor(candidates, shifts), given, groups)
         student = adjusted.get("batch norm", adjusted["none"])
-        if self.zooms:
-            student = ZoomPredictor(student, self.zooms)
+        if self.tta_scales:
+            student = ScalePredictor(student, self.tta_scales)
         evidence = pa.table(
             {
                 "adjustment": list(adjusted),
@@ -144,7 +142,7 @@ class ConsensusRecalibrator:
                 "groups": [len(groups)] * len(candidates),
             }
         )
-        return Recalibration(TeacherPredictor(student, teacher), evidence)
+        return Recalibration(teacher, student, evidence)
 
     def describe(self) -> dict[str, Any]:
         """Return what the teacher depends on beside predictor and target."""
