@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # no deadline: the time of one example says more of the machine than of the code
 hypothesis.settings.register_profile("pladapt", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("pladapt")
+# for another Python or other versions: what does not depend on them has been searched already
+hypothesis.settings.register_profile("few", deadline=None, max_examples=5)
 
 
 @pytest.fixture(scope="session", autouse=True)

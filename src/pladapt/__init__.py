@@ -32,8 +32,6 @@ from pladapt.plugins.manager import (
     retrainer,
     selector,
 )
-from pladapt.predictors.aligned import Aligned, AlignedPredictor, Alignment
-from pladapt.predictors.consensus import Consensus, find_consensus
 from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
@@ -57,7 +55,6 @@ from pladapt.selection.base import BaseSelector
 from pladapt.selection.composition import ComposedSelector, compose
 from pladapt.selection.labelling import Labelling, SoftLabelling
 from pladapt.selection.rules import Rules
-from pladapt.source.alignment import QuantileMatching
 from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
     IGNORE,
@@ -72,23 +69,20 @@ from pladapt.types import (
     Samples,
     Selection,
     SoftLabels,
+    Verdict,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "IGNORE",
     "AdaptationResult",
-    "Aligned",
-    "AlignedPredictor",
-    "Alignment",
     "Audit",
     "BaseSelector",
     "Batch",
     "BatchPredictor",
     "Calibration",
     "ComposedSelector",
-    "Consensus",
     "DataError",
     "DeviceError",
     "DoNoHarm",
@@ -113,7 +107,6 @@ __all__ = [
     "Predictor",
     "Progress",
     "PseudoLabelled",
-    "QuantileMatching",
     "Recalibrated",
     "Recalibration",
     "Recalibrator",
@@ -135,6 +128,7 @@ __all__ = [
     "TemperatureCalibration",
     "TemperaturePredictor",
     "UnknownPluginError",
+    "Verdict",
     "WrappingPredictor",
     "adapt",
     "audit",
@@ -144,7 +138,6 @@ __all__ = [
     "combine_classes",
     "compose",
     "evaluator",
-    "find_consensus",
     "hard_labels",
     "hookimpl",
     "keep_fraction",

@@ -38,21 +38,21 @@ def discs(count: int, seed: int = 0) -> list[Sample]:
 
 def test_a_predictor_that_follows_the_image_agrees_with_itself() -> None:
     found = measure_agreement(Identity(), discs(4), views=Views(axes=(-1, -2), scales=()))
-    assert found.dice == 1
+    assert found.pooled == 1
     marked = np.mean([s.image > 0.5 for s in discs(4)])
     assert found.fraction == pytest.approx([marked])
 
 
 def test_one_that_does_not_follow_it_disagrees() -> None:
     mirror = measure_agreement(LeftHalf(), discs(3), views=Views(axes=(-1,), scales=()))
-    assert mirror.dice == 0
+    assert mirror.pooled == 0
     upside_down = measure_agreement(LeftHalf(), discs(3), views=Views(axes=(-2,), scales=()))
-    assert upside_down.dice == 1
+    assert upside_down.pooled == 1
 
 
 def test_scales_compare_what_both_images_show() -> None:
     found = measure_agreement(Identity(), discs(6), views=Views(axes=(), scales=(0.8, 1.25)))
-    assert 0.93 < found.dice < 1  # interpolated twice
+    assert 0.93 < found.pooled < 1  # interpolated twice
     of_view = found.counts.group_by("view").aggregate([(name, "sum") for name in ("tp", "tn")])
     compared = {
         row["view"]: sum(
@@ -73,7 +73,7 @@ def test_by_hand() -> None:
     found = measure_agreement(
         Identity(), [Sample("a", "p", image)], views=Views(axes=(-1,), scales=())
     )
-    assert found.dice == 1  # it follows the image
+    assert found.pooled == 1  # it follows the image
 
     class Fixed:
         def predict(self, images: Any, /) -> Any:
@@ -82,7 +82,7 @@ def test_by_hand() -> None:
     fixed = measure_agreement(
         Fixed(), [Sample("a", "p", image)], views=Views(axes=(-1,), scales=())
     )
-    assert fixed.dice == pytest.approx(2 * 4 / (2 * 4 + 2 + 2))  # 4 pixels of 6 and 6
+    assert fixed.pooled == pytest.approx(2 * 4 / (2 * 4 + 2 + 2))  # 4 pixels of 6 and 6
     assert fixed.fraction == pytest.approx([6 / 8])
     assert fixed.by_sample().to_pylist() == [{"id": "a", "group": "p", "agreement": 2 / 3}]
 
@@ -90,7 +90,7 @@ def test_by_hand() -> None:
 def test_where_nothing_is_marked_there_is_nothing_to_disagree_on() -> None:
     blank = [Sample("a", "p", np.zeros((1, 8, 8), np.float32))]
     found = measure_agreement(Identity(), blank)
-    assert (found.dice, found.fraction.tolist()) == (1, [0])
+    assert (found.pooled, found.fraction.tolist()) == (1, [0])
 
 
 @given(st.integers(0, 5), st.integers(1, 7), st.permutations(range(5)))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import pladapt
 from pladapt import (
@@ -23,7 +24,7 @@ from pladapt import (
     RunChangedError,
     Sample,
 )
-from pladapt.evidence.comparison import compare, judge_fall, student_quantile, sure_fall
+from pladapt.evidence.comparison import compare, judge_fall, sure_fall
 from pladapt.evidence.gates import Agreement, Churn, ForegroundFraction, InDomain
 from pladapt.testing import GateContract
 from pladapt.types import EVIDENCE
@@ -262,20 +263,12 @@ def test_the_slack_must_be_exceeded_beyond_the_noise_of_the_groups() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=20))
 def test_a_sure_fall_is_the_limit_of_student_s_interval(pairs: list[tuple[float, float]]) -> None:
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
     before, after = np.array(pairs).T
     if np.ptp(before - after) < 1e-6:
         assert sure_fall(before, after) == pytest.approx(np.mean(before - after), abs=1e-5)
         return
     expected = stats.ttest_rel(before, after, alternative="greater").confidence_interval(0.95).low
-    assert sure_fall(before, after) == pytest.approx(expected, rel=5e-3, abs=5e-3)
-
-
-def test_the_quantile_is_student_s() -> None:
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
-    assert student_quantile(1) == pytest.approx(stats.t.ppf(0.95, 1), rel=0.05)
-    for freedom in (2, 3, 7, 30, 1000):
-        assert student_quantile(freedom) == pytest.approx(stats.t.ppf(0.95, freedom), rel=3e-3)
+    assert sure_fall(before, after) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -458,7 +458,7 @@ def test_a_run_tells_the_log(toy: SimpleNamespace, caplog: pytest.LogCaptureFixt
     assert [record.getMessage() for record in caplog.records] == [
         "Round 1 started.",
         "Round 1: scored 7 samples.",
-        "Round 1: selection {'kept': 3, 'top_k': 3, 'ci_limit': 1}.",
+        "Round 1: selection {'kept': 3, 'top_k': 3, 'limit': 1}.",
         "Round 1: retrained a Brightness.",
         "Round 1 finished; evaluated by overlap.",
     ]

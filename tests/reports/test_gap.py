@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pladapt import InputError
 from pladapt.functional.overlap import evaluation
@@ -44,7 +45,6 @@ def test_the_share_by_hand():
 
 
 def test_the_interval_is_scipys_bca_of_groups():
-    stats = pytest.importorskip("scipy.stats")
     hits = [(2, 5, 8), (1, 6, 9), (5, 4, 7), (3, 8, 8), (6, 7, 9), (4, 4, 6), (2, 7, 7), (5, 9, 9)]
     ours = gap_closed(*(measured(each) for each in zip(*hits, strict=True)), resamples=40_000)
 

@@ -13,7 +13,7 @@ from pladapt.evidence.gates import Agreement, Churn, ForegroundFraction, InDomai
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -68,14 +68,17 @@ class Nothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peak(pladapt.RankingSelector):
+class Peak(pladapt.BaseSelector):
     """A selector of one method."""
 
     power: float = 1.0
 
-    def score(self, prediction: pladapt.Prediction, /) -> Mapping[str, NDArray[np.float64]]:
-        """Return the highest probability."""
-        return {"score": prediction.probabilities.max(axis=(1, 2, 3)) ** self.power}
+    def score_classes(
+        self, prediction: pladapt.Prediction, /
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return each class's highest probability, and its pixels."""
+        _, pixels = pladapt.certainty_index(prediction.probabilities, self.cutoff)
+        return prediction.probabilities.max(axis=(2, 3)) ** self.power, pixels
 
 
 class Lazy:
@@ -132,17 +135,19 @@ tempered: pladapt.BatchPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
 
 composed = pladapt.compose(
     selector,
-    select=pladapt.Choice(quantile=0.25, top_k=0.5, spread=["group", "size"]),
+    rules=pladapt.Rules(quantile=0.25, top_k=0.5, spread=["group", "size"]),
     label=pladapt.Labelling(cutoff=0.7, background_cutoff=(0.3,), boundary=(1, 2)),
 )
 chosen: pladapt.Selector = composed
 soft = pladapt.compose(selector, label=pladapt.SoftLabelling(weight=True))
-labeller: pladapt.SoftLabeller = soft
+predicted = pladapt.Prediction(("a",), np.zeros((1, 1, 4, 4)))
+labels = pladapt.SoftLabelling(weight=True)(predicted)
+assert_type(labels, pladapt.SoftLabels)
 pladapt.adapt(predictor, target, selector=[composed, soft], retrainer=Nothing(), rounds=2)
 audited = pladapt.audit(predictor, labelled, {"own": selector, "composed": composed})
 assert_type(audited, pladapt.Audit)
 assert_type(audited.reference, str)
-pladapt.compose(selector, label=composed, select=selector)
+pladapt.compose(selector, label=composed.label, rules=Peak().rules)
 
 # Adapting
 

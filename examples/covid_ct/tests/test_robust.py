@@ -112,7 +112,7 @@ def test_the_report_shows_the_evidence_of_all_rounds(finished):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"top_fraction": 0.5},
+        {"top_k": 0.5},
         {"min_pixels": 0},
         {"optimiser": "continued"},
         {"validation": "pseudo-labels"},

@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+import numpy as np
+
 from pladapt.errors import LabelledTargetError
 from pladapt.types import LabelledSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from pladapt.types import Sample, Samples
 
@@ -65,6 +69,15 @@ def subsample(samples: Samples[N], max_samples: int) -> Samples[N]:
         return samples
     keys = [hashlib.sha256(samples[i].id.encode()).digest() for i in range(len(samples))]
     return Subset(samples, sorted(sorted(range(len(keys)), key=keys.__getitem__)[:max_samples]))
+
+
+def draw_places(id_: str, inside: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Draw at most so many of the places that are true, by the SHA-256 of a sample's id."""
+    places = np.flatnonzero(inside)
+    if len(places) <= count:
+        return places
+    seed = int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8], "big")
+    return np.sort(np.random.default_rng(seed).choice(places, count, replace=False))
 
 
 def check_unlabelled(sample: object) -> None:

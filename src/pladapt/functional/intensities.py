@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -215,53 +214,3 @@ def _ordered(values: NDArray[np.float32]) -> NDArray[np.uint32]:
 def _floats(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
     """Return the floats that `_ordered` made integers of."""
     return np.where(keys >= _SIGN, keys & np.uint32(_SIGN - 1), ~keys).view(np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MonotoneMap:
-    """A monotone, piecewise linear map for each channel, through its knots.
-
-    Where several knots are equal, because many pixels have one value, this value goes to the middle
-    one of theirs. Values beyond the first and last knot are taken for these: nothing leaves the
-    range of ``values``.
-
-    Args:
-        knots: ``(C, Q)``, ascending.
-        values: ``(C, Q)``, ascending: where the knots go.
-    """
-
-    knots: NDArray[np.floating]
-    values: NDArray[np.floating]
-
-    def __call__(self, array: Array) -> Array:
-        """Map an array ``(B, C, ...)``; NaN stays NaN.
-
-        Raises:
-            InputError: It has another number of channels.
-        """
-        if array.shape[1] != len(self.knots):
-            raise InputError(
-                f"The images have {array.shape[1]} channels and the alignment was fitted to "
-                f"{len(self.knots)}; give images like those that it was fitted to."
-            )
-        xp = array_namespace(array)
-        pairs = zip(self.knots, self.values, strict=True)
-        return xp.stack(
-            [interpolate(array[:, index, ...], *pair) for index, pair in enumerate(pairs)], axis=1
-        )
-
-
-def interpolate(array: Array, knots: NDArray[np.floating], values: NDArray[np.floating]) -> Array:
-    """Map an array of any shape through the points (knots, values), as `MonotoneMap` does."""
-    xp = array_namespace(array)
-    unique, first, count = np.unique(knots, return_index=True, return_counts=True)
-    goal = values[first + (count - 1) // 2]
-    wide = xp.result_type(array.dtype, xp.float32)
-    start, end, rise, gap = (
-        xp.asarray(each, dtype=wide, device=device(array))
-        for each in (unique, goal, np.diff(goal, append=goal[-1]), np.diff(unique, append=np.inf))
-    )
-    flat = xp.clip(xp.reshape(xp.astype(array, wide), (-1,)), float(unique[0]), float(unique[-1]))
-    place = xp.clip(xp.searchsorted(start, flat, side="right") - 1, 0, len(unique) - 1)
-    x0, y0, dx, dy = (xp.take(each, place, axis=0) for each in (start, end, gap, rise))
-    return xp.astype(xp.reshape(y0 + (flat - x0) / dx * dy, array.shape), array.dtype)

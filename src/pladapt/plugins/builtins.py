@@ -115,7 +115,7 @@ def pladapt_recipes() -> list[Registration[Any]]:
         Registration(
             "robust",
             "pladapt.recipes.robust:robust",
-            "What we recommend: recalibrate by consensus, self-train, and refuse harm "
+            "What we recommend: changes a model only where evidence says that it helps "
             "(needs pladapt[torch]).",
         ),
     ]

@@ -76,12 +76,21 @@ class Agreement:
     marked: pa.Table
 
     @property
-    def dice(self) -> float:
-        """The DSC of the views' masks with the plain ones, in [0, 1]: the mean over the views.
+    def pooled(self) -> float:
+        """The DSC of the views' masks with the plain ones, in [0, 1], all pixels pooled.
 
-        The pixels of all samples are pooled; classes count alike. 1 where nothing is marked.
+        The mean over the views and classes; 1 where nothing is marked. Large objects decide it.
         """
         return float(pool(self.counts, ["class", "view"])["dsc"].to_numpy().mean())
+
+    @property
+    def per_image(self) -> float:
+        """The mean over the images of their own DSC with their views, in [0, 1].
+
+        An image where neither mask shows anything agrees: so this falls where images without
+        foreground are no longer left empty.
+        """
+        return float(self.by_sample()["agreement"].to_numpy().mean())
 
     @property
     def fraction(self) -> NDArray[np.float64]:

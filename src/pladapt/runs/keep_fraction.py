@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pladapt.data.batches import batches
-from pladapt.data.views import subsample
+from pladapt.data.views import draw_places, subsample
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.logits import foreground_logit, logit
-from pladapt.predictors.consensus import PIXELS, drawn
 from pladapt.predictors.prediction import predict
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.protocols import ResumableRetrainer
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from pladapt.protocols import Predictor, Retrainer
     from pladapt.types import PseudoLabelled, Samples
 
-_SHIFT = "shift.json"
+_SHIFT: Final = "shift.json"
+_PIXELS: Final = 1_000_000  # measured at the most, all samples together
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +116,13 @@ def _labelled_logits(
     predictor: Predictor, labels: Samples[PseudoLabelled], batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the log-odds of pixels that have a label, and whether it is foreground."""
-    most = max(1, PIXELS // max(1, len(labels)))
+    most = max(1, _PIXELS // max(1, len(labels)))
     odds, marked = [], []
     for batch, images in batches(_samples(labels), batch_size=batch_size):
         probabilities = predict(predictor, batch, images).probabilities
         for sample, values in zip(batch, to_numpy(foreground_logit(probabilities)), strict=True):
             label = to_numpy(sample.label)
-            places = drawn(sample.id, (label != IGNORE).reshape(-1), most)
+            places = draw_places(sample.id, (label != IGNORE).reshape(-1), most)
             odds.append(values.reshape(-1)[places])
             marked.append(label.reshape(-1)[places] > 0)
     return np.concatenate(odds), np.concatenate(marked)

@@ -100,7 +100,7 @@ def _pass(
 def _rows(selector: Selector, batch: Sequence[Sample], prediction: Prediction) -> pa.Table:
     digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
     rows = score(selector, batch, prediction).add_column(2, "sha256", digests)
-    labels = packed_labels(pseudo_labels(selector.label, prediction)).drop_columns("id")
+    labels = packed_labels(pseudo_labels(selector, prediction)).drop_columns("id")
     for name in labels.column_names:
         rows = rows.append_column(f"{_LABEL}{name}", labels[name])
     return rows

@@ -140,7 +140,7 @@ class SourceStatistics:
         if predictor is not None:
             agreement = measure_agreement(
                 predictor, images_alone, cutoff=cutoff, views=views, batch_size=batch_size
-            ).dice
+            ).pooled
         return cls(
             quantiles=intensities,
             background=background,

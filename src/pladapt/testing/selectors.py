@@ -164,9 +164,9 @@ class SelectorContract:
         self, selector: Selector, prediction: Prediction
     ) -> None:
         """A sample's label is the same alone and in company, and fit to be stored."""
-        together = dict(pseudo_labels(selector.label, prediction))
+        together = dict(pseudo_labels(selector, prediction))
         for index, id_ in enumerate(prediction.ids):
-            alone = dict(pseudo_labels(selector.label, part(prediction, index)))[id_]
+            alone = dict(pseudo_labels(selector, part(prediction, index)))[id_]
             for name, array in alone.items():
                 what = f"the {name} of sample {index} depends on the other samples of its batch"
                 same(array, together[id_][name], what, 0 if name == "label" else self.tolerance)

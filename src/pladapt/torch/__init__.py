@@ -23,17 +23,16 @@ from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.losses import DiceBCELoss
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.torch.recalibration import recalibrate_batch_norm
-from pladapt.torch.recalibrators import BatchNormRecalibrator, ConsensusRecalibrator
+from pladapt.torch.recalibrators import AgreementRecalibrator
 from pladapt.torch.retrainer import FineTune
 from pladapt.torch.storage import load_module, save_module
 from pladapt.torch.training import FitResult, TrainingOptions, fit
 from pladapt.torch.wrapping import module_of, with_module
 
 __all__ = [
+    "AgreementRecalibrator",
     "Augmentation",
     "Augmentations",
-    "BatchNormRecalibrator",
-    "ConsensusRecalibrator",
     "DiceBCELoss",
     "DropoutPredictor",
     "FineTune",

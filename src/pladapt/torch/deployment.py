@@ -7,25 +7,17 @@ import json
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
-
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.functional.arrays import to_numpy
-from pladapt.functional.intensities import MonotoneMap
-from pladapt.predictors.aligned import AlignedPredictor
 from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor, ScalePredictor
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
-from pladapt.source.alignment import QuantileMatching
 from pladapt.storage import check_stored, read_json, stored_folder, stored_names
 from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.torch.storage import (
     load_module,
-    read_tensors,
     save_module,
     state_sha256,
-    write_tensors,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +43,8 @@ _OPTIONS: Final = ("activation", "amp", "batch_size", "channels_last")
 def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None = None) -> None:
     """Write a predictor into a folder: what `pladapt.adapt` returned, say.
 
-    ``predictor.json`` says how it is put together; the weights and the arrays of alignments are
-    safetensors files beside it. The network's architecture is code, and not in the folder.
+    ``predictor.json`` says how it is put together; the weights are safetensors
+    files beside it. The network's architecture is code, and not in the folder.
 
     Args:
         predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts,
@@ -110,7 +102,6 @@ class _Writer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._weights: dict[str, str] = {}
-        self._alignments = 0
 
     def told(self, predictor: Predictor) -> dict[str, Any]:
         """Return a predictor as JSON-able values."""
@@ -121,9 +112,6 @@ class _Writer:
             case EnsemblePredictor():
                 each = [self.told(inner) for inner in predictor.predictors]
                 return {"kind": "ensemble", "predictors": each}
-            case AlignedPredictor(alignment=QuantileMatching() as alignment):
-                inner = self.told(predictor.predictor)
-                return {"kind": "aligned", **self._aligned(alignment), "predictor": inner}
         return self._view(predictor)
 
     def _view(self, predictor: Any) -> dict[str, Any]:
@@ -131,7 +119,7 @@ class _Writer:
         if kind is None:
             raise InputError(
                 f"{type(predictor).__name__} cannot be stored; expected a TorchPredictor, or "
-                f"{', '.join(_VIEWS)}, ensembles and quantile matching around one. Keep it in code "
+                f"{', '.join(_VIEWS)} and ensembles around one. Keep it in code "
                 "that makes it anew, and its weights with save_module."
             )
         own = {f.name: getattr(predictor, f.name) for f in fields(predictor)}
@@ -145,24 +133,6 @@ class _Writer:
             self._weights[digest] = f"model{number}.safetensors"
             save_module(module, self._folder / self._weights[digest])
         return self._weights[digest]
-
-    def _aligned(self, alignment: QuantileMatching) -> dict[str, Any]:
-        if callable(alignment.region):
-            raise InputError(
-                f"The alignment's region is the function {alignment.region!r}, which cannot be "
-                "stored; measure the source's statistics with region 'informative' or None."
-            )
-        maps = {"intensities": alignment.intensities, "background": alignment.background}
-        arrays = {
-            f"{name}.{part}": torch.from_numpy(to_numpy(getattr(map_, part)))
-            for name, map_ in maps.items()
-            if map_ is not None
-            for part in ("knots", "values")
-        }
-        self._alignments += 1
-        name = f"alignment-{self._alignments}.safetensors"
-        write_tensors(arrays, self._folder / name, {})
-        return {"arrays": name, "region": alignment.region}
 
 
 class _Reader:
@@ -181,8 +151,6 @@ class _Reader:
         if kind == "ensemble":
             return EnsemblePredictor([self.made(inner) for inner in told["predictors"]])
         inner = self.made(told["predictor"])
-        if kind == "aligned":
-            return AlignedPredictor(inner, self._alignment(told))
         own = {k: _frozen(v) for k, v in told.items() if k not in ("kind", "predictor")}
         made: Predictor = _VIEWS[kind](inner, **own)
         return made
@@ -202,15 +170,6 @@ class _Reader:
                 "predictor again."
             )
         return self._folder / name
-
-    def _alignment(self, told: Mapping[str, Any]) -> QuantileMatching:
-        arrays = {k: v.numpy() for k, v in read_tensors(self._path(told["arrays"]))[0].items()}
-        maps = {
-            name: MonotoneMap(arrays[f"{name}.knots"], arrays[f"{name}.values"])
-            for name in ("intensities", "background")
-            if f"{name}.knots" in arrays
-        }
-        return QuantileMatching(maps["intensities"], maps.get("background"), told["region"])
 
 
 def _frozen(value: Any) -> Any:

@@ -47,8 +47,7 @@ def recalibrate_batch_norm(
     parameter or buffer changes. A pixel of a layer that is used twice counts twice.
 
     The batches are drawn by the SHA-256 of the ids, among images of one shape, so that the order
-    of the samples changes nothing and a batch mixes the patients. The module is given the images
-    as they are: for a model that is to stand behind an alignment, give `pladapt.Aligned` samples.
+    of the samples changes nothing and a batch mixes the patients.
 
     Args:
         predictor: A predictor with a module; neither is changed.

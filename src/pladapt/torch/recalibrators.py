@@ -1,87 +1,68 @@
-"""Making a predictor fit its target before anything is trained: statistics, and a consensus."""
+"""Making a network fit its target before anything is trained, where evidence says that it helps."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from pladapt.data.views import subsample
-from pladapt.functional.logits import logit
-from pladapt.predictors.aligned import Aligned, AlignedPredictor
-from pladapt.predictors.consensus import find_consensus
-from pladapt.predictors.ensembles import FlipPredictor, ScalePredictor
-from pladapt.predictors.shift import LogitShiftPredictor
+from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.protocols import Recalibration
 from pladapt.runs.manifest import describe
-from pladapt.source.alignment import QuantileMatching
+from pladapt.source.likeness import measure_likeness
 from pladapt.torch.recalibration import batch_norms, recalibrate_batch_norm
 from pladapt.torch.wrapping import module_of
+from pladapt.types import Verdict
 
 if TYPE_CHECKING:
-    from pladapt.functional.intensities import Region
+    from collections.abc import Mapping
+
+    from pladapt.predictors.agreement import Agreement
     from pladapt.protocols import Predictor
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress, Sample, Samples
 
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class BatchNormRecalibrator:
-    """Measures batch normalisation's statistics anew; see `recalibrate_batch_norm`.
-
-    Args:
-        momentum: The target's weight in [0, 1].
-        batch_size: At most so many images are normalised together.
-        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
-    """
-
-    momentum: float = 1.0
-    batch_size: int = 32
-    device: str = "auto"
-
-    def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
-        """Return the predictor with the target's statistics."""
-        new = recalibrate_batch_norm(
-            predictor,
-            target,
-            momentum=self.momentum,
-            batch_size=self.batch_size,
-            device=self.device,
-        )
-        layers = len(batch_norms(module_of(new)))
-        evidence = pa.table({"layers": [layers], "samples": [len(target)]})
-        return Recalibration(new, new, evidence)
+_NONE: Final = "none"
+_BATCH_NORM: Final = "batch norm"
+_TOLERANCE: Final = 0.01
+_EVIDENCE: Final = pa.schema(
+    [
+        ("adjustment", pa.string()),
+        ("agreement", pa.float64()),
+        ("per_image", pa.float64()),
+        ("fraction", pa.float64()),
+        ("source", pa.float64()),
+        ("taken", pa.bool_()),
+    ]
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ConsensusRecalibrator:
-    """Predicts with several adjustments of one network, as far as they agree on the target.
+class AgreementRecalibrator:
+    """Measures batch normalisation's statistics anew where the network then agrees better.
 
-    The adjustments are none at all, batch normalisation's statistics of the target
-    (`recalibrate_batch_norm`), the target's intensities mapped to the source's quantiles
-    (`pladapt.QuantileMatching`), and both. No one of them is safe on every target. Each predicts
-    an image and its mirror images, and `pladapt.find_consensus` tells, without labels, which of
-    them to trust and how much of the target is foreground. The mean of those is the teacher of the
-    first round; the network with the target's statistics is its student, which averages mirror
-    images and scales. The foreground that the teacher marks is what lies above ``cutoff``, as the
-    source's was.
+    First the images are looked at: where their intensities are not like the source's at all, or the
+    network marks next to all of them, it is not fit for them, and adaptation ends.
+
+    Then the masks of images are compared with those of mirrored and scaled ones, at the source's
+    own cut-off, by the network as it is and with batch normalisation's statistics of the target
+    (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). Those are taken only where
+    the agreement of all pixels is higher by more than ``margin``, and that of single images is not
+    lower by more than 0.01: on images without foreground the first alone would be fooled. Else the
+    network stays as it is, and adaptation ends: the paper's rule and others may still be tried, but
+    nothing here says that they would help.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
-        source: What the source's images are like; without it no intensities are mapped.
-        align: Whether intensities are mapped.
-        batch_norm: Whether batch normalisation's statistics are measured anew. They are left
-            alone where the network has none.
-        fraction: Whether the fraction of the foreground is found anew; else the source's cut-off
-            stays.
-        groups: Whether it is found for each group as well, as far as the group's samples tell.
-        axes: The spatial axes to mirror along, counted from the end.
-        tta_scales: At which the student predicts as well, for `ScalePredictor`; by default none.
-        region: Which pixels are compared, as for `pladapt.SourceStatistics`.
+        source: What the source's images are like; without it they are not looked at.
+        views: What the network is asked about; give the mirror axes that are natural.
+        margin: By how much the agreement must be higher, in [0, 1).
+        max_fraction: A network that marks more of the target's pixels than this is not fit for it.
         batch_size: How many samples are predicted at once.
-        max_samples: At most so many samples are compared, drawn by their ids. Batch normalisation
-            and intensities are measured on all.
+        max_samples: At most so many samples are compared, drawn by their ids. Statistics are
+            measured on all.
         statistics_batch_size: How many are normalised together where statistics are measured.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         progress: Called as work advances.
@@ -89,13 +70,9 @@ class ConsensusRecalibrator:
 
     cutoff: float = 0.5
     source: SourceStatistics | None = None
-    align: bool = True
-    batch_norm: bool = True
-    fraction: bool = True
-    groups: bool = True
-    axes: tuple[int, ...] = (-1,)
-    tta_scales: tuple[float, ...] = ()
-    region: Region = "informative"
+    views: Views = field(default_factory=Views)
+    margin: float = 0.005
+    max_fraction: float = 0.9
     batch_size: int = 8
     max_samples: int = 256
     statistics_batch_size: int = 32
@@ -103,74 +80,91 @@ class ConsensusRecalibrator:
     progress: Progress | None = None
 
     def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
-        """Return the teacher and its student.
+        """Return the network with the target's statistics, or a verdict why not.
 
-        The evidence has a row for each adjustment: ``adjustment``, its ``agreement`` (Cohen's
-        kappa), whether it was ``kept``, its ``shift`` (of the logits), the
-        ``agreed`` fraction of the region's pixels, null where nothing is agreed on, the consensus'
-        ``fraction``, and for how many ``groups`` it was found as well.
+        The evidence has a row for each network that was measured: ``adjustment``, the ``agreement``
+        of all pixels, that ``per_image``, the ``fraction`` of the pixels that it marks at the
+        source's cut-off, that of the ``source`` (null where it is not known), and whether it was
+        ``taken``.
 
         Raises:
-            InputError: The predictor has no module, or as for `pladapt.find_consensus`.
+            InputError: The predictor has no module, the target is empty, or its images have other
+                channels than the source's.
             LabelledTargetError: A sample has a mask.
         """
-        adjusted = self._adjusted(predictor, target)
-        candidates = list(adjusted.values())
-        found = find_consensus(
-            candidates,
-            subsample(target, self.max_samples),
-            cutoff=self.cutoff,
-            region=self.region,
-            batch_size=self.batch_size,
-            progress=self.progress,
-        )
-        given = logit(self.cutoff)
-        shifts = found.shifts if self.fraction else (-given,) * len(candidates)
-        groups = found.groups if self.fraction and self.groups else {}
-        teacher = LogitShiftPredictor(found.predictor(candidates, shifts), given, groups)
-        student = adjusted.get("batch norm", adjusted["none"])
-        if self.tta_scales:
-            student = ScalePredictor(student, self.tta_scales)
-        evidence = pa.table(
-            {
-                "adjustment": list(adjusted),
-                "agreement": pa.array(found.agreement, pa.float64()),
-                "kept": [place in found.kept for place in range(len(candidates))],
-                "shift": pa.array(shifts, pa.float64()),
-                "agreed": pa.array([found.agreed] * len(candidates), pa.float64()),
-                "fraction": pa.array([found.fraction] * len(candidates), pa.float64()),
-                "groups": [len(groups)] * len(candidates),
-            }
-        )
-        return Recalibration(teacher, student, evidence)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the teacher depends on beside predictor and target."""
-        ignored = ("batch_size", "device", "progress")
-        named = {k: describe(v) for k, v in vars(self).items() if k not in ignored}
-        return {"type": f"{type(self).__module__}.{type(self).__qualname__}", **named}
-
-    def _adjusted(self, predictor: Predictor, target: Samples[Sample]) -> dict[str, Predictor]:
-        adjusted = {"none": self._flipped(predictor)}
-        normalised = self.batch_norm and bool(batch_norms(module_of(predictor)))
-        if normalised:
-            adjusted["batch norm"] = self._flipped(self._normalised(predictor, target))
-        if self.align and self.source is not None:
-            alignment = QuantileMatching.fit(target, self.source, batch_size=self.batch_size)
-            adjusted["aligned"] = AlignedPredictor(self._flipped(predictor), alignment)
-            if normalised:
-                both = self._normalised(predictor, Aligned(target, alignment))
-                adjusted["aligned, batch norm"] = AlignedPredictor(self._flipped(both), alignment)
-        return adjusted
-
-    def _flipped(self, predictor: Predictor) -> Predictor:
-        return FlipPredictor(predictor, self.axes)
-
-    def _normalised(self, predictor: Predictor, target: Samples[Sample]) -> Predictor:
-        return recalibrate_batch_norm(
+        found = {_NONE: self._measured(predictor, target)}
+        if (verdict := self._first_look(predictor, target, found[_NONE])) is not None:
+            return self._ended(predictor, found, verdict)
+        normalised = recalibrate_batch_norm(
             predictor,
             target,
             batch_size=self.statistics_batch_size,
             device=self.device,
             progress=self.progress,
         )
+        found[_BATCH_NORM] = self._measured(normalised, target)
+        if self._surely_better(found[_BATCH_NORM], found[_NONE]):
+            evidence = self._evidence(found, _BATCH_NORM)
+            return Recalibration(normalised, normalised, evidence)
+        reason = "no change makes the model surely agree better with itself on these images"
+        return self._ended(predictor, found, Verdict("unchanged", reason))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the result depends on beside predictor and target."""
+        ignored = ("batch_size", "device", "progress")
+        named = {k: describe(v) for k, v in vars(self).items() if k not in ignored}
+        return {"type": f"{type(self).__module__}.{type(self).__qualname__}", **named}
+
+    def _measured(self, predictor: Predictor, target: Samples[Sample]) -> Agreement:
+        return measure_agreement(
+            predictor,
+            subsample(target, self.max_samples),
+            cutoff=self.cutoff,
+            views=self.views,
+            batch_size=self.batch_size,
+            progress=self.progress,
+        )
+
+    def _first_look(
+        self, predictor: Predictor, target: Samples[Sample], as_it_is: Agreement
+    ) -> Verdict | None:
+        """Return why there is nothing to try, or None."""
+        if self.source is not None:
+            unlike = measure_likeness(target, self.source, batch_size=self.batch_size).reason
+            if unlike is not None:
+                return Verdict("unfit", f"{unlike}; label a few images")
+        marked = float(as_it_is.fraction.sum())
+        if marked > self.max_fraction:
+            reason = f"the model marks {marked:.0%} of all pixels as foreground; label a few images"
+            return Verdict("unfit", reason)
+        if marked == 0:
+            return Verdict("unchanged", "the model finds no foreground in these images")
+        if not batch_norms(module_of(predictor)):
+            reason = "the network has no batch normalisation, which is what would be measured anew"
+            return Verdict("unchanged", reason)
+        return None
+
+    def _surely_better(self, new: Agreement, old: Agreement) -> bool:
+        return new.pooled > old.pooled + self.margin and new.per_image >= old.per_image - _TOLERANCE
+
+    def _ended(
+        self, predictor: Predictor, found: Mapping[str, Agreement], verdict: Verdict
+    ) -> Recalibration:
+        return Recalibration(predictor, predictor, self._evidence(found, _NONE), verdict)
+
+    def _evidence(self, found: Mapping[str, Agreement], taken: str) -> pa.Table:
+        source = None
+        if self.source is not None and self.source.foreground_fraction is not None:
+            source = float(self.source.foreground_fraction.sum())
+        rows = [
+            {
+                "adjustment": name,
+                "agreement": each.pooled,
+                "per_image": each.per_image,
+                "fraction": float(each.fraction.sum()),
+                "source": source,
+                "taken": name == taken,
+            }
+            for name, each in found.items()
+        ]
+        return pa.Table.from_pylist(rows, schema=_EVIDENCE)
