@@ -387,9 +387,10 @@ def _take(file: IO[str], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
+        what = path.parent / path.name.removesuffix(".lock").removeprefix(".")
         raise BusyError(
-            f"{path.parent} is being written by {file.read() or 'another process'}; wait until it "
-            f"has ended, or give another place. (The lock is {path.name}.)"
+            f"{what} is being written by {file.read() or 'another process'}; wait until it has "
+            f"ended, or give another place. (It holds {path}.)"
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
