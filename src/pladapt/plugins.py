@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
 
-Kind: TypeAlias = Literal["selector", "retrainer", "evaluator", "predictor", "recipe", "command"]
+Kind: TypeAlias = Literal[
+    "selector", "retrainer", "evaluator", "predictor", "network", "recipe", "command"
+]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _BUILTINS: Final = ("pladapt.builtins", "pladapt.reports.journal")

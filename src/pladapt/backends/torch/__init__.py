@@ -19,14 +19,18 @@ from pladapt.backends.torch.augmentation import (
     RandomTexture,
 )
 from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor, ZoomPredictor
+from pladapt.backends.torch.checkpoints import load_weights, read_weights
 from pladapt.backends.torch.deployment import load_predictor, save_predictor
+from pladapt.backends.torch.folds import FoldsPredictor, predictor_of
 from pladapt.backends.torch.losses import DiceBCELoss
+from pladapt.backends.torch.networks import Network, load_network
+from pladapt.backends.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.backends.torch.recalibration import recalibrate_batch_norm
 from pladapt.backends.torch.recalibrators import BatchNormRecalibrator, ConsensusRecalibrator
 from pladapt.backends.torch.retrainer import FineTune
 from pladapt.backends.torch.storage import load_module, save_module
-from pladapt.backends.torch.training import FitResult, TrainingOptions, fit
+from pladapt.backends.torch.training import FitResult, TrainingOptions, check_trainable, fit
 from pladapt.backends.torch.wrapping import module_of, with_module
 
 __all__ = [
@@ -38,7 +42,12 @@ __all__ = [
     "DropoutPredictor",
     "FineTune",
     "FitResult",
+    "Folds",
+    "FoldsPredictor",
+    "FromProbabilities",
     "ModulePredictor",
+    "Network",
+    "OneChannel",
     "RandomAffine",
     "RandomIntensity",
     "RandomTexture",
@@ -46,10 +55,15 @@ __all__ = [
     "TorchPredictor",
     "TrainingOptions",
     "ZoomPredictor",
+    "check_trainable",
     "fit",
     "load_module",
+    "load_network",
     "load_predictor",
+    "load_weights",
     "module_of",
+    "predictor_of",
+    "read_weights",
     "recalibrate_batch_norm",
     "save_module",
     "save_predictor",

@@ -15,6 +15,8 @@ from pladapt.alignment import QuantileMatching
 from pladapt.arrays import to_numpy
 from pladapt.averaging import EnsemblePredictor, FlipPredictor
 from pladapt.backends.torch.averaging import DropoutPredictor, ScalePredictor, ZoomPredictor
+from pladapt.backends.torch.folds import predictor_of
+from pladapt.backends.torch.outputs import as_logits
 from pladapt.backends.torch.predictor import TorchPredictor
 from pladapt.backends.torch.storage import (
     load_module,
@@ -185,7 +187,8 @@ class _Reader:
         kind = told["kind"]
         if kind == "torch":
             options = {name: told[name] for name in _OPTIONS}
-            return TorchPredictor(self._read(told["weights"]), self._device, **options)
+            module = self._read(told["weights"], told["activation"])
+            return predictor_of(module, self._device, **options)
         if kind == "ensemble":
             return EnsemblePredictor([self.made(inner) for inner in told["predictors"]])
         inner = self.made(told["predictor"])
@@ -195,9 +198,11 @@ class _Reader:
         made: Predictor = _VIEWS[kind](inner, **own)
         return made
 
-    def _read(self, name: str) -> nn.Module:
+    def _read(self, name: str, activation: str) -> nn.Module:
         if name not in self._loaded:
             module = copy.deepcopy(self._module)
+            if activation == "none":
+                module = as_logits(module)
             load_module(module, self._folder / name)
             self._loaded[name] = module.eval()
         return self._loaded[name]

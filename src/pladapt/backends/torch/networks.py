@@ -1,0 +1,215 @@
+"""Networks by name: code and a file of weights, or what a library saved."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from pladapt.backends.torch.checkpoints import PICKLED, load_weights
+from pladapt.backends.torch.folds import predictor_of
+from pladapt.backends.torch.outputs import ACTIVATIONS, OneChannel, as_logits, each
+from pladapt.errors import InputError, MissingDataError
+from pladapt.plugins import default_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pladapt.backends.torch.outputs import Activation
+    from pladapt.backends.torch.predictor import TorchPredictor
+    from pladapt.plugins import PluginManager
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Network:
+    """A network, and what is known of it.
+
+    Args:
+        module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``, or to what ``activation``
+            says; a `Folds` of several networks where a library trained several.
+        activation: What makes probabilities of the output, as in `TorchPredictor`.
+        channels: The ``C`` of its images, where known.
+        multiple_of: What each spatial length must be a multiple of, where known.
+        patch_size: The spatial shape that it was trained on, where known.
+        spacing: The distance of pixels or voxels in mm along each spatial axis, where known.
+        classes: The names of its output's channels, where known.
+        preprocessing: How its images are to be prepared, in the words of the library that saved
+            it, JSON-able; none of it is done here.
+    """
+
+    module: nn.Module
+    activation: Activation = "auto"
+    channels: int | None = None
+    multiple_of: int | None = None
+    patch_size: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
+    classes: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+    def reading(self, activation: Activation = "auto", channel: int | None = None) -> Network:
+        """Return the network with its output understood in another way: as logits.
+
+        Args:
+            activation: ``none`` where it gives probabilities; ``sigmoid`` or ``softmax`` where it
+                gives logits; ``auto`` is the network's own.
+            channel: Take this channel of several, from 0, for a network of one class. Asks for an
+                activation: ``sigmoid`` where classes overlap, ``softmax`` where they exclude each
+                other.
+
+        Raises:
+            InputError: The activation is none of those, or ``auto`` beside a channel.
+        """
+        if activation not in ACTIVATIONS:
+            raise InputError(f"activation is {activation!r}; give one of {ACTIVATIONS}.")
+        how = self.activation if activation == "auto" else activation
+        if channel is not None:
+            return self._one_channel(channel, how)
+        if how == "none":
+            return replace(self, module=as_logits(self.module), activation="auto")
+        return replace(self, activation=how)
+
+    def predictor(self, device: str = "auto", **options: Any) -> TorchPredictor:
+        """Return a predictor around the network; several folds are its members.
+
+        Args:
+            device: As for `TorchPredictor`.
+            **options: The same, such as ``batch_size`` or ``amp``.
+
+        Raises:
+            DeviceError: As for `TorchPredictor`.
+            InputError: The same.
+        """
+        return predictor_of(self.module, device, **({"activation": self.activation} | options))
+
+    def _one_channel(self, channel: int, how: Activation) -> Network:
+        if how == "auto":
+            raise InputError(
+                f"channel is {channel} and activation is 'auto'; give activation='sigmoid' where "
+                "the classes overlap, 'softmax' where they exclude each other, or 'none' where the "
+                "network gives probabilities (--activation)."
+            )
+        module = each(self.module, lambda network: OneChannel(network, channel, how))
+        classes = self.classes[channel : channel + 1]
+        return replace(self, module=module, activation="sigmoid", classes=classes)
+
+
+def load_network(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    plugins: PluginManager | None = None,
+    **arguments: Any,
+) -> Network:
+    """Make the network that a name stands for, with its weights.
+
+    Args:
+        spec: ``package.module:function`` (or a class), which makes a ``torch.nn.Module``; a module
+            in the current folder counts. Or what a library saved: ``smp:FOLDER``,
+            ``monai-bundle:FOLDER``, ``nnunet:FOLDER``, ``transformers:FOLDER``, and
+            ``torchvision:NAME`` with weights; or what a plugin offers.
+        weights: A file of weights, as for `read_weights`; None for those that the function gives
+            it, or that the folder holds.
+        plugins: Who knows the libraries; by default every installed plugin.
+        **arguments: Of the function, or of the library's loader.
+
+    Returns:
+        The network, in evaluation mode, and what is known of it.
+
+    Raises:
+        InputError: That makes no network, or as for `read_weights`.
+        MissingDataError: There is no such folder or file.
+        DataError: The weights are truncated, or not of this architecture.
+        MissingDependencyError: The library is not installed.
+    """
+    manager = plugins or default_manager()
+    kind, separator, target = spec.partition(":")
+    known = [registration.name for _, registration in manager.registrations("network")]
+    path = None if weights is None else Path(weights)
+    if path is not None and not path.is_file():
+        raise MissingDataError(f"There is no file of weights {path}.")
+    if kind in known and separator:
+        make = partial(manager.build, "network", kind, target=target, weights=path)
+        made = _called(make, spec, arguments)
+        network = made if isinstance(made, Network) else Network(module=_module(made, spec))
+    else:
+        _refuse_file(spec, known)
+        network = Network(module=_from_code(spec, path, arguments, known))
+    network.module.eval()
+    return network
+
+
+def _from_code(
+    spec: str, weights: Path | None, arguments: Mapping[str, Any], known: list[str]
+) -> nn.Module:
+    with _current_folder():
+        try:
+            function = pkgutil.resolve_name(spec)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(
+                f"{spec!r} makes no network: {error}.{_hint(spec, known)} Give "
+                "package.module:function and its weights, or one of "
+                f"{', '.join(f'{name}:...' for name in known)}."
+            ) from error
+        module = _module(_called(function, spec, arguments), spec)
+    if weights is not None:
+        load_weights(module, weights)
+    return module
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Let modules of the current folder be imported, as ``python -m`` does."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _called(function: Callable[..., Any], spec: str, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return function(**arguments)
+    except TypeError as error:
+        raise InputError(
+            f"{spec!r} with the arguments {dict(arguments)} makes no network: {error}. Give its "
+            "arguments by name (--argument NAME=VALUE)."
+        ) from error
+
+
+def _module(made: Any, spec: str) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{spec!r} made a {type(made).__name__}; expected a torch module.")
+    return made
+
+
+def _hint(spec: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(spec.partition(":")[0], known, n=1)
+    return f" Did you mean {nearest[0]}:...?" if nearest else ""
+
+
+def _refuse_file(spec: str, known: list[str]) -> None:
+    path = Path(spec)
+    if path.is_dir():
+        folders = [f"{name}:{spec}" for name in known if name != "torchvision"]
+        raise InputError(
+            f"{spec} is a folder; say which library saved what it holds: {', '.join(folders)}."
+        )
+    if path.is_file() and path.suffix in (*PICKLED, ".safetensors"):
+        raise InputError(
+            f"{spec} is a file of weights; expected what makes the network, as "
+            f"package.module:function, with weights={spec!r} (--weights {spec})."
+        )
+    if path.is_file():
+        raise InputError(
+            f"{spec} is a file; expected what makes the torch module, as package.module:function, "
+            "and its weights. A file that holds a whole network either runs code when it is read, "
+            "or cannot be trained."
+        )
