@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
+from numpy._core import multiarray  # the name that numpy's pickles have
 
 from pladapt.backends.torch.storage import read_state
 from pladapt.errors import DataError, InputError, MissingDataError
@@ -229,7 +230,6 @@ def _is_tensor(value: object) -> bool:
 
 def _numpy_globals() -> list[Any]:
     """Return what numpy's scalars and arrays of numbers and strings are pickled with."""
-    multiarray = np._core.multiarray  # noqa: SLF001 - the name that numpy's pickles have
     known: list[Any] = [np.dtype, np.ndarray, codecs.encode]
     known += [type(np.dtype(code)) for code in "?bhilqBHILQefdUS"]
     for name in ("scalar", "_reconstruct"):

@@ -58,7 +58,7 @@ class FromProbabilities(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images ``(B, C, *S)`` to logits ``(B, K, *S)``."""
-        given = self.network(images).float().clamp(_LEAST, 1 - _LEAST)
+        given: torch.Tensor = self.network(images).float().clamp(_LEAST, 1 - _LEAST)
         return given.logit() if given.shape[1] == 1 else given.log()
 
 
@@ -84,7 +84,7 @@ class OneChannel(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images ``(B, C, *S)`` to the channel's logits ``(B, 1, *S)``."""
-        given = self.network(images)
+        given: torch.Tensor = self.network(images)
         channels = int(given.shape[1])
         if not 0 <= self.channel < channels:
             raise InputError(
@@ -138,7 +138,10 @@ def as_logits(module: nn.Module) -> nn.Module:
 def given_by(module: nn.Module, images: torch.Tensor) -> torch.Tensor | None:
     """Return what a network itself gives, where `as_logits` was told that it is probabilities."""
     inner: Any = module.networks[0] if isinstance(module, Folds) else module
-    return inner.network(images) if isinstance(inner, FromProbabilities) else None
+    if not isinstance(inner, FromProbabilities):
+        return None
+    given: torch.Tensor = inner.network(images)
+    return given
 
 
 def look_like_logits(output: torch.Tensor) -> bool:

@@ -215,8 +215,8 @@ def check_trainable(module: nn.Module) -> None:
     name = type(module).__name__
     why = f"all {len(parameters)} of its parameters are frozen" if parameters else "it has none"
     raise InputError(
-        f"The {name} has no parameters to be trained: {why}. Call module.requires_grad_(True) where "
-        "it is made, or adapt without training (rounds=0)."
+        f"The {name} has no parameters to be trained: {why}. Call module.requires_grad_(True) "
+        "where it is made, or adapt without training (rounds=0)."
     )
 
 

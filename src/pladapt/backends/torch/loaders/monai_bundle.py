@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -128,8 +129,6 @@ def _made(parser: ConfigParser, folder: Path) -> nn.Module:
 @contextmanager
 def _on_path(folder: Path) -> Iterator[None]:
     """Let a bundle's own modules be imported, as MONAI does."""
-    import sys  # noqa: PLC0415
-
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -142,9 +141,9 @@ def _metadata(folder: Path) -> dict[str, Any]:
     path = folder / "configs" / "metadata.json"
     if not path.is_file():
         return {}
-    told = read_json(path).get("network_data_format", {})
-    image = next(iter(told.get("inputs", {}).values()), {})
-    made = next(iter(told.get("outputs", {}).values()), {})
+    told: dict[str, dict[str, Any]] = read_json(path).get("network_data_format", {})
+    image: dict[str, Any] = next(iter(told.get("inputs", {}).values()), {})
+    made: dict[str, Any] = next(iter(told.get("outputs", {}).values()), {})
     shape = image.get("spatial_shape", ())
     fixed = bool(shape) and all(isinstance(length, int) for length in shape)
     names = made.get("channel_def", {})
