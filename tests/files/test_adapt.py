@@ -225,9 +225,9 @@ def test_an_interrupted_adaptation_goes_on(
     [
         ("adapt tiny_network.py images -o run", "is a file; expected what makes the torch module"),
         ("adapt tiny_network:words images -o run", "made a str; expected a torch module"),
-        ("adapt tiny_network:nut images -o run", "makes no module"),
+        ("adapt tiny_network:nut images -o run", "makes no network"),
         ("adapt tiny_network:net images -o run --argument depth=3", "'depth': 3"),
-        ("adapt tiny_network:net images -o run --weights net.pth", "can run code"),
+        ("adapt tiny_network:net images -o run --weights net.pth", "There is no file"),
         ("adapt tiny_network:net images -o run --weights gone.safetensors", "There is no file"),
         ("adapt tiny_network:net images -o run --truth images/truth", "keep the masks in a folder"),
         ("adapt tiny_network:net images -o run --set cutoff=0.3", "give it as --cutoff"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -80,7 +81,8 @@ def read_checkpoint(path: Path) -> Any:
         DataError: It is truncated, or no such file.
     """
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*TorchScript archive", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         unsafe = _UNSAFE.search(str(error))
