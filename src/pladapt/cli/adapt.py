@@ -31,6 +31,7 @@ from pladapt.cli.modules import (
     Factory,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
     build_network,
+    look_at,
 )
 from pladapt.cli.options import named_values
 from pladapt.cli.progress import progress_bars
@@ -179,6 +180,7 @@ def adapt(
             check_trainable(network.module)
         masks = None if truth is None else reading.masks(truth, truth_label, ignore)
         target, problems = reading.samples(images, progress)
+        look_at(network, predictor, target)
         labelled, without = (None, []) if masks is None else reading.labelled(target, masks)
         result = made.adapt(
             predictor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt.backends.torch import Network
+    from pladapt.protocols import Predictor
+    from pladapt.types import Sample, Samples
 
 Factory: TypeAlias = Annotated[
     str,
@@ -81,3 +84,24 @@ def build_module(
 ) -> nn.Module:
     """Return the module of `build_network`, which gives logits."""
     return build_network(spec, arguments, weights, activation, channel).module
+
+
+def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) -> None:
+    """Predict a few samples before the work, and warn of what is odd.
+
+    Raises:
+        InputError: As for `pladapt.backends.torch.check_network`.
+    """
+    from pladapt.backends.torch import check_network  # noqa: PLC0415 - for help
+
+    marked = check_network(predictor, samples)
+    if 0 < marked < 1:
+        return
+    what = "all is foreground" if marked else "nothing is foreground"
+    named = f" Its channels are {', '.join(network.classes)}." if network.classes else ""
+    warnings.warn(
+        f"In the few images that were looked at {what} to the network.{named} If that is not so, "
+        "see that the images are prepared as in its training (--window); and where its channels "
+        "are classes that overlap, without a background, give --activation sigmoid --channel N.",
+        stacklevel=2,
+    )

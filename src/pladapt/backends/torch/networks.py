@@ -11,12 +11,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
 from pladapt.backends.torch.checkpoints import PICKLED, load_weights
+from pladapt.backends.torch.devices import as_tensor
 from pladapt.backends.torch.folds import predictor_of
 from pladapt.backends.torch.outputs import ACTIVATIONS, OneChannel, as_logits, each
-from pladapt.errors import InputError, MissingDataError
+from pladapt.errors import InputError, MissingDataError, PladaptError
 from pladapt.plugins import default_manager
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pladapt.backends.torch.outputs import Activation
     from pladapt.backends.torch.predictor import TorchPredictor
     from pladapt.plugins import PluginManager
+    from pladapt.protocols import Predictor
+    from pladapt.types import Sample, Samples
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,6 +147,42 @@ def load_network(
         network = Network(module=_from_code(spec, path, arguments, known))
     network.module.eval()
     return network
+
+
+def check_network(predictor: Predictor, samples: Samples[Sample], *, count: int = 8) -> float:
+    """Predict a few samples, so that what is wrong with a network is said before the work.
+
+    Args:
+        predictor: The network's, as it is to be used.
+        samples: Those that it is to be used on, of which some are taken, spread over all.
+        count: How many, at most.
+
+    Returns:
+        The fraction of the pixels whose likeliest class is not the background.
+
+    Raises:
+        InputError: The network does not take such images, or gives something else than its
+            predictor takes it for: probabilities in place of logits, say.
+    """
+    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)
+    return float(np.mean([_marked(predictor, samples[int(place)]) for place in places]))
+
+
+def _marked(predictor: Predictor, sample: Sample) -> float:
+    image = as_tensor(sample.image)
+    try:
+        probabilities = as_tensor(predictor.predict(image[None].float()))
+    except RuntimeError as error:  # torch's own names no sample
+        if isinstance(error, PladaptError):
+            raise
+        raise InputError(
+            f"The network cannot be used on {sample.id!r}, an image of shape {tuple(image.shape)}, "
+            f"channels first: {str(error).splitlines()[0]} Give images with the channels and of a "
+            "size that it takes."
+        ) from error
+    if probabilities.shape[1] == 1:
+        return float((probabilities > 0.5).float().mean())  # noqa: PLR2004 - as likely as not
+    return float((probabilities.argmax(1) > 0).float().mean())
 
 
 def _from_code(
