@@ -31,9 +31,14 @@ if TYPE_CHECKING:
     Write = Callable[[Path, NDArray[Any]], Path]
 
 NETWORK = """
+import torch
 from torch import nn
 
 def net(width=4):
+    torch.manual_seed(0)
+    return untrained(width)
+
+def untrained(width=4):
     return nn.Sequential(
         nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 1, 1)
     )
@@ -46,6 +51,10 @@ def bright(channels=1):
 
 def frozen():
     return net().requires_grad_(False)
+
+def colour():
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 1, 1)
 
 def words():
     return "no module"
@@ -244,13 +253,11 @@ def test_an_interrupted_adaptation_goes_on(
             "--activation none --channel 0",
         ),
         ("adapt tiny_network:bright images -o run --channel 1", "channel is 1 and activation"),
+        ("adapt tiny_network:untrained images -o run", "random, and none were loaded"),
+        ("source source -o stats.npz --model tiny_network:untrained", "random, and none"),
         ("adapt tiny_network:frozen images -o run", "all 6 of its parameters are frozen"),
         ("adapt tiny_network:net images -o run --weights tiny_network.py", "expected .safetensors"),
-        (
-            "adapt torch.nn:Conv2d images -o run --argument in_channels=3 --argument out_channels=1 "
-            "--argument kernel_size=1",
-            "cannot be used on",
-        ),
+        ("adapt tiny_network:colour images -o run --device cpu", "cannot be used on"),
         ("adapt tiny_network:net images -o run --truth images/truth", "keep the masks in a folder"),
         ("adapt tiny_network:net images -o run --set cutoff=0.3", "give it as --cutoff"),
         ("adapt tiny_network:net images -o run --truth gone", "There is no folder or file gone"),

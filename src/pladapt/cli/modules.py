@@ -52,6 +52,8 @@ def build_network(
     weights: Path | None,
     activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
     channel: int | None = None,
+    *,
+    trained: bool = True,
 ) -> Network:
     """Make the network that the options of a command name.
 
@@ -61,18 +63,23 @@ def build_network(
         weights: A file of weights, or None.
         activation: As for `pladapt.backends.torch.Network.reading`.
         channel: The same.
+        trained: Whether weights that are random are refused.
 
     Raises:
-        InputError: That makes no network, or the weights are of no file that is read.
+        InputError: That makes no network, its weights are random, or their file is none that is
+            read.
         MissingDataError: There is no such folder or file.
         DataError: The weights are truncated, or not of this architecture.
     """
     if weights is not None and not weights.is_file():  # said before torch is imported
         raise MissingDataError(f"There is no file of weights {weights}.")
     given = named_values(arguments or [], "--argument")
-    from pladapt.backends.torch import load_network  # noqa: PLC0415 - help must not wait for torch
+    from pladapt.backends.torch import check_trained, load_network  # noqa: PLC0415 - for help
 
-    return load_network(spec, weights, **given).reading(activation, channel)
+    network = load_network(spec, weights, **given)
+    if trained and weights is None:
+        check_trained(network, spec, **given)
+    return network.reading(activation, channel)
 
 
 def build_module(
@@ -82,8 +89,8 @@ def build_module(
     activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
     channel: int | None = None,
 ) -> nn.Module:
-    """Return the module of `build_network`, which gives logits."""
-    return build_network(spec, arguments, weights, activation, channel).module
+    """Return the module of `build_network`, trained or not, which gives logits."""
+    return build_network(spec, arguments, weights, activation, channel, trained=False).module
 
 
 def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) -> None:

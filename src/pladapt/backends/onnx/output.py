@@ -16,7 +16,7 @@ Activation: TypeAlias = Literal["auto", "none", "sigmoid", "softmax"]
 """What makes probabilities of the output; ``auto`` is a sigmoid for one channel, else a softmax."""
 
 _ACTIVATIONS: Final = ("auto", "none", "sigmoid", "softmax")
-_ROUNDING: Final = 0.02  # of half precision and of 8 bits, over a few channels
+_ROUNDING: Final = 0.05  # of half precision and of 8 bits, over several channels
 _SPREAD: Final = 0.5  # over which probabilities spread where something is marked
 _ONE_AT_A_TIME: Final = (
     "Take one of them at a time: channel=0 (--option channel=0), and so on; channels count from 0."

@@ -23,7 +23,7 @@ from pladapt.backends.torch.checkpoints import load_weights, read_weights
 from pladapt.backends.torch.deployment import load_predictor, save_predictor
 from pladapt.backends.torch.folds import FoldsPredictor, predictor_of
 from pladapt.backends.torch.losses import DiceBCELoss
-from pladapt.backends.torch.networks import Network, check_network, load_network
+from pladapt.backends.torch.networks import Network, check_network, check_trained, load_network
 from pladapt.backends.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.backends.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.backends.torch.recalibration import recalibrate_batch_norm
@@ -57,6 +57,7 @@ __all__ = [
     "ZoomPredictor",
     "check_network",
     "check_trainable",
+    "check_trained",
     "fit",
     "load_module",
     "load_network",

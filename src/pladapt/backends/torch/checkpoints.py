@@ -220,9 +220,10 @@ def _refusal(path: Path, what: str) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
+    said = (str(error).splitlines() or [""])[0]  # torch goes on with advice of its own
     return DataError(
-        f"{path} cannot be read ({type(error).__name__}: {str(error).splitlines()[0:1]}). It is "
-        "truncated, or torch.save did not write it; make it anew."
+        f"{path} cannot be read ({type(error).__name__}: {said}). It is truncated, or torch.save "
+        "did not write it; make it anew."
     )
 
 

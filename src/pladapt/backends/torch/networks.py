@@ -18,6 +18,7 @@ from pladapt.backends.torch.checkpoints import PICKLED, load_weights
 from pladapt.backends.torch.devices import as_tensor
 from pladapt.backends.torch.folds import predictor_of
 from pladapt.backends.torch.outputs import ACTIVATIONS, OneChannel, as_logits, each
+from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import InputError, MissingDataError, PladaptError
 from pladapt.plugins import default_manager
 
@@ -134,7 +135,7 @@ def load_network(
     """
     manager = plugins or default_manager()
     kind, separator, target = spec.partition(":")
-    known = [registration.name for _, registration in manager.registrations("network")]
+    known = _known(manager)
     path = None if weights is None else Path(weights)
     if path is not None and not path.is_file():
         raise MissingDataError(f"There is no file of weights {path}.")
@@ -147,6 +148,29 @@ def load_network(
         network = Network(module=_from_code(spec, path, arguments, known))
     network.module.eval()
     return network
+
+
+def check_trained(network: Network, spec: str, **arguments: Any) -> None:
+    """Refuse a network of a function that draws its weights anew whenever it is called.
+
+    What a library saved has weights and is not made again.
+
+    Args:
+        network: What `load_network` made without a file of weights.
+        spec: Its name, as for `load_network`, and so are the arguments.
+        **arguments: The same.
+
+    Raises:
+        InputError: The network has other weights when it is made again.
+    """
+    if spec.partition(":")[0] in _known(default_manager()):
+        return
+    again = load_network(spec, **arguments)
+    if state_sha256(again.module) != state_sha256(network.module):
+        raise InputError(
+            f"{spec!r} makes a network with other weights each time: they are random, and none "
+            "were loaded. Give a file of weights (--weights FILE), or load them in the function."
+        )
 
 
 def check_network(predictor: Predictor, samples: Samples[Sample], *, count: int = 8) -> float:
@@ -183,6 +207,10 @@ def _marked(predictor: Predictor, sample: Sample) -> float:
     if probabilities.shape[1] == 1:
         return float((probabilities > 0.5).float().mean())  # noqa: PLR2004 - as likely as not
     return float((probabilities.argmax(1) > 0).float().mean())
+
+
+def _known(manager: PluginManager) -> list[str]:
+    return [registration.name for _, registration in manager.registrations("network")]
 
 
 def _from_code(

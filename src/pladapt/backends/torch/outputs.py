@@ -21,7 +21,7 @@ Activation: TypeAlias = Literal["auto", "none", "sigmoid", "softmax"]
 
 ACTIVATIONS: Final = ("auto", "none", "sigmoid", "softmax")
 
-_ROUNDING: Final = 0.01  # half precision sums to 1 as nearly as that
+_ROUNDING: Final = 0.05  # half precision sums to 1 as nearly as that; overlapping classes do not
 _SPREAD: Final = 0.5  # over which probabilities spread where something is marked
 _LEAST: Final = 1e-7  # the nearest that a probability in float32 comes to 0 or 1
 
