@@ -54,15 +54,14 @@ def test_a_head_of_its_own_beside_the_masks_is_left_out(
     assert torch.equal(network.module(batch), model(batch)[0])
 
 
-def test_the_weights_that_an_encoder_began_with_are_not_fetched_but_tell_of_its_images(
+def test_the_weights_that_an_encoder_began_with_are_told_and_not_fetched(
     tmp_path: Path,
 ) -> None:
     unet(in_channels=3).save_pretrained(tmp_path / "model")
     path = tmp_path / "model/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder_weights": "imagenet"}))
     told = load_network(f"smp:{tmp_path}/model").preprocessing
-    assert told["mean"] == [0.485, 0.456, 0.406]
-    assert told["input_space"] == "RGB"
+    assert (told["encoder_name"], told["encoder_weights"]) == ("resnet18", "imagenet")
 
 
 def test_a_checkpoint_of_such_a_model_has_its_function(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ with needs("smp", "segmentation_models_pytorch"):
 
 
 def load(target: str, weights: Path | None = None, **arguments: Any) -> Network:
-    """Read a model as ``smp.from_pretrained`` does, and how its encoder's images were prepared.
+    """Read a model as ``smp.from_pretrained`` does.
 
     Args:
         target: The folder.
@@ -39,7 +40,10 @@ def load(target: str, weights: Path | None = None, **arguments: Any) -> Network:
     try:
         # no weights of the encoder alone, which would be fetched and then written over
         options = {"encoder_weights": None, **arguments}
-        with redirect_stdout(io.StringIO()):  # it tells where the weights are
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", r"\s*!+ Mismatched keys", UserWarning
+            )  # an error here
             model = smp.from_pretrained(str(folder), map_location="cpu", **options)
     except (RuntimeError, OSError) as error:
         raise DataError(f"{folder} cannot be loaded: {error}") from error
@@ -54,9 +58,11 @@ def load(target: str, weights: Path | None = None, **arguments: Any) -> Network:
 
 
 def _preprocessing(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what the weights that the encoder began with ask for, if there were any."""
-    name, pretrained = config.get("encoder_name"), config.get("encoder_weights")
-    if name is None or pretrained is None:
+    """Return with which weights the encoder began, whose preprocessing it may have been given.
+
+    ``smp.encoders.get_preprocessing_params`` tells more, and fetches it.
+    """
+    if config.get("encoder_weights") is None:
         return {}
-    parameters = smp.encoders.get_preprocessing_params(name, pretrained=pretrained)
-    return {"library": "segmentation-models-pytorch", **parameters}
+    named = {name: config[name] for name in ("encoder_name", "encoder_weights") if name in config}
+    return {"library": "segmentation-models-pytorch", **named}
