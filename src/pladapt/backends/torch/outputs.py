@@ -23,6 +23,8 @@ ACTIVATIONS: Final = ("auto", "none", "sigmoid", "softmax")
 
 _ROUNDING: Final = 0.05  # half precision sums to 1 as nearly as that; overlapping classes do not
 _SPREAD: Final = 0.5  # over which probabilities spread where something is marked
+_NEAR: Final = 0.1  # to 0 or 1, as most probabilities are, and few logits
+_MANY: Final = 4096  # values, all in [0, 1], that no network's logits would be
 _LEAST: Final = 1e-7  # the nearest that a probability in float32 comes to 0 or 1
 
 
@@ -151,17 +153,18 @@ def look_like_logits(output: torch.Tensor) -> bool:
         output: What the network gives for real images, ``(B, K, *S)``.
 
     Returns:
-        Whether these are logits for sure; false where all lie in [0, 1] and near together.
+        Whether these are logits for sure; false where all lie in [0, 1] and tell too little.
 
     Raises:
-        InputError: All lie in [0, 1] and spread over more than half of it, or sum to 1.
+        InputError: All lie in [0, 1] and spread over more than half of it, and they are many, or
+            most of them near its ends; or their channels sum to 1.
     """
     least, largest = float(output.min()), float(output.max())
     channels = int(output.shape[1])
     if not (least >= 0 and largest <= 1):
         return True
     exclusive = channels > 1 and _sums_to_one(output)
-    if largest - least <= _SPREAD and not exclusive:
+    if not exclusive and not (largest - least > _SPREAD and _telling(output)):
         return False
     told = f"The network's output lies between {least:.3g} and {largest:.3g} everywhere"
     if channels > 1 and not exclusive:
@@ -197,6 +200,11 @@ def check_probabilities(given: torch.Tensor) -> None:
             f"activation is 'none' and the network's {given.shape[1]} channels do not sum to 1: "
             f"its classes overlap. {ONE_AT_A_TIME.format(how='none')}"
         )
+
+
+def _telling(output: torch.Tensor) -> bool:
+    ends = ((output < _NEAR) | (output > 1 - _NEAR)).float().mean()
+    return output.numel() >= _MANY or float(ends) > 0.5  # noqa: PLR2004 - most
 
 
 def _sums_to_one(values: torch.Tensor) -> bool:
