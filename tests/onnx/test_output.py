@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pladapt.backends.onnx import Contract, OnnxPredictor
 from pladapt.cli.application import application
-from pladapt.errors import InputError
+from pladapt.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,7 +153,9 @@ def test_the_options_work_on_the_command_line(
     line = f"score {tmp_path}/m.onnx {tmp_path}/images -o {tmp_path}/s.parquet"
     wrong = CliRunner().invoke(application(), [*line.split(), "--option", "output=main"])
     assert wrong.exit_code == 1
+    assert isinstance(wrong.exception, OutputError)
     assert "--option activation=auto" in str(wrong.exception)
+    assert not list(tmp_path.glob("s.parquet*"))
     options = ["--option", "output=main", "--option", "activation=auto"]
     right = CliRunner().invoke(application(), [*line.split(), *options])
     assert right.exit_code == 0, right.output

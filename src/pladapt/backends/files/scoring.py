@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pladapt.backends.files.ahead import read_ahead
 from pladapt.backends.files.folder import Problem, nothing_usable
-from pladapt.errors import DataError, InputError
+from pladapt.errors import DataError, InputError, OutputError
 from pladapt.inference import batches, predict, score
 from pladapt.protocols import RescoringSelector
 from pladapt.runs import describe, open_run, read_table, write_table, written_aside
@@ -80,6 +80,7 @@ def score_files(
 
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set.
+        OutputError: The predictor's network gives something else than it is taken for.
         RunChangedError: An interrupted call had other inputs or parameters.
     """
     folder = output.with_name(f"{output.name}.partial")
@@ -107,9 +108,14 @@ def score_files(
                     progress("score", job.done, total)
                 if time.monotonic() - parts.written > _WRITE_SECONDS:
                     parts.write(job.done, job.problems)
-        job.done = total
-    finally:
+    except OutputError:  # of every file: no row is worth going on from
+        shutil.rmtree(folder)
+        raise
+    except BaseException:
         parts.write(job.done, job.problems)
+        raise
+    job.done = total
+    parts.write(job.done, job.problems)
     if progress is not None:
         progress("score", total, total)
     problems = parts.problems()
@@ -160,6 +166,8 @@ class _Job:
         try:
             rows = score(self.selector, batch, predict(self.predictor, batch, images))
             self._check(rows)
+        except OutputError:
+            raise
         except InputError as error:
             if len(batch) == 1:
                 self._skip(self.origin[batch[0].id][0], batch[0].id, error)

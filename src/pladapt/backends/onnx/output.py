@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from array_api_compat import array_namespace
 
-from pladapt.errors import InputError
+from pladapt.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from pladapt.types import Array
@@ -49,16 +49,16 @@ class Reading:
         """Return the probabilities of an output ``(B, K, *S)``, or of its one channel.
 
         Raises:
-            InputError: There is no such channel, or several channels have a sigmoid each.
+            OutputError: There is no such channel, or several channels have a sigmoid each.
         """
         channels = output.shape[1]
         if self.channel is not None and self.channel >= channels:
-            raise InputError(
+            raise OutputError(
                 f"channel is {self.channel} and the output has {channels}; give one from 0 to "
                 f"{channels - 1}."
             )
         if self.activation == "sigmoid" and channels > 1 and self.channel is None:
-            raise InputError(
+            raise OutputError(
                 f"activation is 'sigmoid' and the output has {channels} channels, of classes that "
                 f"overlap. {_ONE_AT_A_TIME}"
             )
@@ -83,12 +83,12 @@ def check_probabilities(output: Array) -> None:
         output: ``(B, K, *S)``.
 
     Raises:
-        InputError: A value is outside [0, 1], or several channels do not sum to 1.
+        OutputError: A value is outside [0, 1], or several channels do not sum to 1.
     """
     xp = array_namespace(output)
     least, largest = float(xp.min(output)), float(xp.max(output))
     if least < -_ROUNDING or largest > 1 + _ROUNDING:
-        raise InputError(
+        raise OutputError(
             f"The model's output reaches from {least:.3g} to {largest:.3g} and is taken for "
             "probabilities, which lie in [0, 1]. If these are logits, give activation='auto' "
             "(--option activation=auto)."
@@ -97,7 +97,7 @@ def check_probabilities(output: Array) -> None:
         return
     furthest = float(xp.max(xp.abs(xp.sum(output, axis=1) - 1)))
     if furthest > _ROUNDING:
-        raise InputError(
+        raise OutputError(
             f"The {output.shape[1]} channels of the model's output do not sum to 1 but differ from "
             f"it by up to {furthest:.3g}: its classes overlap, and none is the background. "
             f"{_ONE_AT_A_TIME}"
@@ -111,12 +111,12 @@ def check_logits(output: Array) -> None:
         output: ``(B, K, *S)``.
 
     Raises:
-        InputError: All lie in [0, 1], and spread over more than half of it.
+        OutputError: All lie in [0, 1], and spread over more than half of it.
     """
     xp = array_namespace(output)
     least, largest = float(xp.min(output)), float(xp.max(output))
     if least >= 0 and largest <= 1 and largest - least > _SPREAD:
-        raise InputError(
+        raise OutputError(
             f"activation is 'auto' and the model's output lies between {least:.3g} and "
             f"{largest:.3g} everywhere: these are probabilities already. Give activation='none' "
             "(--option activation=none); or, if they are logits after all, 'sigmoid' or 'softmax'."

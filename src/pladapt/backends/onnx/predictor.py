@@ -135,8 +135,9 @@ class OnnxPredictor:
             images: ``(B, C, *S)``, floating point, of any array library.
 
         Raises:
-            InputError: The images' shape or type is not what the model expects, or the output is
-                taken for probabilities and is none.
+            InputError: The images' shape or type is not what the model expects.
+            OutputError: The output is taken for probabilities and is none, or has classes that
+                overlap.
         """
         output = self.run(images)
         probabilities = self._reading.probabilities(output)

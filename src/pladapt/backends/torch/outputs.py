@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from pladapt.errors import InputError
+from pladapt.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,7 +156,7 @@ def look_like_logits(output: torch.Tensor) -> bool:
         Whether these are logits for sure; false where all lie in [0, 1] and tell too little.
 
     Raises:
-        InputError: All lie in [0, 1] and spread over more than half of it, and they are many, or
+        OutputError: All lie in [0, 1] and spread over more than half of it, and they are many, or
             most of them near its ends; or their channels sum to 1.
     """
     least, largest = float(output.min()), float(output.max())
@@ -168,12 +168,12 @@ def look_like_logits(output: torch.Tensor) -> bool:
         return False
     told = f"The network's output lies between {least:.3g} and {largest:.3g} everywhere"
     if channels > 1 and not exclusive:
-        raise InputError(
+        raise OutputError(
             f"{told} and its {channels} channels do not sum to 1: these are no logits but "
             f"probabilities of classes that overlap. {ONE_AT_A_TIME.format(how='none')}"
         )
     kind, also = ("softmax", " and sums to 1") if exclusive else ("sigmoid", "")
-    raise InputError(
+    raise OutputError(
         f"{told}{also}: these are probabilities already, and a {kind} would be taken of them a "
         "second time. Give activation='none' (--activation none); or, if they are logits after "
         f"all, activation='{kind}'."
@@ -187,16 +187,16 @@ def check_probabilities(given: torch.Tensor) -> None:
         given: ``(B, K, *S)``.
 
     Raises:
-        InputError: A value is outside [0, 1], or several channels do not sum to 1.
+        OutputError: A value is outside [0, 1], or several channels do not sum to 1.
     """
     least, largest = float(given.min()), float(given.max())
     if not (least >= -_ROUNDING and largest <= 1 + _ROUNDING):
-        raise InputError(
+        raise OutputError(
             f"activation is 'none' and the network's output reaches from {least:.3g} to "
             f"{largest:.3g}; probabilities lie in [0, 1]. Give activation='auto' for logits."
         )
     if given.shape[1] > 1 and not _sums_to_one(given):
-        raise InputError(
+        raise OutputError(
             f"activation is 'none' and the network's {given.shape[1]} channels do not sum to 1: "
             f"its classes overlap. {ONE_AT_A_TIME.format(how='none')}"
         )

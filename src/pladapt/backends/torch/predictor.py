@@ -18,7 +18,7 @@ from pladapt.backends.torch.outputs import (
     look_like_logits,
 )
 from pladapt.backends.torch.storage import state_sha256
-from pladapt.errors import InputError
+from pladapt.errors import InputError, OutputError
 from pladapt.protocols import Predictor
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class TorchPredictor:
 
         Raises:
             InputError: The images' shape or type is not that, or the module does not give logits
-                of the images' spatial shape; or probabilities, with ``activation="none"``.
+                of the images' spatial shape.
+            OutputError: It gives probabilities where logits are expected, or, with
+                ``activation="none"``, the other way round; or classes that overlap.
         """
         device = resolve_device(self.device)
         batch = _checked(as_tensor(images))
@@ -155,7 +157,7 @@ class TorchPredictor:
     def _activate(self, logits: torch.Tensor) -> torch.Tensor:
         channels = logits.shape[1]
         if self.activation == "sigmoid" and channels > 1:
-            raise InputError(
+            raise OutputError(
                 f"activation is 'sigmoid' and the module gives {channels} channels; probabilities "
                 "are one channel, or several of classes that exclude each other. "
                 f"{ONE_AT_A_TIME.format(how='sigmoid')}"

@@ -64,5 +64,6 @@ def _preprocessing(config: dict[str, Any]) -> dict[str, Any]:
     """
     if config.get("encoder_weights") is None:
         return {}
-    named = {name: config[name] for name in ("encoder_name", "encoder_weights") if name in config}
+    names = ("encoder_name", "encoder_weights")
+    named: dict[str, Any] = {name: config[name] for name in names if name in config}
     return {"library": "segmentation-models-pytorch", **named}
