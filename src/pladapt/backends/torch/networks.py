@@ -199,9 +199,10 @@ def _marked(predictor: Predictor, sample: Sample) -> float:
     except RuntimeError as error:  # torch's own names no sample
         if isinstance(error, PladaptError):
             raise
+        said = str(error).partition("\n")[0]
         raise InputError(
             f"The network cannot be used on {sample.id!r}, an image of shape {tuple(image.shape)}, "
-            f"channels first: {str(error).splitlines()[0]} Give images with the channels and of a "
+            f"channels first: {said} Give images with the channels and of a "
             "size that it takes."
         ) from error
     if probabilities.shape[1] == 1:
