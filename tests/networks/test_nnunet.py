@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pladapt.backends.torch import Folds, FoldsPredictor, load_network
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.torch import Folds, FoldsPredictor, load_network
+from pladapt.types import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +156,7 @@ def test_all_folds_are_members_of_one_predictor(
     torch.testing.assert_close(network.module(batch), own_logits(folder, batch))
     predictor = network.predictor("cpu")
     assert isinstance(predictor, FoldsPredictor)
-    assert predictor.predict_members(batch).shape == (2, 2, 3, 32, 32)
+    assert predictor.predict_batch(Batch.unnamed(batch)).members.shape == (2, 2, 3, 32, 32)
     expected = own_logits(folder, batch).softmax(1)
     torch.testing.assert_close(predictor.predict(batch), expected)
 

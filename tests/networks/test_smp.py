@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from pladapt.backends.torch import load_network
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.torch import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

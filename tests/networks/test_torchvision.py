@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from pladapt.backends.torch import load_network
 from pladapt.errors import DataError, InputError
+from pladapt.torch import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

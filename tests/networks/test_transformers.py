@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from pladapt.backends.torch import load_network
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.torch import load_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
-from pladapt.backends.onnx import Contract, OnnxPredictor
 from pladapt.cli.application import application
 from pladapt.errors import InputError, OutputError
+from pladapt.onnx import Contract, OnnxPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

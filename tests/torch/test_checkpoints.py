@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from pladapt.backends.torch import load_weights, read_weights
-from pladapt.backends.torch.checkpoints import put_weights
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.torch import load_weights, read_weights
+from pladapt.torch.checkpoints import put_weights
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from pladapt import FlipPredictor, PluginManager, Registration, hookimpl
-from pladapt.backends.torch import (
+from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.plugins import PluginManager, Registration, hookimpl
+from pladapt.predictors import FlipPredictor, predict_batch
+from pladapt.testing import PredictorContract
+from pladapt.torch import (
     FineTune,
     Folds,
     FoldsPredictor,
@@ -26,17 +29,15 @@ from pladapt.backends.torch import (
     predictor_of,
     save_predictor,
 )
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.protocols import MemberPredictor
-from pladapt.testing import PredictorContract
+from pladapt.torch.storage import state_sha256
+from pladapt.types import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, PseudoLabelled
+    from pladapt.typing import Predictor
 
 pytestmark = pytest.mark.torch
 
@@ -64,6 +65,10 @@ def images(batch: int = 3, channels: int = 1) -> torch.Tensor:
     return torch.from_numpy(
         np.random.default_rng(0).normal(size=(batch, channels, 16, 16)).astype(np.float32)
     )
+
+
+def members_of(predictor: Predictor, batch: torch.Tensor) -> Any:
+    return predict_batch(predictor, Batch.unnamed(batch)).members
 
 
 class Scaled(nn.Module):
@@ -268,14 +273,15 @@ def test_folds_are_members_and_their_mean_logits_the_prediction(
 ) -> None:
     module = folds(net, classes)
     predictor = predictor_of(module, "cpu")
-    assert isinstance(predictor, MemberPredictor)
-    members = predictor.predict_members(images())
+    members = members_of(predictor, images())
     each = [TorchPredictor(one, "cpu").predict(images()) for one in module.networks]
     torch.testing.assert_close(members, torch.stack(each))
     logits = torch.stack([one.eval()(images()) for one in module.networks]).mean(0)
     expected = logits.sigmoid() if classes == 1 else logits.softmax(1)
     torch.testing.assert_close(predictor.predict(images()), expected)
-    torch.testing.assert_close(predictor.average(members), expected)
+    torch.testing.assert_close(
+        predict_batch(predictor, Batch.unnamed(images())).probabilities, expected
+    )
 
 
 def test_folds_are_trained_together_and_stay_members(
@@ -292,7 +298,7 @@ def test_folds_are_trained_together_and_stay_members(
     save_predictor(trained, tmp_path / "adapted")
     loaded: Any = load_predictor(folds(net), tmp_path / "adapted", device="cpu")
     torch.testing.assert_close(
-        loaded.predict_members(images()), trained.predict_members(images()), rtol=0, atol=0
+        members_of(loaded, images()), members_of(trained, images()), rtol=0, atol=0
     )
 
 
@@ -300,7 +306,7 @@ def test_each_fold_is_read_alike() -> None:
     network = Network(module=Folds([Scaled(channels=2), Scaled(channels=2)]))
     predictor = network.reading("sigmoid", 1).predictor("cpu")
     assert isinstance(predictor, FoldsPredictor)
-    assert predictor.predict_members(images()).shape == (2, 3, 1, 16, 16)
+    assert members_of(predictor, images()).shape == (2, 3, 1, 16, 16)
     ending = Folds([Scaled(nn.Sigmoid()), Scaled(nn.Sigmoid())])
     other = Network(module=ending).reading("none").predictor("cpu")
     torch.testing.assert_close(other.predict(images()), Scaled(nn.Sigmoid())(images()))

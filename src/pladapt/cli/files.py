@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from pladapt.cli.options import named_values
+from pladapt.cli.options import amount, named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError, RunChangedError
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pladapt.backends.files import Grouping, Problem
-    from pladapt.protocols import Predictor
+    from pladapt.files import Grouping, Problem
+    from pladapt.selection.rules import Stratum
     from pladapt.types import Evaluation
+    from pladapt.typing import Predictor
 
 Part = TypeVar("Part")
 
@@ -91,8 +91,9 @@ def score(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.backends.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
-    from pladapt.plugins import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.selection.recorded import record  # noqa: PLC0415 - the same
 
     _make_way(output, overwrite=overwrite)
     scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
@@ -117,6 +118,8 @@ def score(
                 batch_size=batch_size,
                 readers=readers,
                 strict=strict,
+                overwrite=overwrite,
+                recorded=record(selector, scoring),
                 progress=progress,
             )
         except RunChangedError as error:
@@ -133,29 +136,44 @@ def select(
         Path, typer.Option("--output", "-o", help="The parquet file of the selection to write.")
     ],
     min_pixels: Annotated[
-        int, typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0)
-    ] = 50,
-    ci_limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="How many samples are kept at the most.", min=1)
+        int | None,
+        typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0),
     ] = None,
-    top_fraction: Annotated[
-        float | None, typer.Option(help="The same as a share of all, in place of --top-k.")
+    limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
+    quantile: Annotated[
+        float | None,
+        typer.Option(help="The same as a quantile of the scores: 0.75 keeps the upper quarter."),
+    ] = None,
+    top_k: Annotated[
+        str | None,
+        typer.Option(help="How many samples are kept at the most: a number, or a fraction as 0.5."),
+    ] = None,
+    spread: Annotated[
+        list[str] | None,
+        typer.Option(help="Share out --top-k over group, size or class; may be repeated."),
     ] = None,
 ) -> None:
-    """Select the surest samples; say of each other one which rule dropped it."""
-    from pladapt.backends.files import select_file  # noqa: PLC0415 - help must not wait for it
+    """Select the surest samples; note for each other one which rule dropped it.
 
-    counts = select_file(
+    The selector is the one that scored, with the rules that it was given then; each option takes
+    the place of one of its rules.
+    """
+    from pladapt.files import select_file  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files.selection import describe_rules  # noqa: PLC0415 - the same
+
+    found = select_file(
         scores,
         output,
         min_pixels=min_pixels,
-        ci_limit=ci_limit,
-        top_k=top_k,
-        top_fraction=top_fraction,
+        limit=limit,
+        quantile=quantile,
+        top_k=None if top_k is None else amount(top_k, "--top-k"),
+        spread=cast("list[Stratum]", spread) or None,
     )
+    print_line(f"Selector: {found.selector or 'none recorded; by the column score'}")
+    print_line(f"Rules: {'its own' if found.rules is None else describe_rules(found.rules)}")
     table = Table("outcome", "samples")
-    for rule, count in counts.items():
+    for rule, count in found.selection.counts.items():
         table.add_row(rule, f"{count:,}")
     Console().print(table)
     print_line(f"Selection: {output}")
@@ -192,13 +210,15 @@ def evaluate(
     strict: Strict = False,
 ) -> None:
     """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
-    from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
         Files,
         MaskLayout,
         evaluate_files,
     )
-    from pladapt.runs import write_evaluation  # noqa: PLC0415 - the same
+    from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
+    if output.exists():
+        raise InputError(f"{output} is there already; give another folder.")
     size: Literal[2, 3] = 3 if dimensions == "3" else 2
     labels = tuple(label or [1])
     with progress_bars() as progress:
@@ -221,11 +241,8 @@ def evaluate(
 
 
 def _make_way(output: Path, *, overwrite: bool) -> None:
-    """Refuse to write over finished scores, which may have cost days, or remove all there is."""
-    if overwrite:
-        output.unlink(missing_ok=True)
-        shutil.rmtree(output.with_name(f"{output.name}.partial"), ignore_errors=True)
-    elif output.exists():
+    """Refuse to write over finished work, which may have cost days."""
+    if output.exists() and not overwrite:
         raise InputError(f"{output} is there already; give another file, or --overwrite.")
 
 
@@ -237,8 +254,8 @@ def _predictor(
     probabilities: Path | None,
 ) -> tuple[Predictor, Path]:
     """Return what predicts, and the folder of what it predicts."""
-    from pladapt.backends.files import GivenProbabilities  # noqa: PLC0415 - for help
-    from pladapt.plugins import predictor as make_predictor  # noqa: PLC0415 - the same
+    from pladapt.files import GivenProbabilities  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import predictor as make_predictor  # noqa: PLC0415 - the same
 
     if probabilities is not None and model is None:
         return GivenProbabilities(), probabilities
@@ -256,14 +273,14 @@ def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -
 
 def grouping_of(by: str, table: Path | None) -> Grouping:
     """Return what --group-by and --groups say."""
-    from pladapt.backends.files import Grouping  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import Grouping  # noqa: PLC0415 - help must not wait for it
 
     return Grouping(by) if table is None else Grouping.from_csv(table)
 
 
 def show_problems(problems: Sequence[Problem], output: Path) -> None:
     """List what was left out, in a file beside the output and, in part, on the terminal."""
-    from pladapt.backends.files import write_problems  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import write_problems  # noqa: PLC0415 - help must not wait for it
 
     path = output.with_name(f"{output.stem}.left-out.csv")
     write_problems(problems, path)

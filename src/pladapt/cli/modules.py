@@ -14,9 +14,9 @@ from pladapt.errors import MissingDataError
 if TYPE_CHECKING:
     from torch import nn
 
-    from pladapt.backends.torch import Network
-    from pladapt.protocols import Predictor
+    from pladapt.torch import Network
     from pladapt.types import Sample, Samples
+    from pladapt.typing import Predictor
 
 Factory: TypeAlias = Annotated[
     str,
@@ -58,10 +58,10 @@ def build_network(
     """Make the network that the options of a command name.
 
     Args:
-        spec: As for `pladapt.backends.torch.load_network`.
+        spec: As for `pladapt.torch.load_network`.
         arguments: Of what makes it, each as NAME=VALUE.
         weights: A file of weights, or None.
-        activation: As for `pladapt.backends.torch.Network.reading`.
+        activation: As for `pladapt.torch.Network.reading`.
         channel: The same.
         trained: Whether weights that are random are refused.
 
@@ -74,7 +74,7 @@ def build_network(
     if weights is not None and not weights.is_file():  # said before torch is imported
         raise MissingDataError(f"There is no file of weights {weights}.")
     given = named_values(arguments or [], "--argument")
-    from pladapt.backends.torch import check_trained, load_network  # noqa: PLC0415 - for help
+    from pladapt.torch import check_trained, load_network  # noqa: PLC0415 - for help
 
     network = load_network(spec, weights, **given)
     if trained and weights is None:
@@ -97,9 +97,9 @@ def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) ->
     """Predict a few samples before the work, and warn of what is odd.
 
     Raises:
-        InputError: As for `pladapt.backends.torch.check_network`.
+        InputError: As for `pladapt.torch.check_network`.
     """
-    from pladapt.backends.torch import check_network  # noqa: PLC0415 - for help
+    from pladapt.torch import check_network  # noqa: PLC0415 - for help
 
     marked = check_network(predictor, samples)
     if 0 < marked < 1:

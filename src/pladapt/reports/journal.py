@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pladapt.hookspecs import hookimpl
+from pladapt.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
 
-    from pladapt.protocols import Predictor
     from pladapt.types import Evaluation, Selection
+    from pladapt.typing import Predictor
 
 _log = logging.getLogger("pladapt")
 

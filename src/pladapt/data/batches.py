@@ -1,0 +1,56 @@
+"""Batches of samples of one shape, read while the caller works on the one before."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING, TypeVar
+
+from pladapt.data.prefetch import prefetch
+from pladapt.errors import InputError
+from pladapt.functional.arrays import stack
+from pladapt.types import LabelledSample, PseudoLabelled, Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from pladapt.types import Array
+
+Q = TypeVar("Q", Sample, LabelledSample, PseudoLabelled)
+
+
+def batches(samples: Iterable[Q], *, batch_size: int) -> Generator[tuple[tuple[Q, ...], Array]]:
+    """Yield consecutive samples of one shape with their stacked images ``(B, C, *S)``.
+
+    The next batch is read and stacked in a thread while the caller works on this one.
+
+    Raises:
+        InputError: ``batch_size`` below 1, or an image of the wrong rank.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
+    parts = _batches(samples, batch_size)
+    stacked = ((batch, stack([sample.image for sample in batch])) for batch in parts)
+    with closing(prefetch(repeat(partial(next, stacked, None)), threads=1)) as each:
+        for result in each:
+            if (item := result()) is None:
+                return
+            yield item
+
+
+def _batches(samples: Iterable[Q], batch_size: int) -> Iterator[tuple[Q, ...]]:
+    """Yield consecutive samples whose images have one shape."""
+    batch: list[Q] = []
+    for sample in samples:
+        if sample.image.ndim not in (3, 4):
+            raise InputError(
+                f"Sample {sample.id!r} has an image of shape {tuple(sample.image.shape)}; expected "
+                "(channel, *spatial) with two or three spatial axes."
+            )
+        if batch and (len(batch) == batch_size or sample.image.shape != batch[0].image.shape):
+            yield tuple(batch)
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield tuple(batch)

@@ -1,0 +1,231 @@
+"""The images of a folder as samples, for what looks at each of them many times."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import closing
+from dataclasses import asdict
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pladapt.data.prefetch import prefetch
+from pladapt.errors import DataError
+from pladapt.files.folder import Problem, nothing_usable
+from pladapt.types import LabelledSample, Sample, Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pladapt.files.folder import Files, Grouping
+    from pladapt.files.reading import ImageLayout, MaskLayout
+    from pladapt.types import Progress
+
+MEMORY: Final = 2**31
+"""How many bytes of decoded images are kept, about, so that files are not decoded again."""
+
+
+class Place(NamedTuple):
+    """Where a sample is.
+
+    Args:
+        id: The sample's name.
+        group: Its group.
+        name: The file's name: its path below the folder without the extension.
+        path: The file.
+        number: The sample's place in the file, from 0.
+    """
+
+    id: str
+    group: str
+    name: str
+    path: Path
+    number: int
+
+
+class FileSamples(Samples[Sample]):
+    """Unlabelled samples whose images are read when they are asked for; made by `read_samples`.
+
+    Args:
+        places: Where each sample is.
+        layout: How the files are read.
+        kept: How many files' images are kept in memory.
+    """
+
+    def __init__(self, places: Sequence[Place], layout: ImageLayout, kept: int) -> None:
+        self.places = places
+        self._images = _arrays(layout, kept)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        place = self.places[range(len(self))[index]]
+        return Sample(place.id, place.group, self._images(place.path)[place.number])
+
+
+class TrueFileSamples(Samples[LabelledSample]):
+    """Samples with masks, both read when they are asked for; made by `read_truth`.
+
+    Args:
+        samples: All samples.
+        positions: Where in ``samples`` those with a mask stand.
+        masks: The files of the masks, by the names of the images' files.
+        layout: How masks are read.
+    """
+
+    def __init__(
+        self,
+        samples: FileSamples,
+        positions: Sequence[int],
+        masks: Mapping[str, Path],
+        layout: MaskLayout,
+    ) -> None:
+        self._samples, self._positions, self._paths = samples, positions, masks
+        self._layout, self._masks = layout, _arrays(layout, kept=8)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the masks depend on: the samples they are of, the files' bytes, the labels.
+
+        The images are those of the target, which a run checks itself.
+        """
+        digest = hashlib.sha256(json.dumps(asdict(self._layout)).encode())
+        places = [self._samples.places[position] for position in self._positions]
+        digest.update(json.dumps([(place.id, place.group) for place in places]).encode())
+        for name in dict.fromkeys(place.name for place in places):
+            with self._paths[name].open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return {"samples": len(self), "sha256": digest.hexdigest()}
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int, /) -> LabelledSample:
+        position = self._positions[range(len(self))[index]]
+        sample, place = self._samples[position], self._samples.places[position]
+        mask = self._masks(self._paths[place.name])[place.number]
+        return LabelledSample(sample.id, sample.group, sample.image, mask)
+
+
+def read_samples(
+    files: Files,
+    *,
+    layout: ImageLayout,
+    grouping: Grouping,
+    readers: int = 2,
+    strict: bool = False,
+    memory: int = MEMORY,
+    progress: Progress | None = None,
+) -> tuple[FileSamples, list[Problem]]:
+    """Find the samples in files, of which each is decoded once to see that it can be used.
+
+    Args:
+        files: The images.
+        layout: How they are read.
+        grouping: What a file belongs to.
+        readers: How many files are read at once.
+        strict: Raise for what cannot be used, instead of leaving it out.
+        memory: How many bytes of decoded images are kept later on, about.
+        progress: Called as files are finished.
+
+    Returns:
+        The samples, in the order of the files' names, and what was left out.
+
+    Raises:
+        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+    """
+    places: list[Place] = []
+    problems: list[Problem] = []
+    size = 0
+
+    def read(item: tuple[str, Path]) -> tuple[list[Place], int]:
+        name, path = item
+        found = list(layout.items(name, layout.load(path)))
+        group = grouping.group(name)
+        each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
+        return each, sum(one.array.nbytes for one in found)
+
+    calls = (partial(read, item) for item in files.paths.items())
+    with closing(prefetch(calls, readers)) as each:
+        for done, (name, result) in enumerate(zip(files.paths, each, strict=True), start=1):
+            try:
+                found, read_bytes = result()
+                places += found
+                size += read_bytes
+            except DataError as error:
+                _leave_out(problems, name, error, strict=strict)
+            if progress is not None:
+                progress("read", done, len(files.paths))
+    if not places:
+        raise nothing_usable(problems, files.root)
+    kept = max(1, len(files.paths) * memory // max(1, size))
+    return FileSamples(places, layout, kept), problems
+
+
+def read_truth(
+    samples: FileSamples, truth: Files, *, layout: MaskLayout, strict: bool = False
+) -> tuple[TrueFileSamples, list[Problem]]:
+    """Match samples with the true masks of the same names: for evaluators and reports alone.
+
+    Args:
+        samples: What `read_samples` returned.
+        truth: The masks' files; each is decoded once to see that it fits.
+        layout: How masks are read.
+        strict: Raise for what cannot be used, instead of leaving it out.
+
+    Returns:
+        The samples that have a mask, and what was left out on either side.
+
+    Raises:
+        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+    """
+    problems: list[Problem] = []
+    positions: list[int] = []
+    by_file: dict[str, list[int]] = {}
+    for position, place in enumerate(samples.places):
+        by_file.setdefault(place.name, []).append(position)
+    for name in sorted(by_file.keys() | truth.paths.keys()):
+        try:
+            positions += _matched(samples, by_file.get(name, []), truth, layout, name)
+        except DataError as error:
+            _leave_out(problems, name, error, strict=strict)
+    if not positions:
+        raise nothing_usable(problems, truth.root)
+    return TrueFileSamples(samples, sorted(positions), truth.paths, layout), problems
+
+
+def _matched(
+    samples: FileSamples, positions: list[int], truth: Files, layout: MaskLayout, name: str
+) -> list[int]:
+    """Return the positions of a file's samples, if their masks fit them."""
+    if not positions:
+        raise DataError("There is a truth, and no image of this name that can be used.")
+    if name not in truth.paths:
+        raise DataError(f"There is no truth of this name in {truth.root}.")
+    masks = list(layout.items(name, layout.load(truth.paths[name])))
+    shapes = [samples[position].image.shape[1:] for position in positions]
+    if shapes != [mask.array.shape for mask in masks]:
+        raise DataError(
+            f"The image has {len(shapes)} samples, the first of shape {shapes[0]}, and the truth "
+            f"{len(masks)}, the first of shape {masks[0].array.shape}; they must agree."
+        )
+    return positions
+
+
+def _leave_out(problems: list[Problem], name: str, error: DataError, *, strict: bool) -> None:
+    if strict:
+        raise DataError(f"{name}: {error}") from error
+    problems.append(Problem(name, str(error)))
+
+
+def _arrays(layout: ImageLayout | MaskLayout, kept: int) -> Any:
+    """Return what decodes a file into its samples' arrays, and remembers the last few files."""
+
+    @lru_cache(maxsize=kept)
+    def decoded(path: Path) -> list[NDArray[Any]]:
+        return [item.array for item in layout.items(path.name, layout.load(path))]
+
+    return decoded

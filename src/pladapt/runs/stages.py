@@ -1,0 +1,74 @@
+"""Evaluations and judgements in the run folder: stages that are whole or not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from pladapt.storage import (
+    check_stored,
+    read_json,
+    read_table,
+    stored_folder,
+    to_json,
+    write_table,
+)
+from pladapt.types import EVIDENCE, Evaluation, Judgement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write an evaluation as ``samples.parquet``, ``summary.parquet`` and ``notes.json``.
+
+    Raises:
+        InputError: The folder has something else than an evaluation.
+    """
+    with stored_folder(folder) as temporary:
+        write_table(evaluation.samples, temporary / "samples.parquet")
+        write_table(evaluation.summary, temporary / "summary.parquet")
+        (temporary / "notes.json").write_text(to_json(dict(evaluation.notes)), encoding="utf-8")
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read an evaluation that `write_evaluation` wrote.
+
+    Raises:
+        MissingDataError: It is not there.
+        DataError: It is damaged.
+    """
+    check_stored(folder)
+    return Evaluation(
+        read_table(folder / "samples.parquet"),
+        read_table(folder / "summary.parquet"),
+        read_json(folder / "notes.json"),
+    )
+
+
+def write_judgement(judgements: Sequence[Judgement], folder: Path) -> None:
+    """Write what several gates said of a round as one judgement: all must accept it.
+
+    It becomes ``evidence.parquet`` and ``judgement.json``.
+    """
+    reasons = [reason for judgement in judgements for reason in judgement.reasons]
+    with stored_folder(folder) as temporary:
+        evidence = pa.concat_tables([each.evidence.cast(EVIDENCE) for each in judgements])
+        write_table(evidence, temporary / "evidence.parquet")
+        said = {"accepted": not reasons, "reasons": reasons}
+        (temporary / "judgement.json").write_text(to_json(said), encoding="utf-8")
+
+
+def read_judgement(folder: Path) -> Judgement:
+    """Read a judgement that `write_judgement` wrote.
+
+    Raises:
+        MissingDataError: It is not there.
+        DataError: It is damaged.
+    """
+    check_stored(folder)
+    said = read_json(folder / "judgement.json")
+    evidence = read_table(folder / "evidence.parquet")
+    return Judgement(said["accepted"], tuple(said["reasons"]), evidence)
