@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -18,7 +19,7 @@ from pladapt.overlap import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pladapt.backends.files import Grouping, Problem
+    from pladapt.backends.files import Files, Grouping, Pairing, Problem
     from pladapt.protocols import Predictor
     from pladapt.types import Evaluation
 
@@ -29,7 +30,10 @@ Dimensions = Annotated[
 ]
 Axes = Annotated[
     str | None,
-    typer.Option(help="The axes of NPY and NIfTI arrays, of Z (slices), C (channels), Y and X."),
+    typer.Option(
+        help="The axes of NPY, NIfTI, NRRD and TIFF arrays, of T (times), Z (slices), C (channels), "
+        "Y and X."
+    ),
 ]
 Window = Annotated[
     tuple[float, float] | None,
@@ -45,10 +49,46 @@ Groups = Annotated[
 ]
 Readers = Annotated[int, typer.Option(help="How many files are read at once.", min=1)]
 Ignore = Annotated[int | None, typer.Option(help="The value of pixels of the truth to leave out.")]
+Scale = Annotated[
+    float | None,
+    typer.Option(
+        help="What probability 1 is stored as, such as 100 for percent.  [default: 1, or the "
+        "largest value of an integer type]"
+    ),
+]
+Key = Annotated[str | None, typer.Option(help="Which array of NPZ files, if they have several.")]
+MaxValues = Annotated[
+    int | None,
+    typer.Option(
+        help="How many values a file may hold.  [default: 2^29, and 89 million in a slice]", min=1
+    ),
+]
+Channels = Annotated[
+    Literal["1", "3"] | None,
+    typer.Option(help="Make three equal channels of greys (3), or one of three equal ones (1)."),
+]
+Binary = Annotated[
+    bool, typer.Option("--binary", help="Whatever is not 0 in a mask is foreground.")
+]
+AsStored = Annotated[
+    bool,
+    typer.Option("--as-stored", help="Compare voxel by voxel, whatever places the files give."),
+]
+Match = Annotated[
+    str | None,
+    typer.Option(
+        help="A regular expression whose first group is what the names of a pair share, such as "
+        "'^(.+?)(?:_mask)?$'.  [default: the names are equal]"
+    ),
+]
+Pairs = Annotated[
+    Path | None, typer.Option(help="A CSV with the columns name and truth, in place of --match.")
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first file that cannot be used.")
 ]
 _SHOWN = 10
+_EVALUATION = {"samples.parquet", "summary.parquet", "notes.json"}
 
 
 def score(
@@ -78,6 +118,10 @@ def score(
     dimensions: Dimensions = "2",
     axes: Axes = None,
     window: Window = None,
+    scale: Scale = None,
+    channels: Channels = None,
+    key: Key = None,
+    max_values: MaxValues = None,
     group_by: GroupBy = "file",
     groups: Groups = None,
     batch_size: BatchSize = 8,
@@ -104,12 +148,17 @@ def score(
         axes=axes,
         window=window,
         probabilities=probabilities is not None,
+        scale=scale,
+        channels=None if channels is None else int(channels),
+        key=key,
+        max_values=max_values,
     )
     with progress_bars() as progress:
+        files = Files.find(folder)
         try:
             problems = score_files(
                 made,
-                Files.find(folder),
+                files,
                 output,
                 selector=_made(make_selector, selector, scoring),
                 layout=layout,
@@ -122,7 +171,7 @@ def score(
         except RunChangedError as error:
             error.add_note("Or start anew with --overwrite.")
             raise
-    show_problems(problems, output)
+    show_problems(problems, output, files)
     print_line(f"Scores: {output}")
 
 
@@ -133,8 +182,13 @@ def select(
         Path, typer.Option("--output", "-o", help="The parquet file of the selection to write.")
     ],
     min_pixels: Annotated[
-        int, typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0)
-    ] = 50,
+        int | None,
+        typer.Option(
+            help="The fewest pixels above the cut-off; 0 for no such rule.  [default: 50 where "
+            "the scores count pixels]",
+            min=0,
+        ),
+    ] = None,
     ci_limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
     top_k: Annotated[
         int | None, typer.Option(help="How many samples are kept at the most.", min=1)
@@ -180,9 +234,16 @@ def evaluate(
         list[int] | None,
         typer.Option(help="The same in the true masks, where it differs; repeat in order."),
     ] = None,
+    binary: Binary = False,
     ignore: Ignore = None,
+    match: Match = None,
+    pairs: Pairs = None,
+    as_stored: AsStored = False,
+    scale: Scale = None,
     dimensions: Dimensions = "2",
     axes: Axes = None,
+    key: Key = None,
+    max_values: MaxValues = None,
     group_by: GroupBy = "file",
     groups: Groups = None,
     empty: Annotated[
@@ -190,6 +251,9 @@ def evaluate(
     ] = 1.0,
     readers: Readers = 2,
     strict: Strict = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
+    ] = False,
 ) -> None:
     """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
     from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
@@ -199,24 +263,37 @@ def evaluate(
     )
     from pladapt.runs import write_evaluation  # noqa: PLC0415 - the same
 
-    size: Literal[2, 3] = 3 if dimensions == "3" else 2
-    labels = tuple(label or [1])
+    _make_way_for_folder(output, overwrite=overwrite)
+    layout = MaskLayout(
+        tuple(label or [1]),
+        dimensions=3 if dimensions == "3" else 2,
+        axes=axes,
+        binary=binary,
+        as_stored=as_stored,
+        key=key,
+        max_values=max_values,
+    )
     with progress_bars() as progress:
+        files, masks = Files.find(predictions), Files.find(truth)
         evaluation, problems = evaluate_files(
-            Files.find(predictions),
-            Files.find(truth),
-            layout=MaskLayout(labels, None, size, axes),
-            truth_layout=MaskLayout(tuple(truth_label or labels), ignore, size, axes),
+            files,
+            masks,
+            layout=layout,
+            truth_layout=replace(layout, labels=tuple(truth_label or layout.labels), ignore=ignore),
             grouping=grouping_of(group_by, groups),
+            pairing=pairing_of(match, pairs),
             cutoff=cutoff,
+            scale=scale,
             empty=empty,
             readers=readers,
             strict=strict,
             progress=progress,
         )
+    if overwrite and output.exists():
+        shutil.rmtree(output)
     write_evaluation(evaluation, output)
     _show_evaluation(evaluation)
-    show_problems(problems, output)
+    show_problems(problems, output, files, masks)
     print_line(f"Evaluation: {output}")
 
 
@@ -227,6 +304,19 @@ def _make_way(output: Path, *, overwrite: bool) -> None:
         shutil.rmtree(output.with_name(f"{output.name}.partial"), ignore_errors=True)
     elif output.exists():
         raise InputError(f"{output} is there already; give another file, or --overwrite.")
+
+
+def _make_way_for_folder(output: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a folder before any work, unless it is an evaluation to be replaced."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{output} is there already; give another folder, or --overwrite.")
+    if not output.is_dir() or {path.name for path in output.iterdir()} - _EVALUATION:
+        raise InputError(
+            f"{output} is not an evaluation alone, and --overwrite would lose the rest; give "
+            "another folder."
+        )
 
 
 def _predictor(
@@ -261,16 +351,36 @@ def grouping_of(by: str, table: Path | None) -> Grouping:
     return Grouping(by) if table is None else Grouping.from_csv(table)
 
 
-def show_problems(problems: Sequence[Problem], output: Path) -> None:
-    """List what was left out, in a file beside the output and, in part, on the terminal."""
-    from pladapt.backends.files import write_problems  # noqa: PLC0415 - help must not wait for it
+def pairing_of(pattern: str | None, table: Path | None) -> Pairing:
+    """Return what --match and --pairs say."""
+    from pladapt.backends.files import Pairing  # noqa: PLC0415 - help must not wait for it
+
+    return Pairing(pattern) if table is None else Pairing.from_csv(table)
+
+
+def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> None:
+    """List what was left out, in a file beside the output and, in part, on the terminal.
+
+    Args:
+        problems: What was left out, and why.
+        output: What the list is put beside.
+        found: What was read; its files that were not looked at are listed as well.
+    """
+    from pladapt.backends.files.folder import (  # noqa: PLC0415 - help must not wait for it
+        kinds,
+        not_looked_at,
+        write_problems,
+    )
 
     path = output.with_name(f"{output.stem}.left-out.csv")
-    write_problems(problems, path)
+    unread = [file for files in found for file in files.unread]
+    write_problems([*problems, *(each for files in found for each in not_looked_at(files))], path)
     for name, reason in problems[:_SHOWN]:
         print_line(f"Left out: {name}: {reason}")
     if problems:
         print_line(f"Left out: {len(problems):,} in all, listed in {path}")
+    if unread:
+        print_line(f"Not looked at: {len(unread):,} files ({kinds(unread)}), listed in {path}")
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:
@@ -289,5 +399,7 @@ def _figure(row: Mapping[str, Any]) -> str:
 
 
 def print_line(line: str) -> None:
-    """Print a line as it is, however long."""
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)
+    """Print a line as it is, however long, but for characters that would steer the terminal."""
+    from pladapt.backends.files.names import visible_lines  # noqa: PLC0415 - for help
+
+    Console(soft_wrap=True).print(visible_lines(line), markup=False, highlight=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pladapt.backends.files.names import visible
 from pladapt.reports.document import Bullets, Listing, Section, Table, Text
 from pladapt.runs import written_aside
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pladapt.reports.document import Block, Document
+    from pladapt.backends.files.names import visible
+from pladapt.reports.document import Block, Document
 
 
 def write_markdown(document: Document, path: Path) -> None:
@@ -68,8 +70,13 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep text on one line, and from being read as an element."""
-    return " ".join(text.split()).replace("<", "&lt;")
+    """Keep text on one line, and from being read as an element, a link or a picture."""
+    line = visible(" ".join(text.split())).replace("<", "&lt;")
+    # what is between backticks is code, in which nothing is a link
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([\[\]])", r"\\\1", part)
+        for part in re.split(r"(`[^`]*`)", line)
+    )
 
 
 def _fenced(text: str, language: str) -> str:

@@ -1,4 +1,4 @@
-"""Scoring, selecting and evaluating from files: NIfTI, DICOM, PNG, TIFF, JPEG and NPY.
+"""Scoring, selecting and evaluating from files: NIfTI, DICOM, NRRD, pictures and NPY.
 
 For those whose training lives elsewhere. The decoders of all but NPY come with the extra ``files``;
 each is imported when a file of its kind is first read.
@@ -6,6 +6,7 @@ each is imported when a file of its kind is first read.
 
 from pladapt.backends.files.evaluation import evaluate_files
 from pladapt.backends.files.folder import Files, Grouping, Problem, write_problems
+from pladapt.backends.files.pairing import Pairing
 from pladapt.backends.files.reading import ImageLayout, MaskLayout
 from pladapt.backends.files.samples import (
     FileSamples,
@@ -24,6 +25,7 @@ __all__ = [
     "Grouping",
     "ImageLayout",
     "MaskLayout",
+    "Pairing",
     "Place",
     "Problem",
     "TrueFileSamples",

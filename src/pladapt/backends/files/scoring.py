@@ -82,6 +82,7 @@ def score_files(
         DataError: Nothing can be used, or something cannot and ``strict`` is set.
         RunChangedError: An interrupted call had other inputs or parameters.
     """
+    files = layout.arranged(files)
     folder = output.with_name(f"{output.name}.partial")
     asked = {
         "predictor": describe(predictor),

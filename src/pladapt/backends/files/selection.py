@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+MIN_PIXELS: Final = 50
+"""The fewest pixels above the cut-off that a sample needs, unless said otherwise."""
 _BLOCK: Final = 2**17  # rows
 
 
@@ -23,7 +25,7 @@ def select_file(
     scores: Path,
     output: Path,
     *,
-    min_pixels: int = 50,
+    min_pixels: int | None = None,
     ci_limit: float | None = None,
     top_k: int | None = None,
     top_fraction: float | None = None,
@@ -31,9 +33,10 @@ def select_file(
     """Write a selection from a file of scores, in memory for the kept rows and a block.
 
     Args:
-        scores: A parquet file with ``id``, ``score`` and, unless ``min_pixels`` is 0, ``pixels``.
+        scores: A parquet file with ``id``, ``score`` and, if ``min_pixels`` is to hold, ``pixels``.
         output: The parquet file to write: the table of a `pladapt.Selection`.
-        min_pixels: The fewest pixels above the cut-off that a sample needs.
+        min_pixels: The fewest pixels above the cut-off that a sample needs. None: 50 where the
+            scores count them, else no such rule.
         ci_limit: The lowest score that is kept.
         top_k: How many samples are kept at the most.
         top_fraction: The same as a share of all samples, in place of ``top_k``.
@@ -46,13 +49,15 @@ def select_file(
         DataError: It is no whole parquet file.
         InputError: A parameter is out of its range, a column is missing, or an id stands twice.
     """
-    if min_pixels < 0:
+    if min_pixels is not None and min_pixels < 0:
         raise InputError(f"min_pixels is {min_pixels}; it must not be negative.")
     if not scores.is_file():
         raise MissingDataError(f"There is no file of scores {scores}; `pladapt score` writes one.")
     counts = Counter(kept=0)
     # a pre-buffer would hold the whole file
     with parquet_errors(scores), pq.ParquetFile(scores, pre_buffer=False) as file:
+        if min_pixels is None:
+            min_pixels = MIN_PIXELS if "pixels" in file.schema_arrow.names else 0
         ranked = rank_blocks(
             partial(file.iter_batches, batch_size=_BLOCK, columns=_columns(file, min_pixels)),
             min_pixels=min_pixels or None,
