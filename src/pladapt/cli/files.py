@@ -11,6 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pladapt.cli.file_options import (
+    AsStored,  # noqa: TC001 - typer reads the annotations
+    Binary,  # noqa: TC001 - the same
+    Channels,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    Match,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
+    Pairs,  # noqa: TC001 - the same
+    Scale,  # noqa: TC001 - the same
+)
 from pladapt.cli.options import named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError, RunChangedError
@@ -31,8 +41,8 @@ Dimensions = Annotated[
 Axes = Annotated[
     str | None,
     typer.Option(
-        help="The axes of NPY, NIfTI, NRRD and TIFF arrays, of T (times), Z (slices), C (channels), "
-        "Y and X."
+        help="The axes of NPY, NIfTI, NRRD and TIFF arrays, of T (times), Z (slices), "
+        "C (channels), Y and X."
     ),
 ]
 Window = Annotated[
@@ -49,41 +59,6 @@ Groups = Annotated[
 ]
 Readers = Annotated[int, typer.Option(help="How many files are read at once.", min=1)]
 Ignore = Annotated[int | None, typer.Option(help="The value of pixels of the truth to leave out.")]
-Scale = Annotated[
-    float | None,
-    typer.Option(
-        help="What probability 1 is stored as, such as 100 for percent.  [default: 1, or the "
-        "largest value of an integer type]"
-    ),
-]
-Key = Annotated[str | None, typer.Option(help="Which array of NPZ files, if they have several.")]
-MaxValues = Annotated[
-    int | None,
-    typer.Option(
-        help="How many values a file may hold.  [default: 2^29, and 89 million in a slice]", min=1
-    ),
-]
-Channels = Annotated[
-    Literal["1", "3"] | None,
-    typer.Option(help="Make three equal channels of greys (3), or one of three equal ones (1)."),
-]
-Binary = Annotated[
-    bool, typer.Option("--binary", help="Whatever is not 0 in a mask is foreground.")
-]
-AsStored = Annotated[
-    bool,
-    typer.Option("--as-stored", help="Compare voxel by voxel, whatever places the files give."),
-]
-Match = Annotated[
-    str | None,
-    typer.Option(
-        help="A regular expression whose first group is what the names of a pair share, such as "
-        "'^(.+?)(?:_mask)?$'.  [default: the names are equal]"
-    ),
-]
-Pairs = Annotated[
-    Path | None, typer.Option(help="A CSV with the columns name and truth, in place of --match.")
-]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first file that cannot be used.")
 ]
@@ -380,7 +355,7 @@ def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> N
     if problems:
         print_line(f"Left out: {len(problems):,} in all, listed in {path}")
     if unread:
-        print_line(f"Not looked at: {len(unread):,} files ({kinds(unread)}), listed in {path}")
+        print_line(f"Not looked at, listed in {path}: {kinds(unread)}")
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:

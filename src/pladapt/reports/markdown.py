@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pladapt.backends.files.names import visible
 from pladapt.reports.document import Bullets, Listing, Section, Table, Text
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from pladapt.backends.files.names import visible
-from pladapt.reports.document import Block, Document
+    from pladapt.reports.document import Block, Document
+
+
+_CODE: Final = re.compile(r"((?<!`)`[^`]+`(?!`))")
+_LINKS: Final = re.compile(r"\\|\](?=[(\[:])")
 
 
 def write_markdown(document: Document, path: Path) -> None:
@@ -73,10 +76,9 @@ def _plain(text: str) -> str:
     """Keep text on one line, and from being read as an element, a link or a picture."""
     line = visible(" ".join(text.split())).replace("<", "&lt;")
     # what is between backticks is code, in which nothing is a link
-    return "".join(
-        part if part.startswith("`") else re.sub(r"([\[\]])", r"\\\1", part)
-        for part in re.split(r"(`[^`]*`)", line)
-    )
+    parts = _CODE.split(line)
+    parts[::2] = [_LINKS.sub(r"\\\g<0>", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _fenced(text: str, language: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pladapt.backends._optional import needs
 from pladapt.backends.files.frames import by_position, frame_item
-from pladapt.backends.files.stored import EXTRA, Decoding, Stored, one_if_grey
+from pladapt.backends.files.stored import EXTRA, Stored, one_if_grey
 from pladapt.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pladapt.backends.files.stored import Decoding
 
 _BYTE: Final = 8
 _NAMES: Final = ("Rows", "Columns")
@@ -154,9 +156,7 @@ def _in_units(array: NDArray[Any], dataset: Any) -> NDArray[Any]:
 def _transforms(dataset: Any) -> list[tuple[float, float]]:
     """Return slope and intercept, one pair for all or one for each frame."""
     if "RescaleSlope" in dataset or "RescaleIntercept" in dataset:
-        return [
-            (float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0)))
-        ]
+        return [(float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0)))]
     found = []
     for index in range(int(dataset.get("NumberOfFrames", 1) or 1)):
         item = frame_item(dataset, index, "PixelValueTransformationSequence")

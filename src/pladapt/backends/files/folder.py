@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pladapt.backends.files.formats import extension, is_dicom, is_image
 from pladapt.backends.files.names import as_cell, visible
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.backends.files.series import Source
+
+
+_KINDS: Final = (
+    "NIfTI, DICOM, NRRD, MetaImage, MGH, PNG, TIFF, JPEG, GIF, WebP, PNM, BMP, NPY or NPZ"
+)
 
 
 class Problem(NamedTuple):
@@ -75,9 +80,12 @@ class Files:
 
         Raises:
             MissingDataError: There is no such folder or file, or no image in it.
-            DataError: Two files would share ids, such as a.png and a.npy.
+            DataError: Two files would share ids, such as a.png and a.npy; or the one file is of
+                no kind that is read.
         """
         if root.is_file():
+            if not is_image(root):
+                raise DataError(f"{root} is of no kind that is read; expected {_KINDS}.")
             return cls(root, {_name(root, root.parent): root})
         if not root.is_dir():
             raise MissingDataError(f"There is no folder or file {root}.")
@@ -86,10 +94,7 @@ class Files:
         unread = tuple(sorted({*shown} - {*found}))
         if not found:
             others = f"; it has {kinds(unread)}" if unread else ""
-            raise MissingDataError(
-                f"There is no image in {root}; expected NIfTI, DICOM, NRRD, MetaImage, PNG, TIFF, "
-                f"JPEG, GIF, WebP, PGM, BMP, NPY or NPZ files{others}."
-            )
+            raise MissingDataError(f"There is no image in {root}; expected {_KINDS} files{others}.")
         paths: dict[str, Path] = {}
         for path in found:
             _refuse_twin(path, paths.setdefault(_name(path, root), path), _name(path, root))
@@ -109,7 +114,7 @@ class Files:
         return replace(self, paths=join_series(self.paths, self.root, is_dicom))
 
     def relative(self, source: Source) -> str:
-        """Return where a file lies below the folder, with its extension; of a series, its folder."""
+        """Return where a file lies below the folder, with its extension; or a series' folder."""
         path = source.paths[0].parent if isinstance(source, Series) else source
         root = self.root if self.root.is_dir() else self.root.parent
         return visible(path.relative_to(root).as_posix())

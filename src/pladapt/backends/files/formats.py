@@ -10,7 +10,7 @@ from pladapt.backends.files.nifti import read_nifti
 from pladapt.backends.files.npy import read_npy
 from pladapt.backends.files.pictures import read_picture
 from pladapt.backends.files.series import Series, read_volume
-from pladapt.backends.files.stored import Decoding, Stored
+from pladapt.backends.files.stored import Decoding
 from pladapt.backends.files.tiff import read_tiff
 from pladapt.errors import DataError, MissingDependencyError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePath
 
     from pladapt.backends.files.series import Source
+    from pladapt.backends.files.stored import Stored
 
 _DICOM_MAGIC: Final = (128, b"DICM")
 _NO_IMAGE: Final = "dicomdir"  # is DICOM, and lists the files beside it
@@ -73,7 +74,7 @@ def _starts_as_dicom(start: bytes) -> bool:
     """Tell whether bytes look like a first element of DICOM, without the preamble."""
     group, kind, length = start[:2], start[4:6], start[6:8]
     known = group in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\0"
-    return known and (kind.isalpha() and kind.isupper() or length == b"\0\0")
+    return known and ((kind.isalpha() and kind.isupper()) or length == b"\0\0")
 
 
 _DECODERS: Final[dict[str, Callable[[Path, Decoding], Stored]]] = {

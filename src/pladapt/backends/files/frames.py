@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pladapt.backends.files.stored import Stored
 from pladapt.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from pladapt.backends.files.stored import Stored
 
 _SAME_MM: Final = 1e-3
 _UNEVEN: Final = 0.1

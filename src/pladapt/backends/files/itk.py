@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pladapt.backends._optional import needs
-from pladapt.backends.files.stored import EXTRA, Decoding, Stored
+from pladapt.backends.files.stored import EXTRA, Stored
 from pladapt.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pladapt.backends.files.stored import Decoding
 
 _SPATIAL: Final = 3
 _READERS: Final = {
@@ -25,7 +28,9 @@ _READERS: Final = {
 }
 _HEADER_BYTES: Final = 65_536
 # where a header says in which other file the values are
-_DETACHED: Final = re.compile(rb"^(?:data ?file *:=?|ElementDataFile *=) *(.+?) *\r?$", re.M | re.I)
+_DETACHED: Final = re.compile(
+    rb"^(?:data ?file *:=?|ElementDataFile *=) *(.+?) *\r?$", re.MULTILINE | re.IGNORECASE
+)
 _LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -50,8 +55,7 @@ def read_with(reader_name: str, path: Path, how: Decoding) -> Any:
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     size = reader.GetSize()
-    number = np.prod([reader.GetNumberOfComponents(), *size[2:]], dtype=object)
-    how.check_size(size[:2], int(number))
+    how.check_size(size[:2], prod([reader.GetNumberOfComponents(), *size[2:]]))
     return reader.Execute()
 
 

@@ -11,7 +11,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: str) -> str:
-    """Return text whose control characters are escapes: ``\\x1b`` moves no cursor.
+    r"""Return text whose control characters are escapes: ``\x1b`` moves no cursor.
 
     Those that turn the direction of writing, and bytes that are not UTF-8, are escaped as well;
     letters with accents have one form.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from pladapt.backends._optional import needs
-from pladapt.backends.files.stored import EXTRA, Decoding, Stored
+from pladapt.backends.files.stored import EXTRA, Stored
 from pladapt.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pladapt.backends.files.stored import Decoding
 
 _SPATIAL: Final = 3
 
@@ -29,7 +32,7 @@ def read_nifti(path: Path, how: Decoding) -> Stored:
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Pair | nibabel.MGHImage):
         raise DataError(f"It is a {type(image).__name__}; expected a NIfTI image.")
-    how.check_size(image.shape[:2], int(np.prod([1, *image.shape[2:]], dtype=object)))
+    how.check_size(image.shape[:2], prod(map(int, image.shape[2:])))
     array = _numbers(np.asanyarray(image.dataobj))
     squeezed = tuple(axis for axis in range(_SPATIAL, array.ndim) if array.shape[axis] == 1)
     array = array.squeeze(squeezed)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import zipfile
+from math import prod
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pladapt.backends.files.stored import Decoding, Stored
+from pladapt.backends.files.stored import Stored
 from pladapt.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pladapt.backends.files.stored import Decoding
 
 _ZIP: Final = b"PK\x03\x04"
 _HEADERS: Final = {
@@ -65,8 +68,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 def _planes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     """Return a plane, since nothing says which axes are rows and columns, as all there is."""
-    total = int(np.prod([1, *shape], dtype=object))
-    return (1, 1), total
+    return (1, 1), prod(shape)
 
 
 def _read(file: IO[bytes]) -> NDArray[Any]:

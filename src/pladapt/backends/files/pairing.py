@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -66,13 +65,15 @@ class Pairing:
             reader = csv.DictReader(file)
             if not {*_COLUMNS} <= set(reader.fieldnames or ()):
                 raise DataError(
-                    f"{path} has the columns {reader.fieldnames}; expected {' and '.join(_COLUMNS)}."
+                    f"{path} has the columns {reader.fieldnames}; expected name and truth."
                 )
             rows = [[_bare(row[column] or "") for column in _COLUMNS] for row in reader]
         for index, column in enumerate(_COLUMNS):
             each = [row[index] for row in rows]
             if twice := [name for name in each if each.count(name) > 1]:
-                raise DataError(f"{path} has the {column} {twice[0]!r} twice; give each one partner.")
+                raise DataError(
+                    f"{path} has the {column} {twice[0]!r} twice; give each one partner."
+                )
         return cls(table=dict(rows))
 
     def match(self, files: Files, truth: Files, what: str) -> tuple[dict[str, str], list[Problem]]:
@@ -111,7 +112,9 @@ class Pairing:
                 reason = f"{', '.join(left)} would pair with {', '.join(right)}: expected one each."
             problems += [(name, True, reason) for name in left]
             problems += [(name, False, reason) for name in right]
-        return dict(sorted(pairs.items())), sorted(problems, key=lambda each: (not each[1], each[0]))
+        return dict(sorted(pairs.items())), sorted(
+            problems, key=lambda each: (not each[1], each[0])
+        )
 
     def _keys(self, names: Iterable[str], *, truths: bool) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -133,7 +136,7 @@ def likely_pattern(names: Iterable[str], truths: Iterable[str]) -> str | None:
         step = -1 if backwards else 1
         for name in ours[:20]:
             shared = max(
-                (os.path.commonprefix([name[::step], other[::step]]) for other in theirs),
+                (_common(name[::step], other[::step]) for other in theirs),
                 key=len,
                 default="",
             )
@@ -142,11 +145,19 @@ def likely_pattern(names: Iterable[str], truths: Iterable[str]) -> str | None:
                 for other in theirs
                 if shared and other[::step].startswith(shared)
             }
-            either = "|".join(sorted((re.escape(end) for end in ends if end), key=len, reverse=True))
+            either = "|".join(
+                sorted((re.escape(end) for end in ends if end), key=len, reverse=True)
+            )
             pattern = f"^(?:{either})?(.+)$" if backwards else f"^(.+?)(?:{either})?$"
             if shared and either and Pairing(pattern).match_names(ours, theirs)[0]:
                 return pattern
     return None
+
+
+def _common(one: str, other: str) -> str:
+    """Return how both begin."""
+    length = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    return one[: min(len(one), len(other)) if length is None else length]
 
 
 def _bare(name: str) -> str:

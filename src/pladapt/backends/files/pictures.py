@@ -10,7 +10,6 @@ from pladapt.backends._optional import needs
 from pladapt.backends.files.itk import array_of, read_with
 from pladapt.backends.files.stored import (
     EXTRA,
-    Decoding,
     Stored,
     one_if_grey,
     turned,
@@ -22,7 +21,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
+
+    from pladapt.backends.files.stored import (
+        Decoding,
+    )
 
 # never all that Pillow knows: EPS would run Ghostscript on what a stranger wrote
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
@@ -30,6 +33,7 @@ _NO_GREY: Final = ("GIF", "WEBP")
 _OTHER_COLOURS: Final = ("CMYK", "YCbCr", "HSV", "LAB", "RGBX")
 _ALPHA: Final = ("RGBA", "LA", "RGBa", "La")
 _LOSSY: Final = ("JPEG", "MPO", "WEBP")
+_STEPS: Final = {"L;2": 85, "L;4": 17}  # to which Pillow stretches few bits
 _ORIENTATION: Final = 0x0112
 
 
@@ -70,7 +74,7 @@ def allow(how: Decoding) -> None:
         Image.MAX_IMAGE_PIXELS = how.max_values
 
 
-def loses_bits(image: Image) -> bool:
+def loses_bits(image: ImageFile) -> bool:
     """Tell whether Pillow would cut colours of 16 bits to 8."""
     if not image.tile or image.mode[0] in "IF":
         return False
@@ -81,24 +85,25 @@ def loses_bits(image: Image) -> bool:
     return deep or _largest(image) > np.iinfo(np.uint8).max
 
 
-def _largest(image: Image) -> int:
+def _largest(image: ImageFile) -> int:
     """Return the largest value that a PNM file says to have, or 0."""
     tile = image.tile[0] if image.tile else None
     return int(tile.args[1]) if tile is not None and tile.codec_name[:3] == "ppm" else 0
 
 
-def _deep(path: Path, image: Image, how: Decoding) -> NDArray[Any]:
+def _deep(path: Path, image: ImageFile, how: Decoding) -> NDArray[Any]:
     """Return colours of 16 bits."""
-    if image.format != "PNG" or getattr(image, "n_frames", 1) > 1:
+    veiled_grey = str(image.tile[0].args).startswith("LA")
+    if image.format != "PNG" or veiled_grey or getattr(image, "n_frames", 1) > 1:
         raise DataError(
-            f"It has 16 bits per colour, of which only 8 are read from {image.format}; save it as "
-            "PNG, TIFF or NPY."
+            f"It has 16 bits per colour, of which only 8 would be read from such a {image.format}; "
+            "save it without transparency as PNG, or as TIFF or NPY."
         )
     array, _ = array_of(read_with("PNGImageIO", path, how))
     return without_opaque_alpha(array) if array.shape[-1] in (2, 4) else array
 
 
-def _frames(image: Image, how: Decoding) -> list[NDArray[Any]]:
+def _frames(image: ImageFile, how: Decoding) -> list[NDArray[Any]]:
     # of several pictures in a JPEG the first is the photograph, the others are its helpers
     number = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     how.check_size(image.size, 1 if number == 1 else number * len(image.getbands()))
@@ -117,7 +122,7 @@ def _frames(image: Image, how: Decoding) -> list[NDArray[Any]]:
     return pages
 
 
-def frame(image: Image, *, labels: bool, several: bool = False) -> NDArray[Any]:
+def frame(image: ImageFile, *, labels: bool, several: bool = False) -> NDArray[Any]:
     """Return a frame's values: a palette's colours, but for labels its indices.
 
     Args:
@@ -136,7 +141,8 @@ def frame(image: Image, *, labels: bool, several: bool = False) -> NDArray[Any]:
         return np.array(image.convert("RGB"))
     if image.mode in _OTHER_COLOURS:
         return np.array(image.convert("RGB"))
-    array = np.array(image)
+    step = _STEPS.get(str(image.tile[0].args), 1) if labels and len(image.tile) == 1 else 1
+    array = np.array(image) if step == 1 else np.array(image) // step
     return without_opaque_alpha(array) if image.mode in _ALPHA else array
 
 

@@ -16,6 +16,7 @@ from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from pladapt.backends.files.folder import Files
@@ -182,7 +183,7 @@ class MaskLayout:
         Raises:
             DataError: It cannot be used.
         """
-        stored = decode(path, Decoding(True, self.key, self.max_values))
+        stored = decode(path, Decoding(labels=True, key=self.key, max_values=self.max_values))
         if not stored.axes and not self.axes:
             stored = stored._replace(array=_without_ones(stored.array, self.dimensions))
         loaded = _loaded(stored, self.axes, _MASK_AXES, self.dimensions)
@@ -255,9 +256,7 @@ def _loaded(
     return Loaded(array, "Z" in known or "T" in known, affine)
 
 
-def _guessed(
-    shape: tuple[int, ...], defaults: dict[tuple[int, int], str], dimensions: int
-) -> str:
+def _guessed(shape: tuple[int, ...], defaults: dict[tuple[int, int], str], dimensions: int) -> str:
     """Return the axes of an array that does not say them; a last one of 1 is the channels'."""
     if len(shape) > 2 and shape[-1] == 1 and "CYX" in defaults.values():  # noqa: PLR2004 - colours
         last = {(2, 3): "YXC", (2, 4): "ZYXC", (3, 4): "ZYXC"}.get((dimensions, len(shape)))

@@ -15,6 +15,7 @@ from pladapt.types import LabelledSample, Sample, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from pladapt.backends.files.folder import Files, Grouping

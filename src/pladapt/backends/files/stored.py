@@ -69,10 +69,11 @@ class Decoding(NamedTuple):
         pixels = prod(int(length) for length in plane)
         for found, limit in ((pixels, MAX_PLANE), (pixels * int(number), MAX_VALUES)):
             if found > (limit if self.max_values is None else self.max_values):
+                lengths = [f"{length:,}" for length in (number, *plane) if length > 1]
                 raise DataError(
-                    f"It holds {number:,} x {' x '.join(f'{n:,}' for n in plane)} values, more "
-                    f"than is read at once ({self.max_values or limit:,}), since a small file can "
-                    "be made to fill the memory. If it is sound, raise max_values (--max-values)."
+                    f"It holds {' x '.join(lengths)} values, more than is read at once "
+                    f"({self.max_values or limit:,}), since a small file can be made to fill the "
+                    "memory. If it is sound, raise max_values (--max-values)."
                 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,7 +11,6 @@ from pladapt.backends._optional import needs
 from pladapt.backends.files.pictures import allow, frame, loses_bits, read_picture
 from pladapt.backends.files.stored import (
     EXTRA,
-    Decoding,
     Stored,
     one_if_grey,
     turned,
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pladapt.backends.files.stored import (
+        Decoding,
+    )
 
 _MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _LETTERS: Final = str.maketrans("SIQ", "CZZ")  # samples; pages, and what nothing says, are slices
@@ -77,13 +81,10 @@ def _check(series: Any, axes: str, how: Decoding) -> None:
     if not {"Y", "X"} <= lengths.keys():
         raise DataError(f"It has the axes {series.axes}; expected Y and X among them.")
     plane = (lengths["Y"], lengths["X"])
-    total = int(np.prod([1, *series.shape], dtype=object))
-    how.check_size(plane, total // max(1, plane[0] * plane[1]))
+    how.check_size(plane, prod(series.shape) // max(1, prod(plane)))
 
 
-def _as_seen(
-    array: NDArray[Any], axes: str, page: Any, how: Decoding
-) -> tuple[NDArray[Any], str]:
+def _as_seen(array: NDArray[Any], axes: str, page: Any, how: Decoding) -> tuple[NDArray[Any], str]:
     """Return values as whoever opens the picture sees them: turned, coloured, black as 0."""
     places = (axes.index("Y"), axes.index("X"))
     orientation = int(page.tags.valueof(_ORIENTATION, 1))
@@ -113,9 +114,7 @@ def _black_as_0(array: NDArray[Any], bits: int, how: Decoding) -> NDArray[Any]:
     return (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
 
 
-def _by_pillow(
-    path: Path, series: Any, axes: str, how: Decoding
-) -> tuple[NDArray[Any], str]:
+def _by_pillow(path: Path, series: Any, axes: str, how: Decoding) -> tuple[NDArray[Any], str]:
     """Return the pages as Pillow decodes and turns them."""
     with needs(EXTRA, "PIL"):
         from PIL import Image  # noqa: PLC0415 - an extra
@@ -124,7 +123,8 @@ def _by_pillow(
     with Image.open(path, formats=("TIFF",)) as image:
         for page in series.pages:
             image.seek(page.index)
-            if loses_bits(image) or series.keyframe.photometric == _WHITE_IS_0 and how.labels:
+            white_is_0 = series.keyframe.photometric == _WHITE_IS_0
+            if loses_bits(image) or (white_is_0 and how.labels):
                 raise DataError("Its compression needs imagecodecs: pip install imagecodecs.")
             pages.append(frame(image, labels=how.labels))
     stack = np.stack(pages)
