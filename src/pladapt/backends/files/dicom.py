@@ -150,7 +150,8 @@ def _in_units(array: NDArray[Any], dataset: Any) -> NDArray[Any]:
     if len(transforms) > 1:
         shape = (-1,) + (1,) * (array.ndim - 1)
         slopes, intercepts = slopes.reshape(shape), intercepts.reshape(shape)
-    return array.astype(np.float32) * slopes + intercepts
+    scaled: NDArray[Any] = array.astype(np.float32) * slopes + intercepts
+    return scaled
 
 
 def _transforms(dataset: Any) -> list[tuple[float, float]]:

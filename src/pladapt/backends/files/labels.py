@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _ROUNDING: Final = 1e-3
 _SHOWN: Final = 10
+_WITH_ALPHA: Final = (2, 4)
 
 
 def to_classes(
@@ -61,10 +62,9 @@ def to_classes(
 def _one_channel(array: NDArray[Any], *, binary: bool) -> NDArray[Any]:
     if (array == array[:, :1]).all() or (array.dtype.kind == "f" and array.shape[1] == 1):
         return array[:, :1]
-    if binary:
-        alpha = array.shape[1] in (2, 4)
-        if not alpha:
-            return (array != 0).any(axis=1, keepdims=True)
+    if binary and array.shape[1] not in _WITH_ALPHA:
+        coloured: NDArray[np.bool_] = (array != 0).any(axis=1, keepdims=True)
+        return coloured
     raise DataError(
         f"The mask has {array.shape[1]} channels that differ; expected one, of labels, or equal "
         "ones. Save it as greys; or, where every colour but black is foreground and nothing is "
@@ -77,7 +77,7 @@ def _whole(array: NDArray[Any]) -> NDArray[Any]:
         return array
     if not np.isfinite(array).all():
         raise DataError("Its values include NaN or infinity, which are no labels; mend the file.")
-    rounded = np.rint(array)
+    rounded: NDArray[Any] = np.rint(array)
     if not np.allclose(array, rounded, rtol=0, atol=_ROUNDING):
         raise DataError(
             "Its values are no labels: they are not whole. If they are probabilities, give the "

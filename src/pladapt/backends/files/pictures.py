@@ -88,7 +88,9 @@ def loses_bits(image: ImageFile) -> bool:
 def _largest(image: ImageFile) -> int:
     """Return the largest value that a PNM file says to have, or 0."""
     tile = image.tile[0] if image.tile else None
-    return int(tile.args[1]) if tile is not None and tile.codec_name[:3] == "ppm" else 0
+    if tile is None or not isinstance(tile.args, tuple) or not tile.codec_name.startswith("ppm"):
+        return 0
+    return int(tile.args[1])
 
 
 def _deep(path: Path, image: ImageFile, how: Decoding) -> NDArray[Any]:

@@ -111,7 +111,8 @@ def _black_as_0(array: NDArray[Any], bits: int, how: Decoding) -> NDArray[Any]:
         return ~array
     if array.dtype.kind != "u":
         raise DataError("It is stored with 0 as white, in numbers that have no largest one.")
-    return (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
+    inverted: NDArray[Any] = (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
+    return inverted
 
 
 def _by_pillow(path: Path, series: Any, axes: str, how: Decoding) -> tuple[NDArray[Any], str]:
