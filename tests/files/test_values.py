@@ -62,6 +62,13 @@ def test_integers_that_fill_their_type_are_divided_by_its_largest(kind: type, se
     np.testing.assert_allclose(to_probabilities(stored, None), expected, atol=1e-7)
 
 
+def test_a_scale_that_the_values_can_hardly_be_of_is_refused() -> None:
+    for stored, scale in ((MAP, 255), ((MAP * 255).astype(np.uint8), 65535)):
+        with pytest.raises(DataError, match="keep files of other scales apart"):
+            to_probabilities(stored, scale)
+    np.testing.assert_array_equal(to_probabilities(0 * MAP, 100), 0 * MAP)
+
+
 def test_what_rounding_put_beside_0_and_1_is_put_right() -> None:
     values = np.array([[[-1e-9, 0.5, 1.0000001, 1.0005]]])
     np.testing.assert_array_equal(
@@ -180,6 +187,21 @@ def test_an_image_with_one_channel_has_it_at_either_end(
     layout = ImageLayout()
     (item,) = layout.items("a", layout.load(tmp_path / "a.npy"))
     np.testing.assert_array_equal(item.array, MASK[None])
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_short_last_axis_is_the_channels(channels: int, tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).random((7, 9, channels))
+    np.save(tmp_path / "a.npy", colours)
+    layout = ImageLayout()
+    (item,) = layout.items("a", layout.load(tmp_path / "a.npy"))
+    np.testing.assert_allclose(item.array, colours.transpose(2, 0, 1))
+    np.save(tmp_path / "b.npy", np.stack([colours] * 6))
+    found = [each.array.shape for each in layout.items("b", layout.load(tmp_path / "b.npy"))]
+    assert found == [(channels, 7, 9)] * 6
+    np.save(tmp_path / "m.npy", np.repeat(MASK[:, :, None], channels, axis=2))
+    (mask,) = MaskLayout().items("m", MaskLayout().load(tmp_path / "m.npy"))
+    np.testing.assert_array_equal(mask.array, MASK)
 
 
 def test_a_prediction_and_its_truth_may_have_axes_of_1(tmp_path: Path) -> None:

@@ -106,4 +106,5 @@ _DECODERS: Final[dict[str, Callable[[Path, Decoding], Stored]]] = {
     ".ppm": read_picture,
     ".pbm": read_picture,
     ".pnm": read_picture,
+    ".pfm": read_picture,
 }

@@ -31,7 +31,7 @@ def to_probabilities(array: NDArray[Any], scale: float | None) -> NDArray[np.flo
     if len(array) == _COLOURS and array.dtype.kind == "u":  # a picture of greys in colour
         grey = one_if_grey(np.moveaxis(array, 0, -1))
         array = array if grey.ndim == array.ndim else grey[None]
-    divisor = _scale(array) if scale is None else scale
+    divisor = _own_scale(array) if scale is None else _checked_scale(array, scale)
     values = (array / np.float64(divisor)).astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if low < -_ROUNDING or high > 1 + _ROUNDING:
@@ -46,7 +46,19 @@ def to_probabilities(array: NDArray[Any], scale: float | None) -> NDArray[np.flo
     return clipped
 
 
-def _scale(array: NDArray[Any]) -> float:
+def _checked_scale(array: NDArray[Any], scale: float) -> float:
+    """Return a scale that was given, unless the values can hardly be of it."""
+    whole = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else np.inf
+    fractions = array.dtype.kind == "f" and 0 < array.max() <= 1 + _ROUNDING
+    if scale > whole or (scale > 1 and fractions):
+        raise DataError(
+            f"Its largest value is {array.max():g} of type {array.dtype}, and the scale (--scale) "
+            f"{scale:g}, as if that were probability 1; keep files of other scales apart."
+        )
+    return scale
+
+
+def _own_scale(array: NDArray[Any]) -> float:
     if array.dtype.kind not in "iu":
         return 1.0
     largest, whole = int(array.max()), int(np.iinfo(array.dtype).max)

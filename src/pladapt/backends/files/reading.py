@@ -30,6 +30,8 @@ _AXES: Final = "TZCYX"
 _IMAGE_AXES: Final = {(2, 2): "YX", (2, 3): "CYX", (2, 4): "ZCYX", (3, 3): "ZYX", (3, 4): "CZYX"}
 _MASK_AXES: Final = {(2, 2): "YX", (2, 3): "ZYX", (3, 3): "ZYX"}
 _MOST_CLASSES: Final = IGNORE - 1
+_CHANNELS_LAST: Final = {(2, 3): "YXC", (2, 4): "ZYXC", (3, 4): "ZYXC"}
+_MOST_CHANNELS: Final = 4
 _GREY, _COLOURS = 1, 3
 
 
@@ -64,7 +66,7 @@ class ImageLayout:
             of DICOM files in a folder.
         axes: What the axes of NPY, NIfTI, NRRD, MetaImage and TIFF arrays are, as letters of
             ``TZCYX``; else what the format says, and for NPY YX, CYX or ZCYX with two dimensions
-            and ZYX or CZYX with three, or the same with a last axis of length 1.
+            and ZYX or CZYX with three, unless a short last axis can but be the channels'.
         window: What becomes 0 and what becomes 1; values beyond are cut off. None: as stored.
         probabilities: The files hold probabilities, not images.
         scale: What probability 1 is stored as, such as 100 for percent. None: 1 for floats, and
@@ -257,11 +259,13 @@ def _loaded(
 
 
 def _guessed(shape: tuple[int, ...], defaults: dict[tuple[int, int], str], dimensions: int) -> str:
-    """Return the axes of an array that does not say them; a last one of 1 is the channels'."""
-    if len(shape) > 2 and shape[-1] == 1 and "CYX" in defaults.values():  # noqa: PLR2004 - colours
-        last = {(2, 3): "YXC", (2, 4): "ZYXC", (3, 4): "ZYXC"}.get((dimensions, len(shape)))
-        if last is not None:
-            return last
+    """Return the axes of an array that does not say them.
+
+    No picture is 4 pixels wide and more than that high: such a last axis is the channels'.
+    """
+    width = _MOST_CHANNELS if min(shape[-3:-1], default=0) > _MOST_CHANNELS else 1
+    if shape and shape[-1] <= width and (dimensions, len(shape)) in _CHANNELS_LAST:
+        return _CHANNELS_LAST[dimensions, len(shape)]
     return defaults.get((dimensions, len(shape)), "")
 
 
