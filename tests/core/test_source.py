@@ -228,7 +228,7 @@ def test_an_archive_made_to_fill_the_memory_is_refused(
     path = tmp_path / "source.npz"
     SourceStatistics.measure(organ()).save(path)
     monkeypatch.setattr("pladapt.source._MAX_BYTES", 100)
-    with pytest.raises(DataError, match="would take .* bytes of memory"):
+    with pytest.raises(DataError, match=r"would take .* bytes of memory"):
         SourceStatistics.load(path)
 
 

@@ -204,6 +204,14 @@ def test_a_short_last_axis_is_the_channels(channels: int, tmp_path: Path) -> Non
     np.testing.assert_array_equal(mask.array, MASK)
 
 
+@pytest.mark.parametrize("stored", [np.float64(3.0), np.zeros(7), np.zeros((2, 2, 2, 2, 2))])
+def test_a_number_a_row_or_too_many_axes_are_no_image(stored: NDArray[Any], tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", stored)
+    for layout in (ImageLayout(), MaskLayout(), ImageLayout(dimensions=3)):
+        with pytest.raises(DataError, match="do not fit"):
+            layout.load(tmp_path / "a.npy")
+
+
 def test_a_prediction_and_its_truth_may_have_axes_of_1(tmp_path: Path) -> None:
     for side, shape in (("predicted", (5, 6, 1)), ("truth", (1, 5, 6))):
         (tmp_path / side).mkdir()

@@ -240,7 +240,7 @@ def _loaded(
         raise DataError(f"It holds {kind} of shape {array.shape}; expected numbers.")
     own = stored.axes or _guessed(array.shape, defaults, dimensions)
     known = own if stored.certain or not axes else axes
-    if len(known) != array.ndim:
+    if len(known) != array.ndim or not {*"YX"} <= {*known}:
         raise DataError(
             f"It has shape {array.shape}, which the axes {known or 'known'!r} do not fit where a "
             f"sample has {dimensions} dimensions; say what the axes are, such as ZYX."
