@@ -8,7 +8,7 @@ import numpy as np
 from harness import Case, Method, Target
 from maps import KINDS, lesions
 
-from pladapt.calibration import count_above
+from pladapt.evaluation.calibration import count_above
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +37,11 @@ def _case(
 ) -> Case:
     truth = others[:, 0] > np.float32(0.5)
     cutoffs = np.linspace(0, 1, steps + 2)[1:-1]
-    asked = cutoffs.tolist()
+    config = cutoffs.tolist()
     pairs = list(zip(maps, truth, strict=True))
 
     def ours() -> NDArray[np.int64]:
-        return np.array([count_above(p, t, asked)[:, 1:] for p, t in pairs])
+        return np.array([count_above(p, t, config)[:, 1:] for p, t in pairs])
 
     def image_by_image() -> NDArray[np.int64]:
         return np.concatenate([_counted(p[None], t[None], cutoffs) for p, t in pairs])

@@ -16,14 +16,14 @@ from machine import cores, gpu, module
 from networks import Network, module_of
 
 from pladapt import Prediction
-from pladapt.arrays import to_numpy
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 TITLE = "Inference"
-TEXT = """A LinkNet with random weights; its images, logits and sigmoid in one call. The share is of
+TEXT = """A LinkNet with random weights; its images, logits and sigmoid in one call. The fraction is of
 the rate that the device reaches in a large matrix product of the same precision, by the fastest
 library at hand.
 The last row is what the selector adds: scoring the same batch where its probabilities are."""
@@ -181,7 +181,7 @@ def _torch(
 
 
 def _onnx(path: Any, images: Any, **options: Any) -> Callable[[], Any]:
-    predictor = module("pladapt.backends.onnx").OnnxPredictor(path, **options)
+    predictor = module("pladapt.onnx").OnnxPredictor(path, **options)
     return partial(predictor.predict, images)
 
 

@@ -9,7 +9,7 @@ from harness import Case, Method, Target
 from machine import module
 from maps import lesions
 
-from pladapt.overlap import confusion, dsc, sen, spc
+from pladapt.functional.overlap import confusion, dsc, sen, spc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

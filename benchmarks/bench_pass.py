@@ -13,9 +13,9 @@ from harness import Case, Method, Target
 from machine import cores, gpu, module
 from networks import Network
 
-from pladapt.arrays import to_numpy
-from pladapt.backends.files import Files, Grouping, ImageLayout, score_files
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.files import Files, Grouping, ImageLayout, score_files
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,9 +52,7 @@ def cases(*, quick: bool) -> Iterator[Case]:
 def _case(network: Network, device: str, extension: str, count: int, batch: int) -> Case:
     folder = _write(network, extension, count)
     options = {"batch_size": batch} if device == "cuda" else {}
-    predictor = module("pladapt.backends.onnx").OnnxPredictor(
-        network.file(), device=device, **options
-    )
+    predictor = module("pladapt.onnx").OnnxPredictor(network.file(), device=device, **options)
     layout = _LAYOUTS[extension]
     images = [_image(path, layout) for path in Files.find(folder).paths.values()]
     batches = [np.stack(images[start : start + batch]) for start in range(0, count, batch)]

@@ -10,7 +10,7 @@ from machine import gpu, module
 from maps import KINDS
 
 from pladapt import certainty_index
-from pladapt.arrays import to_numpy
+from pladapt.functional.arrays import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

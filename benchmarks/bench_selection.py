@@ -16,7 +16,7 @@ import scratch
 from harness import Case, Method, Target
 
 from pladapt import rank
-from pladapt.backends.files import select_file
+from pladapt.files import select_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -74,7 +74,7 @@ def module_of(encoder: str) -> Any:
 
 @cache
 def _export(network: Network, precision: Literal["fp32", "fp16", "int8"]) -> Path:
-    onnx = module("pladapt.backends.onnx")
+    onnx = module("pladapt.onnx")
     path = folder() / f"{precision}.onnx"
     if precision == "int8":
         images = network.images(_SAMPLES_FOR_INT8)

@@ -121,15 +121,15 @@ def _rates(case: Mapping[str, Any]) -> Iterator[str]:
     rows = [method for method in case["methods"] if method.get("flops")]
     if not rows:
         return
-    yield f"| method | {case['unit']}s/s | TFLOP/s | share of a matrix product's rate |"
+    yield f"| method | {case['unit']}s/s | TFLOP/s | fraction of a matrix product's rate |"
     yield "|---|---:|---:|---|"
     for method in rows:
         seconds = method["seconds"]["median"]
         rate, most = method["flops"] / seconds, case["rates"].get(method["precision"])
-        share = (
+        fraction = (
             f"{rate / most:.0%} of {most / 1e12:.3g} TFLOP/s ({method['precision']})"
             if most
             else ""
         )
-        yield f"| {method['name']} | {case['items'] / seconds:.3g} | {rate / 1e12:.3g} | {share} |"
+        yield f"| {method['name']} | {case['items'] / seconds:.3g} | {rate / 1e12:.3g} | {fraction} |"
     yield ""

@@ -10,13 +10,13 @@ from sources import source_of
 
 import pladapt
 from pladapt.errors import InputError
-from pladapt.runs import read_table, write_table
+from pladapt.storage import read_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from domains import Asked
+    from domains import Config
 
 _Audits: TypeAlias = "Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]"
 
@@ -35,7 +35,7 @@ _UNSURE: Final = frozenset({"boundary-free-certainty"})
 """What thin masks have no score of, at times none of a source's."""
 
 
-def audit_sources(asked: Asked, pairs: Sequence[str], seeds: Sequence[int]) -> None:
+def audit_sources(config: Config, pairs: Sequence[str], seeds: Sequence[int]) -> None:
     """Audit the scores of every source model whose training has finished.
 
     The source's test patients are predicted as they are and mirrored, so that every score is
@@ -44,11 +44,11 @@ def audit_sources(asked: Asked, pairs: Sequence[str], seeds: Sequence[int]) -> N
     for name in pairs:
         pair = PAIRS[name]
         for seed in seeds:
-            path = _path(asked.out, pair.family, pair.source, seed)
+            path = _path(config.out, pair.family, pair.source, seed)
             if path.exists() and set(read_table(path)["score"].to_pylist()) | _UNSURE >= _ALL:
                 continue
-            source = source_of(asked, pair, seed)
-            test = split(domain(asked, pair.family, pair.source), seed)[2]
+            source = source_of(config, pair, seed)
+            test = split(domain(config, pair.family, pair.source), seed)[2]
             selectors = {
                 each: pladapt.selector(each, cutoff=source.cutoff, min_pixels=1)
                 for each in _SELECTORS

@@ -13,11 +13,11 @@ import torch
 from scanners import SCANNERS, rescanned
 
 from pladapt import LabelledSample
-from pladapt.backends.torch import RandomAffine, TrainingOptions
-from pladapt.calibration import DEFAULT_CUTOFFS
+from pladapt.data.views import Subset
 from pladapt.errors import InputError
-from pladapt.runs import written_aside
-from pladapt.views import Subset
+from pladapt.evaluation.calibration import DEFAULT_CUTOFFS
+from pladapt.storage import atomic_write
+from pladapt.torch import RandomAffine, TrainingOptions
 from pladapt_covid_ct import demo
 from pladapt_covid_ct.domains import load_domains
 from pladapt_covid_ct.model import build_model
@@ -79,7 +79,7 @@ ALL: Final = PAIRS | SIMULATED
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Config:
     """What the command line asks for.
 
     Args:
@@ -103,7 +103,7 @@ class Family(Protocol):
     """**Protocol:** domains of one kind, and how a network is trained on them."""
 
     @property
-    def fewest_pixels(self) -> int:
+    def min_pixels(self) -> int:
         """The fewest pixels above the cut-off that the paper's rule keeps."""
 
     @property
@@ -123,24 +123,24 @@ class Family(Protocol):
 class Slices:
     """The real slices: LinkNet on EfficientNet-Lite0, which starts from ImageNet."""
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
+    def __init__(self, config: Config) -> None:
+        self._config = config
         self.settings = Settings(
-            size=asked.size,
+            size=config.size,
             encoder="tu-tf_efficientnet_lite0",
-            encoder_weights=str(asked.encoder_weights or "none"),
+            encoder_weights=str(config.encoder_weights or "none"),
             lungs="files",
             epochs=EPOCHS,
-            device=asked.device,
+            device=config.device,
         )
-        self.fewest_pixels = self.settings.fewest_pixels
+        self.min_pixels = self.settings.scaled_min_pixels
         self.cutoffs = self.settings.cutoff_grid
 
     def load(self, name: str) -> list[LabelledSample]:
         """Read a data set and prepare its slices."""
         if name in SIMULATED:
-            return _rescanned(self._asked, name)
-        data = self._asked.data
+            return _rescanned(self._config, name)
+        data = self._config.data
         if data is None:
             raise InputError("The real slices need their folder: give --data DIR.")
         samples = load_domains(data, [name], self.settings, _silent)[name].samples
@@ -158,34 +158,36 @@ class Slices:
 class Phantoms(Slices):
     """The COVID-19 example's phantoms: LinkNet on ResNet-18, which starts at random."""
 
-    def __init__(self, asked: Asked) -> None:
-        super().__init__(replace(asked, data=asked.out / "phantoms", encoder_weights=None))
-        self._patients = {"A": 6, "B": 4, "C": 1} if asked.quick else {"A": 10, "B": 10, "C": 1}
-        epochs = 2 if asked.quick else demo.SETTINGS.epochs
+    def __init__(self, config: Config) -> None:
+        super().__init__(replace(config, data=config.out / "phantoms", encoder_weights=None))
+        self._patients = {"A": 6, "B": 4, "C": 1} if config.quick else {"A": 10, "B": 10, "C": 1}
+        epochs = 2 if config.quick else demo.SETTINGS.epochs
         self.settings = replace(
-            demo.SETTINGS, encoder="resnet18", epochs=epochs, device=asked.device
+            demo.SETTINGS, encoder="resnet18", epochs=epochs, device=config.device
         )
-        self.fewest_pixels = self.settings.fewest_pixels
+        self.min_pixels = self.settings.scaled_min_pixels
 
     def load(self, name: str) -> list[LabelledSample]:
         """Draw the phantoms where they are not there, and prepare one data set's slices."""
-        folder = self._asked.data
+        folder = self._config.data
         if folder is not None and not folder.exists():
-            with written_aside(folder) as aside:
-                slices = 6 if self._asked.quick else 16
-                write_phantoms(aside, seed=0, patients=self._patients, slices=slices)
+            with atomic_write(folder) as temporary:
+                slices = 6 if self._config.quick else 16
+                write_phantoms(temporary, seed=0, patients=self._patients, slices=slices)
         return super().load(name)
 
 
 class Ultrasound:
     """The ultrasound example's simulated scanners, and its U-Net."""
 
-    fewest_pixels = 50
+    min_pixels = 50
     cutoffs = DEFAULT_CUTOFFS
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
-        self._patients = {"source": 8, "target": 4} if asked.quick else {"source": 35, "target": 30}
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._patients = (
+            {"source": 8, "target": 4} if config.quick else {"source": 35, "target": 30}
+        )
 
     def load(self, name: str) -> list[LabelledSample]:
         """Draw one scanner's images."""
@@ -202,14 +204,14 @@ class Ultrasound:
     def training(self, seed: int) -> TrainingOptions:
         """Return the example's training."""
         return TrainingOptions(
-            epochs=2 if self._asked.quick else 15,
+            epochs=2 if self._config.quick else 15,
             augmentation=RandomAffine(),
             seed=seed,
-            device=self._asked.device,
+            device=self._config.device,
         )
 
 
-FAMILIES: Final[Mapping[str, Callable[[Asked], Family]]] = {
+FAMILIES: Final[Mapping[str, Callable[[Config], Family]]] = {
     "ct": Slices,
     "phantoms": Phantoms,
     "ultrasound": Ultrasound,
@@ -218,24 +220,24 @@ FAMILIES: Final[Mapping[str, Callable[[Asked], Family]]] = {
 
 
 @lru_cache
-def family(asked: Asked, name: str) -> Family:
+def family(config: Config, name: str) -> Family:
     """Return a family; the same one for the same question."""
-    return FAMILIES[name](asked)
+    return FAMILIES[name](config)
 
 
 @lru_cache
-def domain(asked: Asked, name: str, letter: str) -> list[LabelledSample]:
+def domain(config: Config, name: str, letter: str) -> list[LabelledSample]:
     """Return a domain's samples, which are prepared once and kept in a file."""
-    path = asked.out / "domains" / f"{name}-{letter}.npz"
+    path = config.out / "domains" / f"{name}-{letter}.npz"
     if not path.exists():
-        samples = family(asked, name).load(letter)
+        samples = family(config, name).load(letter)
         arrays = {
             "ids": np.array([s.id for s in samples]),
             "groups": np.array([s.group for s in samples]),
             "images": np.stack([np.asarray(s.image, np.float32) for s in samples]),
             "masks": np.stack([np.asarray(s.mask, np.uint8) for s in samples]),
         }
-        with written_aside(path) as aside, aside.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # arrays
     with np.load(path) as stored:
         columns = [stored[name] for name in ("ids", "groups", "images", "masks")]
@@ -254,11 +256,11 @@ def split(
     return train, validation, test
 
 
-def _rescanned(asked: Asked, name: str) -> list[LabelledSample]:
+def _rescanned(config: Config, name: str) -> list[LabelledSample]:
     """Return the slices of the patients that a source model was not trained on, rescanned."""
     pair = SIMULATED[name]
     _, scanner, _ = name.split("-")
-    samples = domain(asked, pair.family, pair.source)
+    samples = domain(config, pair.family, pair.source)
     train, _, _ = split(samples, pair.seed)
     known = {train[index].group for index in range(len(train))}
     return [rescanned(s, scanner, pair.seed) for s in samples if s.group not in known]

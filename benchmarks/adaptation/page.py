@@ -21,7 +21,7 @@ from results import (
     reference,
     rises,
 )
-from rows import ORACLE, ORACLE_EPOCHS, ORACLES, PLAIN, SHARES
+from rows import FRACTIONS, ORACLE, ORACLE_EPOCHS, ORACLES, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,9 +49,9 @@ _ROWS: Final = {
     "tent": "Tent: one epoch of entropy minimisation on batch normalisation's scales and shifts",
     "random": "as `paper`, with samples drawn by chance",
     **{
-        name: f"the paper's rule: the {share:.0%} of the samples with the highest certainty index, "
+        name: f"the paper's rule: the {fraction:.0%} of the samples with the highest certainty index, "
         "then fine-tuning, validated on source patients"
-        for name, share in SHARES.items()
+        for name, fraction in FRACTIONS.items()
     },
     BEST: "the best of the paper's rows, chosen at each seed **by the target's labels**: an "
     "optimistic bound, which no one without labels could reach on purpose",
@@ -60,10 +60,10 @@ _ROWS: Final = {
     "it is trained in the same way. The rows below leave something out of this one",
     "robust-without-align": f"`{PLAIN}` without mapping intensities",
     "robust-without-batch-norm": f"`{PLAIN}` without statistics of the target",
-    "robust-without-share": f"`{PLAIN}` at the source's cut-off: the share of foreground is not "
+    "robust-without-fraction": f"`{PLAIN}` at the source's cut-off: the fraction of foreground is not "
     "found anew",
-    "robust-without-groups": f"`{PLAIN}` with one share of foreground for all patients",
-    "robust-without-rounds": "`robust` without training: the consensus alone, which has no zooms",
+    "robust-without-groups": f"`{PLAIN}` with one fraction of foreground for all patients",
+    "robust-without-rounds": "`robust` without training: the consensus alone, which averages no scales",
     "robust-without-ema": f"`{PLAIN}` without averaging weights",
     "robust-without-variation": f"`{PLAIN}` without varying intensity and sharpness in training",
     "robust-selective": f"`{PLAIN}` learning from the 60 % that the members agree on best",
@@ -154,10 +154,10 @@ def _closing_limits(name: str, found: Mapping[str, Found], least: float) -> Iter
         more = close(found["robust"], minus=found["paper"])
         what = f"{name} by patient" if by_patient else name
         if robust is None or paper is None or more is None:
-            yield f"| share of the gap closed, {what} | no gap | | open |"
+            yield f"| fraction of the gap closed, {what} | no gap | | open |"
             continue
         yield (
-            f"| share of the gap closed, {what} | {_share(robust)} | at least {least:.0%} "
+            f"| fraction of the gap closed, {what} | {_fraction(robust)} | at least {least:.0%} "
             f"| {_met(robust.mean >= least)} |"
         )
         enough = robust.mean >= _TIMES * paper.mean and robust.mean > 0
@@ -166,7 +166,7 @@ def _closing_limits(name: str, found: Mapping[str, Found], least: float) -> Iter
             f"| at least {_TIMES} times | {_met(enough)} |"
         )
         yield (
-            f"| the same minus `paper`'s, {what} | {_share(more)} | interval above 0 "
+            f"| the same minus `paper`'s, {what} | {_fraction(more)} | interval above 0 "
             f"| {_met(more.low > 0)} |"
         )
         return
@@ -220,10 +220,10 @@ def _change(row: str, values: Found, found: Mapping[str, Found]) -> Iterator[str
     fixed = row in (SOURCE, oracle)
     yield "" if row == SOURCE or above is None else _difference(above)
     for by_patient in (False, True):
-        share = None
+        fraction = None
         if oracle is not None:
-            share = closed(values, found[SOURCE], found[oracle], by_patient=by_patient)
-        yield "" if fixed else "no gap" if share is None else _share(share)
+            fraction = closed(values, found[SOURCE], found[oracle], by_patient=by_patient)
+        yield "" if fixed else "no gap" if fraction is None else _fraction(fraction)
     rise = rises(values, found[SOURCE]).values()
     yield "" if row == SOURCE else f"{sum(r.mean < 0 for r in rise)} of {len(rise)}"
     yield "" if row == SOURCE else f"{sum(r.high < 0 for r in rise)}"
@@ -243,8 +243,8 @@ def _found_out(found: Mapping[str, Found]) -> Iterator[str]:
     yield "What `robust` found without labels:\n"
     for seed, told in found["robust"].told.items():
         kept = [f"`{row['adjustment']}`" for row in told["evidence"] if row["kept"]]
-        share, agreed = told["evidence"][0]["share"], told["evidence"][0]["agreed"]
-        said = f"{share:.1%} foreground{', nothing agreed on' if agreed is None else ''}"
+        fraction, agreed = told["evidence"][0]["fraction"], told["evidence"][0]["agreed"]
+        said = f"{fraction:.1%} foreground{', nothing agreed on' if agreed is None else ''}"
         stopped = f"; {told['stopped']}" if told["stopped"] else ""
         rounds = ", ".join(map(str, told["kept"])) or "none"
         taught = f"learnt from {rounds} samples"
@@ -290,7 +290,7 @@ def _spread(values: Sequence[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.3f}"
 
 
-def _share(interval: Interval) -> str:
+def _fraction(interval: Interval) -> str:
     return f"{interval.mean:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
 
 
@@ -317,7 +317,7 @@ def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
         "  that of the gap closed.",
         "- *Gap closed* is (row - source) / (labels - source), where *labels* is the better of the",
         "  two rows that learn from the target's labels, by the DSC of all pixels: the one with no",
-        "  share beside it. Each is the mean over seeds of the DSC of all pixels, then of the mean",
+        "  fraction beside it. Each is the mean over seeds of the DSC of all pixels, then of the mean",
         "  of the patients' DSC. In brackets: its 95 % BCa bootstrap interval, patients drawn",
         "  anew, the same at all seeds and in all rows. With some ten patients such an interval is",
         "  a little too narrow, and what other seeds would give is not in it.",
@@ -331,7 +331,7 @@ def _explained(pairs: Mapping[str, Mapping[str, Found]]) -> Iterator[str]:
         f"- In the study itself only `{BEST}`, `{ORACLE}` and `{ORACLES[1]}` see labels of the",
         "  target. But while `robust` was written, variants of it were measured on both real pairs",
         "  as well as on simulated shifts: read its figures there as those of data it was made",
-        "  with. Its zooms, and how far the agreed share may lie from what is marked, were chosen",
+        "  with. Its scales, and how far the agreed fraction may lie from what is marked, were chosen",
         "  on simulated shifts of held-out source patients, the phantoms and ultrasound alone.",
         "- The cut-off was chosen on the source's test patients, and the source statistics were",
         "  measured on the images of the same.",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from domains import ALL
-from rows import ORACLES, ORDER, SHARES
+from rows import FRACTIONS, ORACLES, ORDER
 from work import KEY, Task
 
-from pladapt.overlap import COUNTS, dsc, pool, sen, spc
+from pladapt.functional.overlap import COUNTS, dsc, pool, sen, spc
 from pladapt.reports.statistics import bootstrap_statistic
-from pladapt.runs import read_table
+from pladapt.storage import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,7 +103,7 @@ def found_in(collected: Mapping[str, Any], pair: str) -> dict[str, Found]:
         mine = {row["seed"]: row for row in rows if row["row"] == name}
         if mine:
             found[name] = _found(mine)
-    best = _best([found[name] for name in SHARES if name in found])
+    best = _best([found[name] for name in FRACTIONS if name in found])
     return _ordered(found | ({BEST: best} if best else {}))
 
 
@@ -118,7 +118,7 @@ def _found(rows: Mapping[int, Mapping[str, Any]]) -> Found:
 
 def _best(papers: Sequence[Found]) -> Found | None:
     """Choose at each seed the row with the highest DSC, where all of them have finished."""
-    if len(papers) < len(SHARES):
+    if len(papers) < len(FRACTIONS):
         return None
     seeds = set.intersection(*(set(paper.counts) for paper in papers))
     values = {seed: [float(pooled_dsc(p.counts[seed])) for p in papers] for seed in sorted(seeds)}
@@ -131,7 +131,7 @@ def _best(papers: Sequence[Found]) -> Found | None:
 
 
 def _ordered(found: Mapping[str, Found]) -> dict[str, Found]:
-    order = (SOURCE, "batch-norm", "tent", "random", *SHARES, BEST)
+    order = (SOURCE, "batch-norm", "tent", "random", *FRACTIONS, BEST)
     after = [name for name in ORDER if name.startswith("robust")]
     return {name: found[name] for name in (*order, *after, *ORACLES) if name in found}
 
@@ -184,7 +184,7 @@ def closed(
     *,
     by_patient: bool = False,
 ) -> Interval | None:
-    """Return which share of the gap between source and oracle a row closes.
+    """Return which fraction of the gap between source and oracle a row closes.
 
     ``(row - source) / (oracle - source)``, each the mean over the seeds of the DSC of all patients'
     pixels together, or of the mean of the patients' DSC. The interval is of drawing the patients
@@ -194,7 +194,7 @@ def closed(
         row: The row.
         source: The source models.
         oracle: The models that were trained on the target's labels.
-        minus: Another row, whose share is subtracted; None for none.
+        minus: Another row, whose fraction is subtracted; None for none.
         by_patient: Whether every patient counts the same, and not every pixel.
 
     Returns:
@@ -206,7 +206,7 @@ def closed(
         return None
     stacked = [np.stack([found.counts[seed] for seed in seeds]) for found in given]
 
-    def share(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    def fraction(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
         after, before, most, *other = (mean_dsc(counts, drawn) for counts in stacked)
         return np.asarray((after - (other[0] if other else before)) / (most - before))
 
@@ -214,7 +214,7 @@ def closed(
     everyone = np.ones((1, stacked[0].shape[1]), np.int64)
     if mean_dsc(stacked[2], everyone) <= mean_dsc(stacked[1], everyone):
         return None
-    return bootstrap_statistic(share, stacked[0].shape[1])
+    return bootstrap_statistic(fraction, stacked[0].shape[1])
 
 
 def _mean_of_patients(counts: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:

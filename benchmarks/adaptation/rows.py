@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from tent import tent
 
 import pladapt
-from pladapt.backends.torch import FineTune, fit, recalibrate_batch_norm
-from pladapt.backends.torch.data import joined
-from pladapt.odds import logit
-from pladapt.views import Subset
+from pladapt.data.views import Subset
+from pladapt.functional.logits import logit
+from pladapt.predictors.shift import LogitShiftPredictor
+from pladapt.torch import FineTune, fit, recalibrate_batch_norm
+from pladapt.torch.data import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,8 +28,8 @@ ORACLES: Final = (ORACLE, f"{ORACLE}-batch-norm")
 
 ORACLE_EPOCHS: Final = 6
 ORACLE_STEPS: Final = 300
-SHARES: Final = {"paper-10": 0.10, "paper": 0.25, "paper-50": 0.50, "paper-75": 0.75}
-"""The rows that follow the paper, and which share of the target's samples each keeps at most."""
+FRACTIONS: Final = {"paper-10": 0.10, "paper": 0.25, "paper-50": 0.50, "paper-75": 0.75}
+"""The rows that follow the paper, and which fraction of the target's samples each keeps at most."""
 
 
 class Adapted(NamedTuple):
@@ -64,15 +65,20 @@ def _tent(source: Source, target: Samples[Sample]) -> Adapted:
 
 
 def _retrained(
-    source: Source, target: Samples[Sample], *, selector: str, share: float, seed: int | None = None
+    source: Source,
+    target: Samples[Sample],
+    *,
+    selector: str,
+    fraction: float,
+    seed: int | None = None,
 ) -> Adapted:
     """Retrain once on the samples that a selector ranks highest, as the paper does."""
     options = {} if seed is None else {"seed": seed}
     chosen = pladapt.selector(
         selector,
         cutoff=source.cutoff,
-        min_pixels=source.fewest_pixels,
-        top_k=max(1, round(share * len(target))),
+        min_pixels=source.min_pixels,
+        top_k=max(1, round(fraction * len(target))),
         **options,
     )
     retrainer = FineTune(validation=source.validation, options=source.training)
@@ -80,7 +86,9 @@ def _retrained(
 
 
 def _random(source: Source, target: Samples[Sample]) -> Adapted:
-    return _retrained(source, target, selector="random", share=SHARES["paper"], seed=source.seed)
+    return _retrained(
+        source, target, selector="random", fraction=FRACTIONS["paper"], seed=source.seed
+    )
 
 
 def _robust(source: Source, target: Samples[Sample], **options: Any) -> Adapted:
@@ -107,14 +115,14 @@ def _adapted(result: AdaptationResult) -> Adapted:
     )
 
 
-PLAIN: Final = "robust-without-zooms"
+PLAIN: Final = "robust-without-scales"
 """The row of the robust recipe that predicts images as they are; its training is the recipe's."""
 
-_PLAIN: Final[Mapping[str, Any]] = {"zooms": ()}
+_PLAIN: Final[Mapping[str, Any]] = {"tta_scales": ()}
 WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
     "align": {"align": False},
     "batch-norm": {"batch_norm": False},
-    "share": {"share": False},
+    "fraction": {"fraction": False},
     "groups": {"groups": False},
     "rounds": {"rounds": 0},
     "ema": {"ema": None},
@@ -123,8 +131,8 @@ WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
 """What each ablation of that row is told."""
 
 _papers: dict[str, Row] = {
-    name: partial(_retrained, selector="certainty-index", share=share)
-    for name, share in SHARES.items()
+    name: partial(_retrained, selector="certainty-index", fraction=fraction)
+    for name, fraction in FRACTIONS.items()
 }
 _ablations: dict[str, Row] = {
     PLAIN: partial(_robust, **_PLAIN),
@@ -132,8 +140,8 @@ _ablations: dict[str, Row] = {
         f"robust-without-{part}": partial(_robust, **_PLAIN, **options)
         for part, options in WITHOUT.items()
     },
-    "robust-selective": partial(_robust, **_PLAIN, shares=(0.6,)),
-    "robust-two-rounds": partial(_robust, **_PLAIN, shares=(1.0, 1.0), epochs=4, least_steps=75),
+    "robust-selective": partial(_robust, **_PLAIN, fractions=(0.6,)),
+    "robust-two-rounds": partial(_robust, **_PLAIN, fractions=(1.0, 1.0), epochs=4, min_steps=75),
 }
 ROWS: Final[Mapping[str, Row]] = {
     "source": _source,
@@ -197,7 +205,7 @@ def _supervised(
     options = replace(
         source.training,
         epochs=min(ORACLE_EPOCHS, source.training.epochs),
-        least_steps=ORACLE_STEPS if source.training.epochs > ORACLE_EPOCHS else 0,
+        min_steps=ORACLE_STEPS if source.training.epochs > ORACLE_EPOCHS else 0,
         keep="last",
         ema=0.99,
     )
@@ -205,4 +213,4 @@ def _supervised(
     supervised = source.predictor.with_module(trained)
     if images is not None:
         supervised = recalibrate_batch_norm(supervised, images, device=source.training.device)
-    return Adapted(pladapt.ShiftedPredictor(supervised, logit(source.cutoff)))
+    return Adapted(LogitShiftPredictor(supervised, logit(source.cutoff)))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pladapt.arrays import to_numpy
-from pladapt.intensities import split
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.intensities import split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +27,11 @@ class Scanner:
     """How a scanner differs from the source's; each patient's own numbers lie in these ranges.
 
     Args:
-        gamma: The logarithm of the exponent of the intensities, as shares of the slice's highest.
+        gamma: The logarithm of the exponent of the intensities, as fractions of the slice's
+            highest.
         sigma: The standard deviation of a Gaussian, in pixels.
         sharpening: How often the difference to the image smoothed by it is added; -1 smooths.
-        noise: The standard deviation of normal noise, as a share of the highest intensity.
+        noise: The standard deviation of normal noise, as a fraction of the highest intensity.
     """
 
     gamma: Range

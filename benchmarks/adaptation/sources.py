@@ -14,18 +14,18 @@ from domains import domain, family, split
 
 import pladapt
 from pladapt import SourceStatistics
-from pladapt.backends.torch import TorchPredictor, fit, load_module, save_module
-from pladapt.runs import read_table, write_table, written_aside
+from pladapt.storage import atomic_write, read_table, write_table
+from pladapt.torch import TorchPredictor, fit, load_module, save_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from domains import Asked, Family, Pair
+    from domains import Config, Family, Pair
     from torch import nn
 
     from pladapt import LabelledSample, Samples
-    from pladapt.backends.torch import TrainingOptions
+    from pladapt.torch import TrainingOptions
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,7 +40,7 @@ class Source:
             is given.
         validation: Those of its validation patients.
         training: How the model was trained.
-        fewest_pixels: The fewest pixels above the cut-off that the paper's rule keeps.
+        min_pixels: The fewest pixels above the cut-off that the paper's rule keeps.
         seed: Of the split, the network and the training.
     """
 
@@ -50,15 +50,15 @@ class Source:
     train: Samples[LabelledSample]
     validation: Samples[LabelledSample]
     training: TrainingOptions
-    fewest_pixels: int
+    min_pixels: int
     seed: int
 
 
-def source_of(asked: Asked, pair: Pair, seed: int) -> Source:
+def source_of(config: Config, pair: Pair, seed: int) -> Source:
     """Return a pair's source model, trained unless it is there."""
-    folder = asked.out / "sources" / f"{pair.family}-{pair.source}" / f"seed-{seed}"
+    folder = config.out / "sources" / f"{pair.family}-{pair.source}" / f"seed-{seed}"
     with _alone(folder):
-        return _source_in(folder, asked, pair, seed)
+        return _source_in(folder, config, pair, seed)
 
 
 @contextmanager
@@ -70,11 +70,11 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _source_in(folder: Path, asked: Asked, pair: Pair, seed: int) -> Source:
-    made = family(asked, pair.family)
-    train, validation, test = split(domain(asked, pair.family, pair.source), seed)
+def _source_in(folder: Path, config: Config, pair: Pair, seed: int) -> Source:
+    made = family(config, pair.family)
+    train, validation, test = split(domain(config, pair.family, pair.source), seed)
     module = _trained(made, train, validation, seed=seed, folder=folder)
-    predictor = TorchPredictor(module, device=asked.device, channels_last=True)
+    predictor = TorchPredictor(module, device=config.device, channels_last=True)
     cutoff = _cutoff(predictor, test, made.cutoffs, folder / "calibration.parquet")
     path = folder / "statistics.npz"
     if not path.exists():
@@ -86,7 +86,7 @@ def _source_in(folder: Path, asked: Asked, pair: Pair, seed: int) -> Source:
         train=train,
         validation=validation,
         training=made.training(seed),
-        fewest_pixels=made.fewest_pixels,
+        min_pixels=made.min_pixels,
         seed=seed,
     )
 
@@ -116,8 +116,8 @@ def _trained(
             "epochs": len(result.history),
             "seconds": time.process_time() - start,
         }
-        with written_aside(folder / "training.json") as aside:
-            aside.write_text(json.dumps(told), encoding="utf-8")
+        with atomic_write(folder / "training.json") as temporary:
+            temporary.write_text(json.dumps(told), encoding="utf-8")
         save_module(result.module, path)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     load_module(module, path)

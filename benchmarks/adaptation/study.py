@@ -19,12 +19,13 @@ sys.path.insert(0, str(HERE))
 
 import work  # noqa: E402 - beside this file
 from audits import audit_sources, audits_in  # noqa: E402 - the same
-from domains import ALL, PAIRS, SIMULATED, Asked, domain  # noqa: E402 - the same
+from domains import ALL, PAIRS, SIMULATED, Config, domain  # noqa: E402 - the same
 from page import write_page  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
 from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
 
-from pladapt.runs import open_run, written_aside  # noqa: E402 - after torch's threads are set
+from pladapt.runs.manifest import open_run  # noqa: E402 - after torch's threads are set
+from pladapt.storage import atomic_write  # noqa: E402 - after torch's threads are set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -37,7 +38,7 @@ def main() -> None:
     """Do what is not done yet of what was asked for, and write the page."""
     arguments = _arguments()
     if arguments.out is not None:
-        asked = Asked(
+        config = Config(
             out=arguments.out,
             data=arguments.data,
             encoder_weights=arguments.encoder_weights or _installed_weights(),
@@ -45,25 +46,25 @@ def main() -> None:
             device=arguments.device,
             size=arguments.size,
         )
-        settings = {"size": asked.size, "device": asked.device, "quick": asked.quick}
-        open_run(asked.out, settings)
+        settings = {"size": config.size, "device": config.device, "quick": config.quick}
+        open_run(config.out, settings)
         if not arguments.page_only:
-            _run(asked, arguments)
-        with written_aside(arguments.results) as aside:
-            found = collect(asked.out) | {"audits": audits_in(asked.out)}
-            aside.write_text(json.dumps({"settings": settings, **found}))
+            _run(config, arguments)
+        with atomic_write(arguments.results) as temporary:
+            found = collect(config.out) | {"audits": audits_in(config.out)}
+            temporary.write_text(json.dumps({"settings": settings, **found}))
     write_page(json.loads(arguments.results.read_text(encoding="utf-8")), arguments.page)
     print(f"{arguments.results}\n{arguments.page}")
 
 
-def _run(asked: Asked, arguments: argparse.Namespace) -> None:
+def _run(config: Config, arguments: argparse.Namespace) -> None:
     for name in arguments.pairs:
         pair = ALL[name]
         for letter in (pair.source, pair.target):
-            domain(asked, pair.family, letter)
+            domain(config, pair.family, letter)
     for turn in work.tasks(arguments.pairs, arguments.seeds, arguments.rows):
-        work.run(asked, turn, arguments.jobs)
-    audit_sources(asked, [name for name in arguments.pairs if name in PAIRS], arguments.seeds)
+        work.run(config, turn, arguments.jobs)
+    audit_sources(config, [name for name in arguments.pairs if name in PAIRS], arguments.seeds)
 
 
 def _arguments() -> argparse.Namespace:
@@ -99,9 +100,9 @@ def _arguments() -> argparse.Namespace:
         parser.error("give --out DIR, in which an interrupted study continues")
     if arguments.quick and arguments.out is None:
         parser.error("a quick run says nothing of adaptation: give --out for its own results")
-    aside = arguments.out if arguments.quick else None
-    arguments.results = arguments.results or (aside / "results.json" if aside else _RESULTS)
-    arguments.page = arguments.page or (aside / "page.md" if aside else _PAGE)
+    temporary = arguments.out if arguments.quick else None
+    arguments.results = arguments.results or (temporary / "results.json" if temporary else _RESULTS)
+    arguments.page = arguments.page or (temporary / "page.md" if temporary else _PAGE)
     simulated = [name for name in PAIRS if PAIRS[name].family != "ct"]
     everything = list(PAIRS) if arguments.data and not arguments.quick else simulated
     if arguments.simulated:

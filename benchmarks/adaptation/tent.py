@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import nn
 
-from pladapt.backends.torch.devices import resolve_device
-from pladapt.backends.torch.quiet import isolated
-from pladapt.backends.torch.recalibration import (
-    batch_norms,
-    mixed_batches,
-    recalibrate_batch_norm,
-)
-from pladapt.backends.torch.wrapping import module_of, with_module
 from pladapt.errors import InputError
 from pladapt.protocols import Predictor
+from pladapt.torch.devices import resolve_device
+from pladapt.torch.quiet import isolated
+from pladapt.torch.recalibration import batch_norms, mixed_batches, recalibrate_batch_norm
+from pladapt.torch.wrapping import module_of, with_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

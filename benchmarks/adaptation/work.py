@@ -20,9 +20,9 @@ from rows import ESSENTIAL, ORDER, adapted
 from sources import source_of
 from torch.nn.modules.module import register_module_forward_hook
 
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.overlap import COUNTS
-from pladapt.runs import write_table, written_aside
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.functional.overlap import COUNTS
+from pladapt.storage import atomic_write, write_table
 from pladapt_covid_ct.workers import in_processes
 
 sys.path.append(str(Path(__file__).parents[1]))
@@ -31,7 +31,7 @@ import machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from domains import Asked
+    from domains import Config
     from torch import nn
 
 KEY: Final = b"study"
@@ -95,29 +95,29 @@ def counted(network: nn.Module, pixels: int) -> Iterator[Passes]:
         handle.remove()
 
 
-def do(asked: Asked, task: Task) -> None:
+def do(config: Config, task: Task) -> None:
     """Do a task; what goes wrong is noted, and stops no other."""
-    task.note(asked.out).unlink(missing_ok=True)
+    task.note(config.out).unlink(missing_ok=True)
     try:
         if task.row is None:
-            source_of(asked, ALL[task.pair], task.seed)
+            source_of(config, ALL[task.pair], task.seed)
         else:
-            write_table(measure(asked, task), task.path(asked.out))
+            write_table(measure(config, task), task.path(config.out))
     except Exception as error:  # noqa: BLE001 - one row must not lose the others
-        note(asked, task, f"{type(error).__name__}: {error}", traceback.format_exc())
+        note(config, task, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def note(asked: Asked, task: Task, reason: str, details: str = "") -> None:
+def note(config: Config, task: Task, reason: str, details: str = "") -> None:
     """Write down why a task failed."""
-    with written_aside(task.note(asked.out)) as aside:
-        aside.write_text(f"{' '.join(reason.split())}\n\n{details}", encoding="utf-8")
+    with atomic_write(task.note(config.out)) as temporary:
+        temporary.write_text(f"{' '.join(reason.split())}\n\n{details}", encoding="utf-8")
 
 
-def measure(asked: Asked, task: Task) -> pa.Table:
+def measure(config: Config, task: Task) -> pa.Table:
     """Run a row, and count its pixels on each sample of the target at the source's cut-off."""
     pair = ALL[task.pair]
-    source = source_of(asked, pair, task.seed)
-    target = domain(asked, pair.family, pair.target)
+    source = source_of(config, pair, task.seed)
+    target = domain(config, pair.family, pair.target)
     with counted(source.predictor.module, target[0].mask.size) as passes:
         start = time.process_time()
         made = adapted(task.row or "", source, target)
@@ -157,28 +157,30 @@ def tasks(pairs: Sequence[str], seeds: Sequence[int], rows: Sequence[str]) -> li
     return [list(sources.values()), later]
 
 
-def run(asked: Asked, wanted: Sequence[Task], jobs: int) -> None:
+def run(config: Config, wanted: Sequence[Task], jobs: int) -> None:
     """Do the tasks that are not done yet, several at once."""
-    missing = [task for task in wanted if task.row is None or not task.path(asked.out).exists()]
-    for done, (task, code) in enumerate(_ended(asked, missing, jobs), start=1):
+    missing = [task for task in wanted if task.row is None or not task.path(config.out).exists()]
+    for done, (task, code) in enumerate(_ended(config, missing, jobs), start=1):
         if code is not None:
             note(
-                asked, task, f"The process ended with exit code {code}; -9 is often lack of memory."
+                config,
+                task,
+                f"The process ended with exit code {code}; -9 is often lack of memory.",
             )
-        reason = task.note(asked.out)
+        reason = task.note(config.out)
         state = reason.read_text(encoding="utf-8").partition("\n")[0] if reason.exists() else "done"
         print(f"{datetime.now(UTC):%H:%M:%S} {done} of {len(missing)}: {task}: {state}", flush=True)
 
 
-def _ended(asked: Asked, missing: Sequence[Task], jobs: int) -> Iterator[tuple[Task, int | None]]:
+def _ended(config: Config, missing: Sequence[Task], jobs: int) -> Iterator[tuple[Task, int | None]]:
     if jobs > 1:
-        yield from in_processes(partial(_worker, asked), missing, jobs)
+        yield from in_processes(partial(_worker, config), missing, jobs)
         return
     for task in missing:
-        do(asked, task)
+        do(config, task)
         yield task, None
 
 
-def _worker(asked: Asked) -> Callable[[Task], None]:
+def _worker(config: Config) -> Callable[[Task], None]:
     torch.set_num_threads(1)
-    return partial(do, asked)
+    return partial(do, config)

@@ -12,8 +12,8 @@ from torch import nn
 
 import pladapt
 from pladapt import LabelledSample
-from pladapt.backends.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
 from pladapt.reports.comparison import compare, rows
+from pladapt.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,8 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     seeds = np.random.SeedSequence(options.seed).generate_state(4)
     train, validation, test, target = (
-        scans(name, scanner, round(share * options.patients), seed=seed)
-        for (name, scanner, share), seed in zip(SETS, seeds, strict=True)
+        scans(name, scanner, round(fraction * options.patients), seed=seed)
+        for (name, scanner, fraction), seed in zip(SETS, seeds, strict=True)
     )
 
     training = TrainingOptions(

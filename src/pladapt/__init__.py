@@ -5,16 +5,7 @@ predictions on the unlabelled images, keeps the ones it can trust, retrains on t
 evidence whether the result is better.
 """
 
-from pladapt.adaptation import AdaptationResult, adapt
-from pladapt.aligned import Aligned, AlignedPredictor, Alignment
-from pladapt.alignment import FourierAmplitude, HistogramMatching, QuantileMatching
-from pladapt.auditing import Audit, audit
-from pladapt.averaging import EnsemblePredictor, FlipPredictor
-from pladapt.calibration import Calibration, calibrate_cutoff
-from pladapt.certainty import certainty_index, combine_classes, hard_labels
-from pladapt.choosing import Choice
-from pladapt.composition import ComposedSelector, compose
-from pladapt.consensus import Consensus, find_consensus
+from pladapt.data.views import unlabelled
 from pladapt.errors import (
     DataError,
     DeviceError,
@@ -27,11 +18,13 @@ from pladapt.errors import (
     RunChangedError,
     UnknownPluginError,
 )
-from pladapt.gates import DoNoHarm
-from pladapt.hookspecs import Registration, hookimpl
-from pladapt.labelling import Labelling, SoftLabelling
-from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
-from pladapt.plugins import (
+from pladapt.evaluation.auditing import Audit, audit
+from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
+from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
+from pladapt.evidence.gates import DoNoHarm
+from pladapt.functional.certainty import certainty_index, combine_classes, hard_labels
+from pladapt.plugins.hookspecs import Registration, hookimpl
+from pladapt.plugins.manager import (
     PluginManager,
     PluginWarning,
     evaluator,
@@ -39,36 +32,33 @@ from pladapt.plugins import (
     retrainer,
     selector,
 )
+from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor
+from pladapt.predictors.shift import LogitShiftPredictor
+from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.protocols import (
-    Chooser,
+    BatchPredictor,
     Evaluator,
     Gate,
-    GroupedPredictor,
-    Labeller,
-    MemberPredictor,
     Predictor,
     Recalibration,
     Recalibrator,
-    RescoringSelector,
     ResumableRetrainer,
     Retrainer,
     Selector,
-    SoftLabeller,
     WrappingPredictor,
 )
-from pladapt.ranking import RankingSelector, rank
 from pladapt.recipes.bundle import Recipe, recipe
-from pladapt.records import Recalibrated, Round, RunRecord, read_run
-from pladapt.scoring import ClassSelector
-from pladapt.source import SourceStatistics
-from pladapt.teaching import TeacherPredictor, keep_share
-from pladapt.temperature import (
-    TemperatureCalibration,
-    TemperaturePredictor,
-    calibrate_temperature,
-)
+from pladapt.runs.adaptation import AdaptationResult, adapt
+from pladapt.runs.keep_fraction import keep_fraction
+from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
+from pladapt.selection.base import BaseSelector
+from pladapt.selection.composition import ComposedSelector, compose
+from pladapt.selection.labelling import Labelling, SoftLabelling
+from pladapt.selection.rules import Rules
+from pladapt.source.statistics import SourceStatistics
 from pladapt.types import (
     IGNORE,
+    Batch,
     Evaluation,
     Judgement,
     LabelledSample,
@@ -78,24 +68,21 @@ from pladapt.types import (
     Sample,
     Samples,
     Selection,
+    SoftLabels,
+    Verdict,
 )
-from pladapt.views import unlabelled
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "IGNORE",
     "AdaptationResult",
-    "Aligned",
-    "AlignedPredictor",
-    "Alignment",
     "Audit",
+    "BaseSelector",
+    "Batch",
+    "BatchPredictor",
     "Calibration",
-    "Choice",
-    "Chooser",
-    "ClassSelector",
     "ComposedSelector",
-    "Consensus",
     "DataError",
     "DeviceError",
     "DoNoHarm",
@@ -103,18 +90,13 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "FlipPredictor",
-    "FourierAmplitude",
     "Gate",
-    "GroupShiftedPredictor",
-    "GroupedPredictor",
-    "HistogramMatching",
     "InputError",
     "Judgement",
     "LabelledSample",
     "LabelledTargetError",
-    "Labeller",
     "Labelling",
-    "MemberPredictor",
+    "LogitShiftPredictor",
     "MissingDataError",
     "MissingDependencyError",
     "PladaptError",
@@ -125,31 +107,28 @@ __all__ = [
     "Predictor",
     "Progress",
     "PseudoLabelled",
-    "QuantileMatching",
-    "RankingSelector",
     "Recalibrated",
     "Recalibration",
     "Recalibrator",
     "Recipe",
     "Registration",
-    "RescoringSelector",
     "ResumableRetrainer",
     "Retrainer",
     "Round",
+    "Rules",
     "RunChangedError",
     "RunRecord",
     "Sample",
     "Samples",
     "Selection",
     "Selector",
-    "ShiftedPredictor",
-    "SoftLabeller",
     "SoftLabelling",
+    "SoftLabels",
     "SourceStatistics",
-    "TeacherPredictor",
     "TemperatureCalibration",
     "TemperaturePredictor",
     "UnknownPluginError",
+    "Verdict",
     "WrappingPredictor",
     "adapt",
     "audit",
@@ -159,12 +138,10 @@ __all__ = [
     "combine_classes",
     "compose",
     "evaluator",
-    "find_consensus",
     "hard_labels",
     "hookimpl",
-    "keep_share",
+    "keep_fraction",
     "predictor",
-    "rank",
     "read_run",
     "recipe",
     "retrainer",

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pyarrow as pa
 
     from pladapt.types import (
         Array,
+        Batch,
         Evaluation,
         Judgement,
         Prediction,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
         Sample,
         Samples,
         Selection,
+        SoftLabels,
+        Verdict,
     )
 
 
@@ -35,31 +38,20 @@ class Predictor(Protocol):
         """Map images ``(B, C, *S)`` to probabilities ``(B, K, *S)`` in [0, 1].
 
         One channel is the foreground's; two or more are a softmax with channel 0 the background.
-        A predictor that averages several predictions may be a `MemberPredictor`.
+        A predictor that averages several predictions may be a `BatchPredictor`.
         """
 
 
 @runtime_checkable
-class MemberPredictor(Predictor, Protocol):
-    """**Protocol:** a predictor that averages several predictions and can show each.
+class BatchPredictor(Predictor, Protocol):
+    """**Protocol:** a predictor that has more to say of a batch than its probabilities.
 
-    What it predicts is their mean, unless it has a method ``average`` that makes ``(B, K, *S)`` of
-    the members.
+    It may show the predictions that it averages, as members, and it may treat each group of samples
+    in its own way. The library predicts with this method wherever a predictor has it.
     """
 
-    def predict_members(self, images: Array, /) -> Array:
-        """Map images ``(B, C, *S)`` to the averaged probabilities ``(M, B, K, *S)``."""
-
-
-@runtime_checkable
-class GroupedPredictor(Predictor, Protocol):
-    """**Protocol:** a predictor that knows something of groups of samples: of volumes, say.
-
-    Where samples are predicted, rather than bare images, the predictor of their groups is asked.
-    """
-
-    def for_groups(self, groups: Sequence[str], /) -> Predictor:
-        """Return the predictor of a batch whose samples are of these groups, in their order."""
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the probabilities ``(B, K, *S)`` of a batch, with members ``(M, B, K, *S)``."""
 
 
 @runtime_checkable
@@ -92,52 +84,16 @@ class Selector(Protocol):
         """Choose from the scores of all samples.
 
         The table has ``id``, ``group``, ``sha256`` (of the image) and what `score` returned. The
-        selection has a row for each of its rows, in the same order.
+        selection has a row for each of its rows, in the same order, with the score by which the
+        sample was chosen: where samples are compared with each other, it is another than in the
+        table.
         """
 
-    def label(self, prediction: Prediction, /) -> Array:
+    def label(self, prediction: Prediction, /) -> Array | SoftLabels:
         """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored.
 
-        Every sample is labelled in the pass that scores it, before any is chosen.
-        """
-
-
-class Chooser(Protocol):
-    """**Protocol:** the part of a selector that chooses."""
-
-    def select(self, scores: pa.Table, /) -> Selection:
-        """Choose from the scores of all samples, as a `Selector` does."""
-
-
-class Labeller(Protocol):
-    """**Protocol:** the part of a selector that makes pseudo-labels."""
-
-    def label(self, prediction: Prediction, /) -> Array:
-        """Return the pseudo-labels ``(B, *S)`` as uint8, as a `Selector` does."""
-
-
-@runtime_checkable
-class SoftLabeller(Labeller, Protocol):
-    """**Protocol:** a labeller, or selector, that has more to say of a pixel than its class."""
-
-    def soft_label(self, prediction: Prediction, /) -> Mapping[str, Array]:
-        """Return what retraining is to heed beside ``label``, floating point in [0, 1].
-
-        ``probabilities`` ``(B, K, *S)`` are learnt in place of the label, ``weight`` ``(B, *S)``
-        is how much each pixel counts; either, both, or none. Pixels that the label ignores stay
-        ignored. They are stored in steps of 1/255.
-        """
-
-
-@runtime_checkable
-class RescoringSelector(Selector, Protocol):
-    """**Protocol:** a selector whose scores compare samples with each other."""
-
-    def rescore(self, scores: pa.Table, /) -> pa.Table:
-        """Return the scores of all samples with ``score`` made anew from all rows.
-
-        The rows and the other columns stay as they are, and a score that is NaN remains NaN.
-        `Selector.select` does the same before it chooses, so that doing it twice changes nothing.
+        `SoftLabels` add probabilities or weights. Every sample is labelled in the pass that scores
+        it, before any is chosen.
         """
 
 
@@ -173,13 +129,19 @@ class Recalibration:
     """What a `Recalibrator` made.
 
     Args:
-        predictor: The predictor whose labels teach in the first round.
+        teacher: Who labels the target in the first round.
+        student: Who is trained on these labels; afterwards it is its own teacher. It may be the
+            teacher itself.
         evidence: What it was made from, without a label of the target, a row per finding; the
             columns are the recalibrator's own.
+        verdict: Where adaptation is to end here, without a change: ``unchanged`` or ``unfit``, and
+            why. None where it continues.
     """
 
-    predictor: Predictor
+    teacher: Predictor
+    student: Predictor
     evidence: pa.Table
+    verdict: Verdict | None = None
 
 
 @runtime_checkable

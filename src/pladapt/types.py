@@ -6,10 +6,11 @@ Shapes are written with ``B`` the batch, ``C`` an image's channels, ``K`` a pred
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Self, TypeAlias, TypeVar
 
 import pyarrow as pa
+from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
 
@@ -21,6 +22,11 @@ Array: TypeAlias = Any
 
 IGNORE: Final = 255
 """The value of a pseudo-label's pixel that retraining must ignore."""
+
+SELECTION: Final = pa.schema(
+    [("id", pa.string()), ("score", pa.float64()), ("rank", pa.int64()), ("rule", pa.string())]
+)
+"""The columns of a `Selection`'s table."""
 
 EVIDENCE: Final = pa.schema(
     [
@@ -129,6 +135,31 @@ class PseudoLabelled:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Images that are predicted at once, and whose they are.
+
+    Args:
+        ids: The ``B`` samples' names, in order.
+        groups: Their groups.
+        images: ``(B, C, *S)``, floating point.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    images: Array
+
+    @classmethod
+    def unnamed(cls, images: Array) -> Self:
+        """Return a batch of images of which nothing else is known."""
+        count = images.shape[0]
+        return cls(tuple(map(str, range(count))), ("",) * count, images)
+
+    def with_images(self, images: Array) -> Self:
+        """Return the same samples with other images."""
+        return replace(self, images=images)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """A predictor's probabilities for a batch of samples.
 
@@ -159,18 +190,55 @@ class Prediction:
                 f"Members have shape {tuple(self.members.shape)}; expected (member, *{shape})."
             )
 
+    @property
+    def views(self) -> Array:
+        """The members ``(M, B, K, *S)``; without any, the probabilities as the only one."""
+        if self.members is not None:
+            return self.members
+        return array_namespace(self.probabilities).expand_dims(self.probabilities, axis=0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftLabels:
+    """Pseudo-labels of a batch that say more of a pixel than its class.
+
+    Probabilities and weights are stored in steps of 1/255.
+
+    Args:
+        label: ``(B, *S)`` uint8, `IGNORE` where the pixel must not teach.
+        probabilities: ``(B, K, *S)``, floating point in [0, 1], learnt in place of the label where
+            that is not `IGNORE`; or None.
+        weight: ``(B, *S)``, floating point in [0, 1], how much each pixel counts; None for all
+            alike.
+    """
+
+    label: Array
+    probabilities: Array | None = None
+    weight: Array | None = None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
     """Which samples were kept, in order of rank, and which rule dropped each other one.
 
     Args:
-        table: One row per scored sample, in the order of the scores: ``id`` (string), ``rank``
-            (int64, from 1 for the surest; null for a dropped sample) and ``rule`` (string, null
-            for a kept sample).
+        table: One row per scored sample, in the order of the scores: ``id`` (string), ``score``
+            (double, by which it was chosen or dropped; null where it has none), ``rank`` (int64,
+            from 1 for the surest; null for a dropped sample) and ``rule`` (string, null for a
+            kept sample).
+
+    Raises:
+        InputError: Other columns.
     """
 
     table: pa.Table
+
+    def __post_init__(self) -> None:
+        if self.table.column_names != SELECTION.names:
+            raise InputError(
+                f"A selection's table has the columns {self.table.column_names}; expected "
+                f"{SELECTION.names}."
+            )
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -228,6 +296,25 @@ class Evaluation:
             f"There is no {metric!r} of class {class_} aggregated by {aggregation!r}; the "
             f"evaluation has {known}."
         )
+
+
+Outcome: TypeAlias = Literal["adapted", "unchanged", "unfit"]
+"""How an adaptation may end; see `Verdict`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a model was adapted, and why, or why not.
+
+    Args:
+        outcome: ``adapted``; ``unchanged``, where no change is surely better, so that the model
+            stays as it was; or ``unfit``, where the images look like nothing the model knows, so
+            that nothing can be said of it there: label a few.
+        reason: In a sentence.
+    """
+
+    outcome: Outcome
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

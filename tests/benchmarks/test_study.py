@@ -79,7 +79,7 @@ BETWEEN = [7, 3, 3, 87]  # of 14 / 20
 def test_the_gap_closed_by_hand(study: Any) -> None:
     low, high, between = (found(study, row, row) for row in (LOW, HIGH, BETWEEN))
     closed = study("results").closed
-    # every patient is alike, so that no draw gives another share
+    # every patient is alike, so that no draw gives another fraction
     assert closed(between, low, high)[:3] == pytest.approx((0.75, 0.75, 0.75))
     assert closed(low, low, high).mean == 0
     assert closed(high, low, high, minus=between).mean == pytest.approx(0.25)
@@ -92,8 +92,8 @@ def test_the_gap_closed_by_patient_counts_a_small_patient_as_much_as_a_large_one
     large, better = ([100 * count for count in row] for row in (LOW, BETWEEN))
     source, oracle = found(study, LOW, large), found(study, HIGH, better)
     row = found(study, BETWEEN, better)
-    share = study("results").closed(row, source, oracle, by_patient=True)
-    assert share.mean == pytest.approx(0.6 / 0.7)  # of 0.3 + 0.3 and 0.4 + 0.3
+    fraction = study("results").closed(row, source, oracle, by_patient=True)
+    assert fraction.mean == pytest.approx(0.6 / 0.7)  # of 0.3 + 0.3 and 0.4 + 0.3
     worse = found(study, HIGH, [0, 300, 300, 9400])  # much worse where most of the pixels are
     closed = study("results").closed
     assert closed(row, worse, source) is not None
@@ -172,7 +172,7 @@ def test_pooled_and_by_patient_by_hand(study: Any) -> None:
 
 
 def test_the_papers_best_is_chosen_at_each_seed_by_the_targets_labels(study: Any) -> None:
-    names = study("rows").SHARES
+    names = study("rows").FRACTIONS
     rows = [
         {"pair": "ultrasound", "seed": seed, "row": name, "told": told(), "patients": {"p": LOW}}
         for name in names
@@ -283,10 +283,10 @@ def test_a_simulated_target_is_of_patients_that_the_source_model_has_not_seen(
     ]
     monkeypatch.setattr(domains.Slices, "load", lambda self, name: known)
     rescanned = domains._rescanned
-    asked = domains.Asked(out=tmp_path)
+    config = domains.Config(out=tmp_path)
     for name, pair in domains.SIMULATED.items():
         learnt, *held = ({s.group for s in part} for part in domains.split(known, pair.seed))
-        target = rescanned(asked, name)
+        target = rescanned(config, name)
         assert {s.group for s in target} == set.union(*held)
         assert not {s.group for s in target} & learnt
         assert not np.array_equal(target[0].image, known[0].image)
@@ -308,14 +308,14 @@ def test_what_fails_is_noted_and_done_again(
     work, results = study("work"), study("results")
     tasks = [work.Task("ultrasound", 0, row) for row in ("source", "tent")]
 
-    def measure(_asked: object, task: Any) -> Any:
+    def measure(_config: object, task: Any) -> Any:
         if task.row == "source":
             raise ZeroDivisionError("half of nothing")
         return table(work)
 
     monkeypatch.setattr(work, "measure", measure)
-    asked = SimpleNamespace(out=tmp_path)
-    work.run(asked, tasks, 1)
+    config = SimpleNamespace(out=tmp_path)
+    work.run(config, tasks, 1)
     assert "source: ZeroDivisionError: half of nothing" in capsys.readouterr().out
     collected = results.collect(tmp_path)
     assert [row["row"] for row in collected["rows"]] == ["tent"]
@@ -324,7 +324,7 @@ def test_what_fails_is_noted_and_done_again(
         "ZeroDivisionError: half of nothing"
     ]
     monkeypatch.setattr(work, "measure", lambda *_: table(work))
-    work.run(asked, tasks, 1)
+    work.run(config, tasks, 1)
     assert "1 of 1" in capsys.readouterr().out  # the other one was there
     assert results.collect(tmp_path)["failures"] == []
 

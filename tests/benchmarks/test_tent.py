@@ -26,7 +26,7 @@ def tent(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def predictor() -> Any:
-    from pladapt.backends.torch import TorchPredictor
+    from pladapt.torch import TorchPredictor
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -50,7 +50,7 @@ def entropy(predictor: Any) -> float:
 
 
 def test_it_lowers_the_entropy_by_scales_and_shifts_alone(tent: Any, predictor: Any) -> None:
-    from pladapt.backends.torch import recalibrate_batch_norm
+    from pladapt.torch import recalibrate_batch_norm
 
     given = {name: value.clone() for name, value in predictor.module.state_dict().items()}
     adapted = tent.tent(predictor, target(), learning_rate=1e-2, batch_size=4, device="cpu")
@@ -94,7 +94,7 @@ def test_the_entropy_is_shannon_s(tent: Any, classes: int) -> None:
 
 
 def test_without_batch_normalisation_there_is_nothing_to_learn(tent: Any) -> None:
-    from pladapt.backends.torch import TorchPredictor
+    from pladapt.torch import TorchPredictor
 
     with pytest.raises(ValueError, match="no scale or shift"):
         tent.tent(TorchPredictor(torch.nn.Conv2d(1, 1, 1), device="cpu"), target())

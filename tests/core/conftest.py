@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from array_api_compat import array_namespace
 
 from pladapt import LabelledSample
-from pladapt.arrays import to_numpy
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.functional.arrays import to_numpy
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,43 +21,28 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Brightness:
-    """A predictor that takes an image's values for probabilities, shifted by what it learnt."""
-
-    shift: float = 0.0
-
-    def predict(self, images: Any, /) -> Any:
-        """Return the shifted values, made to sum to one over several channels."""
-        xp = array_namespace(images)
-        values = xp.clip(images + self.shift, 0.0, 1.0)
-        if images.shape[1] == 1:
-            return values
-        return (values + 0.01) / xp.sum(values + 0.01, axis=1, keepdims=True)
-
-
-@dataclass
 class Centre:
     """A retrainer that shifts the mean brightness of the labelled pixels, and can resume."""
 
     rate: float = 0.25
     goal: float = 0.9
 
-    def retrain(self, predictor: Any, labels: Samples[PseudoLabelled], /) -> Brightness:
+    def retrain(self, predictor: Any, labels: Samples[PseudoLabelled], /) -> Any:
         """Return a predictor moved towards its goal, by what the labels show."""
         bright = [
             float(to_numpy(item.image)[-1][item.label > 0].mean()) * item.score
             for item in _each(labels)
         ]
         gap = self.goal - predictor.shift - sum(bright) / len(bright)
-        return Brightness(predictor.shift + self.rate * gap)
+        return replace(predictor, shift=predictor.shift + self.rate * gap)
 
     def save(self, predictor: Any, folder: Path, /) -> None:
         """Write the shift."""
         (folder / "shift.json").write_text(json.dumps(predictor.shift))
 
-    def load(self, _predictor: Any, folder: Path, /) -> Brightness:
+    def load(self, predictor: Any, folder: Path, /) -> Any:
         """Read the shift."""
-        return Brightness(json.loads((folder / "shift.json").read_text()))
+        return replace(predictor, shift=json.loads((folder / "shift.json").read_text()))
 
 
 def _each(labels: Samples[PseudoLabelled]) -> Iterator[PseudoLabelled]:
@@ -83,7 +67,7 @@ def _lesions(
 
 
 @pytest.fixture(scope="session")
-def toy() -> SimpleNamespace:
+def toy(brightness: Any) -> SimpleNamespace:
     """Parts that are nothing but small classes, and images for them."""
 
     def target(**options: Any) -> list[Sample]:
@@ -98,5 +82,5 @@ def toy() -> SimpleNamespace:
         }
 
     return SimpleNamespace(
-        Predictor=Brightness, Retrainer=Centre, lesions=_lesions, target=target, parts=parts
+        Predictor=brightness, Retrainer=Centre, lesions=_lesions, target=target, parts=parts
     )

@@ -27,8 +27,8 @@ def test_the_surest_samples_teach_the_predictor(toy: SimpleNamespace, tmp_path: 
     result = pladapt.adapt(given_, toy.target(), **toy.parts(), workdir=tmp_path / "run")
     (done,) = result.rounds
     assert done.selection.kept == ("s0", "s1", "s2")
-    assert done.selection.counts == {"kept": 3, "top_k": 3, "ci_limit": 1}
-    assert done.selection.dropped["s6"] == "ci_limit"
+    assert done.selection.counts == {"kept": 3, "top_k": 3, "limit": 1}
+    assert done.selection.dropped["s6"] == "limit"
     assert given_.shift == 0 < result.predictor.shift  # type: ignore[attr-defined]  # the toy's
     assert result.after["overlap"].value("dsc") > result.before["overlap"].value("dsc")
     assert result.stopped is None
@@ -139,8 +139,8 @@ def test_each_round_may_have_a_selector_of_its_own(toy: SimpleNamespace, tmp_pat
     options = toy.parts() | {"selector": selectors, "rounds": 3, "workdir": tmp_path}
     result = pladapt.adapt(toy.Predictor(), toy.target(), **options)
     assert [len(done.selection.kept) for done in result.rounds] == [1, 2, 4]
-    asked = json.loads((tmp_path / "run.json").read_text())["asked"]["selector"]
-    assert [said["top_k"] for said in asked] == [1, 2, 4]
+    config = json.loads((tmp_path / "run.json").read_text())["config"]["selector"]
+    assert [said["top_k"] for said in config] == [1, 2, 4]
     with pytest.raises(RunChangedError, match="selector"):
         pladapt.adapt(toy.Predictor(), toy.target(), **options | {"selector": selectors[::-1]})
 
@@ -271,8 +271,16 @@ class Selector:
         ),
         ("label", lambda p: p.probabilities[:, 0], r"float64 of shape .*; expected uint8"),
         ("label", lambda p: np.zeros(p.probabilities.shape, np.uint8), r"shape \(8, 1, 6, 6\); ex"),
-        ("select", lambda s: pladapt.rank(s.slice(1)), "for each of the 8 samples, in their order"),
-        ("select", lambda s: pladapt.rank(s.take([1, 0, *range(2, 8)])), "in their order"),
+        (
+            "select",
+            lambda s: pladapt.Rules().select(s.slice(1)),
+            "for each of the 8 samples, in their order",
+        ),
+        (
+            "select",
+            lambda s: pladapt.Rules().select(s.take([1, 0, *range(2, 8)])),
+            "in their order",
+        ),
     ],
 )
 def test_a_selector_that_returns_another_shape_is_named(
@@ -333,12 +341,10 @@ def test_where_nothing_is_selected_the_predictor_stays_and_the_reason_is_given(
     for _ in range(2):  # anew, and continued
         result = pladapt.adapt(predictor, target, **parts, rounds=3, workdir=tmp_path)
         assert result.predictor is predictor
-        assert (
-            result.stopped == "round 1 selected none of 7 samples: 6 by min_pixels, 1 by ci_limit"
-        )
+        assert result.stopped == "round 1 selected none of 7 samples: 6 by min_pixels, 1 by limit"
         (done,) = result.rounds
         assert done.selection.kept == ()
-        assert done.selection.counts == {"kept": 0, "min_pixels": 6, "ci_limit": 1}
+        assert done.selection.counts == {"kept": 0, "min_pixels": 6, "limit": 1}
         assert done.evaluations == {}
         assert result.after == result.before
     assert sorted(path.name for path in (tmp_path / "round-1").iterdir()) == [
@@ -354,7 +360,7 @@ def test_where_a_later_round_selects_nothing_the_last_predictor_is_returned(
     limits = iter([0.6, 1.0])
 
     def select(scores: Any) -> Any:
-        return pladapt.rank(scores, limit=next(limits))
+        return pladapt.Rules(limit=next(limits)).select(scores)
 
     parts = toy.parts()
     parts["selector"] = Selector(parts["selector"], select=select)

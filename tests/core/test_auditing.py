@@ -13,12 +13,12 @@ from scipy import stats
 
 import pladapt
 from pladapt import InputError
-from pladapt.auditing import audit_tables
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.risk import aurc, excess_aurc, risk_coverage, spearman
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
-from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
-from pladapt.selectors.random_control import RandomSelector
+from pladapt.evaluation.auditing import audit_tables
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.risk import aurc, excess_aurc, risk_coverage, spearman
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.selection.random_control import RandomSelector
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -205,7 +205,7 @@ def test_nothing_to_compare_on_is_refused() -> None:
     with pytest.raises(InputError, match="no column 'sen'"):
         audit_tables({"a": scored([0.5])}, evaluated([0.5]), metric="sen")
     twice = pa.table({"id": ["s0", "s0"], "score": [0.1, 0.2]})
-    with pytest.raises(InputError, match="stands twice"):
+    with pytest.raises(InputError, match="is there twice"):
         audit_tables({"a": twice}, evaluated([0.5]))
 
 
@@ -230,7 +230,7 @@ def test_an_audit_predicts_as_an_evaluation_does(toy: SimpleNamespace, classes: 
         table = pa.table(
             {"id": list(ids), "group": [sample.group for sample in samples]} | dict(columns)
         )
-        scores[name] = selector.rescore(table) if hasattr(selector, "rescore") else table
+        scores[name] = selector.select(table).table
     expected = audit_tables(scores, evaluation.samples)
     assert repr(found.table.to_pydict()) == repr(expected.table.to_pydict())
     whole = pladapt.audit(toy.Predictor(), samples, selectors, batch_size=9)

@@ -11,13 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import EnsemblePredictor, FlipPredictor, InputError, MemberPredictor, Sample
-from pladapt.arrays import to_numpy
-from pladapt.averaging import members_of
-from pladapt.inference import average, predictions
+from pladapt import (
+    Batch,
+    BatchPredictor,
+    EnsemblePredictor,
+    FlipPredictor,
+    InputError,
+    LogitShiftPredictor,
+    Prediction,
+    Sample,
+)
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.prediction import predict_batch, predictions
 from pladapt.protocols import WrappingPredictor
-from pladapt.runs import describe
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
+from pladapt.runs.manifest import describe
+from pladapt.selection.pairwise_dice import PairwiseDiceSelector
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ class Slanted:
     channels: int = 1
 
     def predict(self, images: Any, /) -> Any:
-        """Return the first channel's values, times a slope, in each channel's share."""
+        """Return the first channel's values, times a slope, in each channel's fraction."""
         xp = array_namespace(images)
         plane = xp.clip(images[:, :1, ...], 0.0, 1.0)
         for axis in range(2, images.ndim):
@@ -72,18 +80,18 @@ class TestContract(PredictorContract):
         return averages()[request.param]
 
 
-def test_flips_are_the_image_and_each_mirror_image(xp: Any) -> None:
+def test_flips_are_the_image_and_each_mirror_image(xp: Any, members_of: Any) -> None:
     batch = images()
-    members = FlipPredictor(Slanted(), axes=(-1, -2)).predict_members(xp.asarray(batch))
+    members = members_of(FlipPredictor(Slanted(), axes=(-1, -2)), xp.asarray(batch))
     assert array_namespace(members) is array_namespace(xp.asarray(batch))
     expected = np.stack([mirrored(axes, batch) for axes in ((), (-1,), (-2,))])
     np.testing.assert_allclose(to_numpy(members), expected, rtol=1e-6)
     assert len(np.unique(expected[:, 0, 0, 0, 0])) == 3, "the mirror images do not differ"
 
 
-def test_combined_flips_are_every_subset_of_the_axes() -> None:
+def test_combined_flips_are_every_subset_of_the_axes(members_of: Any) -> None:
     batch = images(2, 1, 4, 5, 3)
-    members = FlipPredictor(Slanted(), axes=(-1, -2, -3), combine=True).predict_members(batch)
+    members = members_of(FlipPredictor(Slanted(), axes=(-1, -2, -3), combine=True), batch)
     subsets = [(), (-1,), (-2,), (-3,), (-1, -2), (-1, -3), (-2, -3), (-1, -2, -3)]
     expected = np.stack([mirrored(axes, batch) for axes in subsets])
     np.testing.assert_allclose(members, expected, rtol=1e-6)
@@ -96,18 +104,20 @@ def test_a_mirrored_image_has_the_mirrored_average(seed: int, axis: int) -> None
     np.testing.assert_allclose(np.flip(there, axis), predictor.predict(batch), atol=1e-6)
 
 
-def test_a_predictor_that_sees_no_direction_is_left_as_it_is(toy: SimpleNamespace) -> None:
+def test_a_predictor_that_sees_no_direction_is_left_as_it_is(
+    toy: SimpleNamespace, members_of: Any
+) -> None:
     batch = images()
     plain = toy.Predictor(0.1)
-    members = FlipPredictor(plain, axes=(-1, -2)).predict_members(batch)
+    members = members_of(FlipPredictor(plain, axes=(-1, -2)), batch)
     for member in members:
         np.testing.assert_array_equal(member, plain.predict(batch))
 
 
-def test_an_ensemble_shows_all_members_of_its_predictors_in_order() -> None:
+def test_an_ensemble_shows_all_members_of_its_predictors_in_order(members_of: Any) -> None:
     batch, flips = images(), FlipPredictor(Slanted())
-    members = EnsemblePredictor([flips, Slanted(0.1), flips]).predict_members(batch)
-    own = flips.predict_members(batch)
+    members = members_of(EnsemblePredictor([flips, Slanted(0.1), flips]), batch)
+    own = members_of(flips, batch)
     expected = np.concatenate([own, Slanted(0.1).predict(batch)[None], own])
     np.testing.assert_array_equal(members, expected)
 
@@ -149,26 +159,30 @@ def test_a_predictor_may_say_what_it_makes_of_its_members(xp: Any) -> None:
     class Greatest(FlipPredictor):
         """Predicts the greatest of its members."""
 
-        def average(self, members: Any, /) -> Any:
-            return array_namespace(members).max(members, axis=0)
+        def predict_batch(self, batch: Batch, /) -> Prediction:
+            members = super().predict_batch(batch).views
+            return Prediction(batch.ids, array_namespace(members).max(members, axis=0), members)
 
-    batch, plain = xp.asarray(images()), FlipPredictor(Slanted())
-    members = to_numpy(plain.predict_members(batch))
-    samples = [Sample(f"s{i}", "p", batch[i, ...]) for i in range(3)]
+    batch, plain = Batch.unnamed(xp.asarray(images())), FlipPredictor(Slanted())
+    members = to_numpy(plain.predict_batch(batch).members)
+    samples = [Sample(f"s{i}", "p", batch.images[i, ...]) for i in range(3)]
     for predictor, expected in ((plain, members.mean(0)), (Greatest(Slanted()), members.max(0))):
         ((_, prediction),) = predictions(predictor, samples)
-        for made in (
-            predictor.predict(batch),
-            average(predictor, predictor.predict_members(batch)),
-            prediction.probabilities,
-        ):
+        shifted = LogitShiftPredictor(predictor).predict_batch(batch)  # which asks what is inside
+        for made in (predictor.predict(batch.images), *map(_probabilities, (prediction, shifted))):
             np.testing.assert_allclose(to_numpy(made), expected, rtol=1e-6)
+        np.testing.assert_allclose(to_numpy(prediction.members), members, rtol=1e-6)
     assert not np.allclose(members.mean(0), members.max(0))
 
 
+def _probabilities(prediction: Prediction) -> Any:
+    return prediction.probabilities
+
+
 def test_a_predictor_without_members_is_its_own_only_one() -> None:
-    members = members_of(Slanted(), images())
-    np.testing.assert_array_equal(members, Slanted().predict(images())[None])
+    prediction = predict_batch(Slanted(), Batch.unnamed(images()))
+    assert prediction.members is None
+    np.testing.assert_array_equal(prediction.views, Slanted().predict(images())[None])
 
 
 def test_flips_wrap_and_an_ensemble_does_not() -> None:
@@ -177,7 +191,7 @@ def test_flips_wrap_and_an_ensemble_does_not() -> None:
     other = flips.with_predictor(Slanted(0.1))
     assert (other.predictor, other.axes) == (Slanted(0.1), (-2,))
     ensemble = EnsemblePredictor([Slanted()])
-    assert isinstance(ensemble, MemberPredictor)
+    assert isinstance(ensemble, BatchPredictor)
     assert not isinstance(ensemble, WrappingPredictor)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import Calibration, InputError, LabelledSample, calibrate_cutoff
-from pladapt.calibration import DEFAULT_CUTOFFS, count_above
+from pladapt.evaluation.calibration import DEFAULT_CUTOFFS, count_above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn
     from numpy.typing import NDArray
 
-    from pladapt.calibration import Aggregation
+    from pladapt.evaluation.calibration import Aggregation
 
 CLOSE = (0.5, float(np.nextafter(np.float32(0.5), np.float32(1))), 0.50001, 0.6)
 """Cut-offs too close for any bucket to hold one alone."""
@@ -206,7 +206,7 @@ def test_of_equally_good_cutoffs_the_one_nearest_to_a_half_wins() -> None:
 
 
 def test_the_cutoff_is_of_use_to_the_certainty_index_as_it_is() -> None:
-    from pladapt.selectors.certainty_index import CertaintyIndexSelector
+    from pladapt.selection.certainty_index import CertaintyIndexSelector
 
     for classes in (1, 2):
         cutoff = calibrate_cutoff(AsGiven(), samples(classes)).cutoff

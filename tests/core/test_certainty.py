@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import InputError, certainty_index, combine_classes, hard_labels
-from pladapt.arrays import to_numpy
+from pladapt.functional.arrays import to_numpy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import InputError, MemberPredictor, Prediction, Sample
-from pladapt.arrays import native_float, to_numpy
-from pladapt.inference import predictions
-from pladapt.views import Mapped, Subset
+from pladapt import BatchPredictor, InputError, Prediction, Sample
+from pladapt.data.views import Mapped, Subset
+from pladapt.functional.arrays import native_float, to_numpy
+from pladapt.predictors.prediction import predictions
+
+if TYPE_CHECKING:
+    from pladapt import Batch
 
 
 class AsGiven:
@@ -26,12 +30,13 @@ class Twice:
     """Averages the image and its square."""
 
     def predict(self, images: Any, /) -> Any:
-        """Never asked where the members are."""
+        """Never called where the members are."""
         raise AssertionError(images.shape)
 
-    def predict_members(self, images: Any, /) -> Any:
+    def predict_batch(self, batch: Batch, /) -> Prediction:
         """Return the image and its square."""
-        return np.stack([images, images**2])
+        members = np.stack([batch.images, batch.images**2])
+        return Prediction(batch.ids, members.mean(axis=0), members)
 
 
 def samples(*widths: int) -> list[Sample]:
@@ -61,11 +66,55 @@ def test_a_batch_ends_where_the_shape_changes() -> None:
 
 
 def test_members_are_kept_and_averaged() -> None:
-    assert isinstance(Twice(), MemberPredictor)
+    assert isinstance(Twice(), BatchPredictor)
     ((_, prediction),) = predictions(Twice(), samples(3, 3))
     assert prediction.members is not None
     assert prediction.members.shape == (2, 2, 1, 2, 3)
     np.testing.assert_allclose(prediction.probabilities[1], (0.1 + 0.01) / 2)
+
+
+def test_a_predictor_learns_whose_images_it_predicts() -> None:
+    class Noting:
+        """Predicts the image itself, and notes the batches."""
+
+        def __init__(self) -> None:
+            self.batches: list[Batch] = []
+
+        def predict(self, images: Any, /) -> Any:
+            """Return the images."""
+            return images
+
+        def predict_batch(self, batch: Batch, /) -> Prediction:
+            """Return the images."""
+            self.batches.append(batch)
+            return Prediction(batch.ids, batch.images)
+
+    noting, given_ = Noting(), [Sample(f"s{i}", f"p{i // 2}", np.ones((1, 2, 2))) for i in range(3)]
+    list(predictions(noting, given_, batch_size=2))
+    assert [batch.ids for batch in noting.batches] == [("s0", "s1"), ("s2",)]
+    assert [batch.groups for batch in noting.batches] == [("p0", "p0"), ("p1",)]
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 2), (1, 1, 2, 3), (2, 1, 2, 4), (2, 1, 2, 3, 1)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_prediction_of_another_size_is_refused(shape: tuple[int, ...], *, whole: bool) -> None:
+    class Wrong:
+        """Predicts one shape for every batch."""
+
+        def predict(self, _images: Any, /) -> Any:
+            """Return it."""
+            return np.zeros(shape)
+
+    class WrongBatch(Wrong):
+        """The same with ``predict_batch``."""
+
+        def predict_batch(self, _batch: Batch, /) -> Any:
+            """Return it."""
+            return SimpleNamespace(probabilities=np.zeros(shape), members=None)
+
+    wrong = WrongBatch() if whole else Wrong()
+    with pytest.raises(InputError, match=rf"{type(wrong).__name__} predicted shape .*\(2, channel"):
+        list(predictions(wrong, samples(3, 3)))
 
 
 class Slow:
@@ -162,12 +211,12 @@ def test_floats_become_native_without_losing_digits(dtype: str, expected: str) -
 
 
 def test_a_view_maps_when_a_sample_is_asked_for() -> None:
-    asked = []
-    view = Mapped([1, 2, 3], lambda x: asked.append(x) or x * 10)  # type: ignore[func-returns-value]  # notes what was asked
+    read: list[int] = []
+    view = Mapped([1, 2, 3], lambda x: read.append(x) or x * 10)  # type: ignore[func-returns-value]  # notes what was read
     assert len(view) == 3
-    assert asked == []
+    assert read == []
     assert (view[1], view[-1]) == (20, 30)
-    assert asked == [2, 3]
+    assert read == [2, 3]
     assert list(view) == [10, 20, 30]  # type: ignore[call-overload]  # ends by IndexError
 
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import InputError
-from pladapt.arrays import to_numpy
-from pladapt.intensities import MonotoneMap, PooledQuantiles, background, split
-from pladapt.spectra import add_low_frequencies, half_width, low_frequencies
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.intensities import MonotoneMap, PooledQuantiles, background, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,36 +146,3 @@ def test_a_map_keeps_nan_and_close_knots() -> None:
     np.testing.assert_array_equal(mapped.ravel(), [0, 5, 6, np.nan])
     with pytest.raises(InputError, match="2 channels"):
         MonotoneMap(close, close)(np.zeros((1, 2, 3)))
-
-
-@given(
-    shape=hnp.array_shapes(min_dims=4, max_dims=5, min_side=1, max_side=4),
-    extra=st.integers(0, 4),
-    half=st.integers(0, 2),
-    seed=st.integers(0, 9),
-)
-def test_low_frequencies_agree_with_numpy(
-    xp: Any, shape: tuple[int, ...], extra: int, half: int, seed: int
-) -> None:
-    shape = (*shape[:2], *(size + 2 * half + extra for size in shape[2:]))
-    images = np.random.default_rng(seed).normal(size=shape)
-    axes = tuple(range(2, len(shape)))
-    full = np.fft.fftn(images, axes=axes, norm="forward")
-    place = np.arange(-half, half + 1)
-    expected = full[(slice(None), slice(None), *np.ix_(*[place % n for n in shape[2:]]))]
-    found = low_frequencies(xp.asarray(images), half)
-    np.testing.assert_allclose(to_numpy(found), expected, atol=1e-12)
-    # twice the low frequencies, by the other road
-    full[(slice(None), slice(None), *np.ix_(*[place % n for n in shape[2:]]))] *= 2
-    doubled = np.fft.ifftn(full, axes=axes, norm="forward")
-    np.testing.assert_allclose(doubled.imag, 0, atol=1e-12)
-    added = add_low_frequencies(xp.asarray(images), found)
-    np.testing.assert_allclose(to_numpy(added), doubled.real, atol=1e-12)
-
-
-def test_the_half_width_is_a_share_of_the_shortest_axis() -> None:
-    assert [half_width(0.01, shape) for shape in [(512, 600), (99, 512), (64, 300, 200)]] == [
-        5,
-        0,
-        0,
-    ]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, certainty_index
-from pladapt.calibration import count_above
+from pladapt.evaluation.calibration import count_above
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 BLOCK = 65536
 
 
-def mostly_dark(size: int, share: float, dtype: str, seed: int) -> NDArray[np.floating]:
+def mostly_dark(size: int, fraction: float, dtype: str, seed: int) -> NDArray[np.floating]:
     """Return values of which about that share is anything but nearly 0."""
     generator = np.random.default_rng(seed)
-    values = generator.random(size) * np.where(generator.random(size) < share, 1, 1e-3)
+    values = generator.random(size) * np.where(generator.random(size) < fraction, 1, 1e-3)
     return values.astype(dtype)
 
 
@@ -32,9 +32,9 @@ def mostly_dark(size: int, share: float, dtype: str, seed: int) -> NDArray[np.fl
     st.integers(0, 99),
 )
 def test_counting_above_is_the_loop_whatever_is_left_out(
-    share: float, dtype: str, size: int, seed: int
+    fraction: float, dtype: str, size: int, seed: int
 ) -> None:
-    values = mostly_dark(size, share, dtype, seed)
+    values = mostly_dark(size, fraction, dtype, seed)
     truth = np.random.default_rng(seed).random(size) < 0.3
     cutoffs = np.linspace(0.05, 0.95, 7).tolist()
     found = count_above(values, truth, cutoffs)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import InputError, LabelledSample
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.overlap import EMPTY_DSC, add_metrics, confusion, dsc, sen, spc, summarise
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.functional.overlap import EMPTY_DSC, add_metrics, confusion, dsc, sen, spc, summarise
 
 MASKS = hnp.array_shapes(min_dims=3, max_dims=4, max_side=5).flatmap(
     lambda shape: st.tuples(

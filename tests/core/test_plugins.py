@@ -18,10 +18,10 @@ from pladapt import (
     Registration,
     UnknownPluginError,
     hookimpl,
-    hookspecs,
 )
-from pladapt.plugins import KINDS, default_manager
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.plugins import hookspecs
+from pladapt.plugins.manager import KINDS, default_manager
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ def manager(**plugins: Callable[[], object]) -> PluginManager:
 def foreign(plugins: PluginManager) -> list[tuple[str, str]]:
     """List the selectors that are not built in, each with its provider."""
     listed = [(provider, item.name) for provider, item in plugins.registrations("selector")]
-    return [row for row in listed if row[0] != "pladapt.builtins"]
+    return [row for row in listed if row[0] != "pladapt.plugins.builtins"]
 
 
 def offering(*names: str, factory: Any = CertaintyIndexSelector) -> object:
@@ -145,7 +145,7 @@ def test_what_is_offered_is_listed_with_its_provider() -> None:
     plugins = manager(own=lambda: offering("b-part", "a-part"))
     assert foreign(plugins) == [("own", "a-part"), ("own", "b-part")]
     listed = [(provider, item.name) for provider, item in plugins.registrations("selector")]
-    assert ("pladapt.builtins", "certainty-index") in listed
+    assert ("pladapt.plugins.builtins", "certainty-index") in listed
 
 
 # Broken plugins: a warning that names them, and the rest works
@@ -197,7 +197,7 @@ def test_a_plugin_that_fails_to_load_is_left_out_with_a_warning(
     assert len(caught) == 1
     assert foreign(plugins) == [("first", "first"), ("last", "last")]
     assert plugins.build("selector", "certainty-index") == CertaintyIndexSelector()
-    plugins.tell("pladapt_scored", number=1, scores=())
+    plugins.notify("pladapt_scored", number=1, scores=())
 
 
 def test_an_observer_that_fails_is_a_warning_and_the_others_hear() -> None:
@@ -217,7 +217,7 @@ def test_an_observer_that_fails_is_a_warning_and_the_others_hear() -> None:
     plugins.register(Broken(), "broken")
     plugins.register(Listening(), "listening")
     with pytest.warns(PluginWarning, match="'broken' failed at pladapt_scored.*OSError: disk full"):
-        plugins.tell("pladapt_scored", number=4, scores=())
+        plugins.notify("pladapt_scored", number=4, scores=())
     assert heard == [4]
 
 
@@ -253,7 +253,7 @@ def test_a_hook_may_return_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "factory", ["no_such_module:Part", "pladapt.certainty:no_such_name", "a b"]
+    "factory", ["no_such_module:Part", "pladapt.functional.certainty:no_such_name", "a b"]
 )
 def test_a_factory_that_cannot_be_found_names_its_plugin(factory: str) -> None:
     plugins = manager(own=lambda: offering("part", factory=factory))
@@ -284,7 +284,7 @@ def test_a_plugin_may_offer_a_recipe(toy: SimpleNamespace, monkeypatch: pytest.M
     plugins = manager(own=Plugin)
     monkeypatch.setattr("pladapt.recipes.bundle.default_manager", lambda: plugins)
     listed = {item.name: provider for provider, item in plugins.registrations("recipe")}
-    builtin = dict.fromkeys(["paper", "robust"], "pladapt.builtins")
+    builtin = dict.fromkeys(["paper", "robust"], "pladapt.plugins.builtins")
     assert listed == {"ours": "own", **builtin}
     made = pladapt.recipe("ours", top_k=1)
     result = made.adapt(toy.Predictor(), toy.target(), plugins=PluginManager())
@@ -415,8 +415,8 @@ def test_every_hook_fires_and_in_order(toy: SimpleNamespace) -> None:
     for kind in KINDS:
         plugins.registrations(kind)
     result = pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts(), rounds=2, plugins=plugins)
-    asked = [(f"pladapt_{kind}s",) for kind in KINDS]
-    assert observer.names == [*asked, *a_round(1), *a_round(2)]
+    config = [(f"pladapt_{kind}s",) for kind in KINDS]
+    assert observer.names == [*config, *a_round(1), *a_round(2)]
     assert sorted({name for name, *_ in observer.names}) == HOOKS
     last = {event[0]: event[-1] for event in observer.told[-4:]}
     assert last["pladapt_scored"] is result.rounds[1].scores
@@ -458,7 +458,7 @@ def test_a_run_tells_the_log(toy: SimpleNamespace, caplog: pytest.LogCaptureFixt
     assert [record.getMessage() for record in caplog.records] == [
         "Round 1 started.",
         "Round 1: scored 7 samples.",
-        "Round 1: selection {'kept': 3, 'top_k': 3, 'ci_limit': 1}.",
+        "Round 1: selection {'kept': 3, 'top_k': 3, 'limit': 1}.",
         "Round 1: retrained a Brightness.",
         "Round 1 finished; evaluated by overlap.",
     ]

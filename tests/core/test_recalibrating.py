@@ -13,6 +13,7 @@ import pytest
 import pladapt
 from pladapt import (
     DataError,
+    DoNoHarm,
     InputError,
     LabelledTargetError,
     MissingDataError,
@@ -20,7 +21,7 @@ from pladapt import (
     Recalibration,
     RunChangedError,
 )
-from pladapt.arrays import to_numpy
+from pladapt.functional.arrays import to_numpy
 from pladapt.testing import RecalibratorContract
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Brighten:
         by = self.goal - brightest
         new = dataclasses.replace(predictor, shift=predictor.shift + by)
         evidence = pa.table({"brightest": [brightest], "sure": [True], "none": pa.nulls(1)})
-        return Recalibration(new, evidence)
+        return Recalibration(new, new, evidence)
 
 
 class TestBrighten(RecalibratorContract):
@@ -88,25 +89,58 @@ def test_the_recalibrated_predictor_teaches_and_is_measured(run: Any, toy: Simpl
     (evaluator,) = toy.parts()["evaluators"].values()
     assert result.recalibration is not None
     assert result.recalibration.evidence.equals(made.evidence)
-    expected = [dsc({"overlap": evaluator.evaluate(p)}) for p in (given, made.predictor)]
+    expected = [dsc({"overlap": evaluator.evaluate(p)}) for p in (given, made.teacher)]
     assert [dsc(result.before), dsc(result.recalibration.evaluations)] == expected
     assert expected[0] < expected[1]
-    alone = run(predictor=made.predictor, recalibrator=None)
+    alone = run(predictor=made.teacher, recalibrator=None)
     assert str(result.rounds[0].scores) == str(alone.rounds[0].scores)  # NaN among them
     assert result.predictor == alone.predictor
-    assert result.first == alone.first == made.predictor
+    assert result.first == alone.first == made.teacher
     assert dsc(result.after) == dsc(result.rounds[0].evaluations)
 
 
+def test_the_teacher_labels_and_the_student_is_trained_to_be_its_own(
+    run: Any, toy: SimpleNamespace
+) -> None:
+    teacher, student = toy.Predictor(-0.1), toy.Predictor(-0.3)
+    trained = []
+
+    class Apart:
+        """Makes a student that is not its teacher."""
+
+        def recalibrate(self, _predictor: Any, _target: Any, /) -> Recalibration:
+            """Return both."""
+            return Recalibration(teacher, student, pa.table({"apart": [True]}))
+
+    class Noting(toy.Retrainer):  # type: ignore[misc]  # a class of the fixture
+        """Notes what it is to train."""
+
+        def retrain(self, predictor: Any, labels: Any, /) -> Any:
+            """Retrain it."""
+            trained.append(predictor)
+            return super().retrain(predictor, labels)
+
+    result = run(recalibrator=Apart(), retrainer=Noting(), rounds=2)
+    assert trained[0] == student
+    assert result.first == teacher
+    for found, labeller in zip(result.rounds, (teacher, trained[1]), strict=True):
+        alone = run(predictor=labeller, recalibrator=None)
+        assert str(found.scores) == str(alone.rounds[0].scores)  # NaN among them
+    assert len({str(found.scores) for found in result.rounds}) == 2
+    refused = run(recalibrator=Apart(), retrainer=toy.Retrainer(rate=-5), gates=[DoNoHarm()])
+    assert "round 1 refused" in str(refused.stopped)
+    assert refused.predictor == teacher
+
+
 def test_without_rounds_it_is_all_that_happens(run: Any, toy: SimpleNamespace) -> None:
-    told: list[str] = []
-    result = run(rounds=0, progress=lambda stage, *_: told.append(stage))
+    stages: list[str] = []
+    result = run(rounds=0, progress=lambda stage, *_: stages.append(stage))
     assert result.rounds == ()
     assert result.stopped is None
     made = Brighten().recalibrate(toy.Predictor(-0.2), toy.target())
-    assert result.predictor == made.predictor
+    assert result.predictor == made.teacher
     assert result.after is result.recalibration.evaluations
-    assert told == ["evaluate", "recalibrate", "evaluate"]
+    assert stages == ["evaluate", "recalibrate", "evaluate"]
 
 
 def test_a_run_without_a_recalibrator_has_no_recalibration(run: Any, tmp_path: Path) -> None:
@@ -123,8 +157,8 @@ def test_a_run_without_a_recalibrator_has_no_recalibration(run: Any, tmp_path: P
 def test_where_no_round_stands_the_recalibrated_one_is_returned(
     run: Any, toy: SimpleNamespace
 ) -> None:
-    made = Brighten().recalibrate(toy.Predictor(-0.2), toy.target()).predictor
-    refused = run(retrainer=toy.Retrainer(rate=-5), gates=[pladapt.DoNoHarm()])
+    made = Brighten().recalibrate(toy.Predictor(-0.2), toy.target()).teacher
+    refused = run(retrainer=toy.Retrainer(rate=-5), gates=[DoNoHarm()])
     assert "round 1 refused" in str(refused.stopped)
     nothing = run(selector=toy.parts(min_pixels=10_000)["selector"])
     assert "selected none" in str(nothing.stopped)

@@ -21,8 +21,8 @@ from pladapt import (
     PluginManager,
     RunChangedError,
 )
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -384,7 +384,7 @@ def test_a_labelled_sample_is_refused_in_a_continued_run_too(
         runner.run(tmp_path, target=target)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"asked": {}}', "\x00"], ids=repr)
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}}', "\x00"], ids=repr)
 def test_a_broken_manifest_is_refused(runner: Runner, tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(DataError, match=r"run.json is no manifest of a run .*use another folder"):
@@ -395,9 +395,9 @@ def test_the_manifest_tells_what_was_asked_and_with_what(
     undisturbed: dict[str, bytes],
 ) -> None:
     manifest = json.loads(undisturbed["run.json"])
-    assert manifest["asked"]["rounds"] == 2
-    assert manifest["asked"]["selector"]["cutoff"] == 0.5
-    assert manifest["asked"]["selector"]["type"].endswith("CertaintyIndexSelector")
+    assert manifest["config"]["rounds"] == 2
+    assert manifest["config"]["selector"]["cutoff"] == 0.5
+    assert manifest["config"]["selector"]["type"].endswith("CertaintyIndexSelector")
     (environment,) = manifest["environments"]
     assert environment["packages"]["pladapt"] == pladapt.__version__
     assert environment["packages"]["numpy"] == np.__version__

@@ -16,19 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import DataError, Evaluation, Sample
-from pladapt.runs import (
+from pladapt.runs.manifest import describe, fingerprint, open_run
+from pladapt.runs.stages import (
     PseudoLabels,
-    describe,
-    fingerprint,
-    open_run,
     read_evaluation,
     read_labels,
-    read_table,
     write_evaluation,
     write_labels,
-    write_table,
-    written_aside,
 )
+from pladapt.storage import atomic_write, read_table, write_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -258,15 +254,15 @@ def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_fails_half_way_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "stage"
-    with pytest.raises(ZeroDivisionError), written_aside(path) as aside:  # noqa: PT012 - fails inside
-        aside.mkdir()
-        (aside / "half").write_text("half")
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:  # noqa: PT012 - fails inside
+        temporary.mkdir()
+        (temporary / "half").write_text("half")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".stage.partial").write_text("left by a killed process")
-    with written_aside(path) as aside:
-        assert not aside.exists()
-        aside.write_text("whole")
+    with atomic_write(path) as temporary:
+        assert not temporary.exists()
+        temporary.write_text("whole")
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -274,8 +270,8 @@ def test_what_fails_half_way_is_not_there(tmp_path: Path) -> None:
 def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("of before")
-    with pytest.raises(KeyboardInterrupt), written_aside(path) as aside:  # noqa: PT012 - fails inside
-        aside.write_text("half")
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:  # noqa: PT012 - fails inside
+        temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "of before"
     assert list(tmp_path.iterdir()) == [path]

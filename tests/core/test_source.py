@@ -12,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pladapt import (
+    Batch,
     DataError,
     InputError,
     LabelledSample,
     MissingDataError,
+    Prediction,
     Sample,
     SourceStatistics,
     certainty_index,
     hard_labels,
 )
-from pladapt.overlap import dsc
-from pladapt.uncertainty import foreground_entropy
+from pladapt.functional.overlap import dsc
+from pladapt.functional.uncertainty import foreground_entropy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,10 +61,11 @@ class Sigmoid:
 
 
 class Members(Sigmoid):
-    def predict_members(self, images: Any, /) -> Any:
-        """Return the predictions of the images and of darker and brighter ones."""
-        xp = array_namespace(images)
-        return xp.stack([self.predict(images + shift) for shift in (0, -1, 0.5)])
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Return the mean of the predictions of the images and of darker and brighter ones."""
+        xp = array_namespace(batch.images)
+        members = xp.stack([self.predict(batch.images + shift) for shift in (0, -1, 0.5)])
+        return Prediction(batch.ids, xp.mean(members, axis=0), members)
 
 
 def same(one: SourceStatistics, other: SourceStatistics) -> bool:
@@ -84,11 +87,8 @@ def test_the_numbers_of_the_images() -> None:
         np.testing.assert_array_equal(measured.quantiles[channel], expected)
     outside = np.quantile(images[:, 0, 0, 0], np.linspace(0, 1, 33), method="inverted_cdf")
     np.testing.assert_array_equal(measured.background, [outside, outside])
-    spectrum = np.fft.fftshift(np.fft.fft2(images, norm="forward"), axes=(2, 3))
-    amplitude = np.abs(spectrum)[:, :, 5:8, 5:8].mean(axis=0)
-    np.testing.assert_allclose(measured.amplitude, amplitude, rtol=1e-6)
-    assert (measured.samples, measured.region, measured.shape) == (5, "informative", (12, 13))
-    assert measured.share is measured.agreement is None
+    assert (measured.samples, measured.region) == (5, "informative")
+    assert measured.fraction is measured.agreement is None
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -97,8 +97,8 @@ def test_the_numbers_of_the_predictions(classes: int) -> None:
     cutoff = 0.4 if classes == 1 else (0.4, 0.5)
     measured = SourceStatistics.measure(samples, predictor, cutoff=cutoff, batch_size=2)
     images = np.stack([sample.image for sample in samples])
-    members = predictor.predict_members(images)
-    probabilities = members.mean(axis=0)
+    prediction = predictor.predict_batch(Batch.unnamed(images))
+    members, probabilities = prediction.views, prediction.probabilities
     labels = hard_labels(probabilities, cutoff)
     certainty, _ = certainty_index(probabilities, cutoff)
     np.testing.assert_allclose(measured.certainty, np.nanmean(certainty, axis=0), rtol=1e-6)
@@ -107,11 +107,11 @@ def test_the_numbers_of_the_predictions(classes: int) -> None:
     np.testing.assert_allclose(measured.entropy, entropy, rtol=1e-6)
     for place in range(classes):
         found = labels == place + 1
-        assert measured.foreground_share is not None
-        assert measured.share is not None
+        assert measured.foreground_fraction is not None
+        assert measured.fraction is not None
         assert measured.agreement is not None
-        assert measured.foreground_share[place] == pytest.approx(found.mean())
-        assert measured.share[place] == pytest.approx(found[:, 2:-2, 2:-2].mean())
+        assert measured.foreground_fraction[place] == pytest.approx(found.mean())
+        assert measured.fraction[place] == pytest.approx(found[:, 2:-2, 2:-2].mean())
         masks = [hard_labels(member, cutoff) == place + 1 for member in members]
         pairs = [
             dsc(tp, fp, fn)
@@ -178,9 +178,11 @@ def test_the_region_may_be_all_or_a_function() -> None:
     assert some.region.endswith("test_source.bright")
 
 
-def test_images_of_several_shapes_have_no_amplitude() -> None:
-    measured = SourceStatistics.measure([*organ(2), *organ(1, size=9)])
-    assert measured.amplitude is measured.shape is None
+def test_images_may_be_of_several_shapes() -> None:
+    samples = [*organ(2), *organ(1, size=9)]
+    measured = SourceStatistics.measure(samples, region=None, levels=2)
+    values = np.concatenate([sample.image.ravel() for sample in samples])
+    assert measured.quantiles.tolist() == [[values.min(), values.max()]]
     assert measured.samples == 3
 
 
@@ -227,7 +229,7 @@ def test_an_archive_made_to_fill_the_memory_is_refused(
 ) -> None:
     path = tmp_path / "source.npz"
     SourceStatistics.measure(organ()).save(path)
-    monkeypatch.setattr("pladapt.source._MAX_BYTES", 100)
+    monkeypatch.setattr("pladapt.source.statistics._MAX_BYTES", 100)
     with pytest.raises(DataError, match=r"would take .* bytes of memory"):
         SourceStatistics.load(path)
 

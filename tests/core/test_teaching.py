@@ -11,21 +11,17 @@ from hypothesis import strategies as st
 
 from pladapt import (
     IGNORE,
-    FlipPredictor,
+    LogitShiftPredictor,
     PseudoLabelled,
     ResumableRetrainer,
     Retrainer,
-    ShiftedPredictor,
-    TeacherPredictor,
-    WrappingPredictor,
-    keep_share,
+    keep_fraction,
 )
-from pladapt.inference import average
-from pladapt.runs import describe
-from pladapt.teaching import ShareKeeping
-from pladapt.testing import PredictorContract, RetrainerContract
+from pladapt.data.views import subsample
+from pladapt.runs.keep_fraction import FractionKeeping
+from pladapt.runs.manifest import describe
+from pladapt.testing import RetrainerContract
 from pladapt.testing.checks import Sigmoid
-from pladapt.views import thinned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +61,8 @@ def labels(cutoff: float = 0.5, *, seed: int = 0, ignored: int = 3) -> list[Pseu
     ]
 
 
-def shares(predictor: Predictor, given_: list[PseudoLabelled], cutoff: float) -> tuple[Any, Any]:
-    """Return the share of the labelled pixels that is labelled, and that is predicted."""
+def fractions(predictor: Predictor, given_: list[PseudoLabelled], cutoff: float) -> tuple[Any, Any]:
+    """Return the fraction of the labelled pixels that is labelled, and that is predicted."""
     label = np.stack([item.label for item in given_])
     marked = predictor.predict(np.stack([item.image for item in given_]))[:, 0] > cutoff
     counts = label != IGNORE
@@ -76,118 +72,89 @@ def shares(predictor: Predictor, given_: list[PseudoLabelled], cutoff: float) ->
 class TestKeeping(RetrainerContract):
     @pytest.fixture(params=[1, 8])
     def retrainer(self, request: pytest.FixtureRequest) -> Any:
-        return keep_share(Shrink(), 0.4, batch_size=request.param)
+        return keep_fraction(Shrink(), 0.4, batch_size=request.param)
 
     @pytest.fixture
     def predictor(self) -> Any:
         return Sigmoid()
 
 
-class TestTeacher(PredictorContract):
-    @pytest.fixture(params=["plain", "flips", "shifted flips"])
-    def predictor(self, request: pytest.FixtureRequest) -> Any:
-        flips = FlipPredictor(Sigmoid(1.0))
-        teachers: dict[str, Predictor] = {
-            "plain": Sigmoid(1.0),
-            "flips": flips,
-            "shifted flips": ShiftedPredictor(flips, 2.0),
-        }
-        return TeacherPredictor(Sigmoid(), teachers[request.param])
-
-
 @settings(max_examples=20)
 @given(
     cutoff=st.floats(0.2, 0.8), by=st.floats(-4, 4), seed=st.integers(0, 9), rows=st.integers(0, 3)
 )
-def test_the_share_that_was_taught_is_kept(cutoff: float, by: float, seed: int, rows: int) -> None:
+def test_the_fraction_that_was_taught_is_kept(
+    cutoff: float, by: float, seed: int, rows: int
+) -> None:
     taught = labels(cutoff, seed=seed, ignored=rows)
-    new = keep_share(Shrink(by), cutoff).retrain(Sigmoid(), taught)
-    expected, marked = shares(new, taught, cutoff)
+    new = keep_fraction(Shrink(by), cutoff).retrain(Sigmoid(), taught)
+    expected, marked = fractions(new, taught, cutoff)
     assert marked == pytest.approx(expected, abs=2 / (6 * 90))
 
 
-def test_without_it_the_share_is_lost() -> None:
+def test_without_it_the_fraction_is_lost() -> None:
     taught = labels()
-    expected, marked = shares(Shrink().retrain(Sigmoid(), taught), taught, 0.5)
+    expected, marked = fractions(Shrink().retrain(Sigmoid(), taught), taught, 0.5)
     assert marked < expected / 2
 
 
-def test_the_share_is_kept_round_after_round() -> None:
+def test_the_fraction_is_kept_round_after_round() -> None:
     taught = labels()
     predictor: Predictor = Sigmoid()
     for _ in range(4):
-        predictor = keep_share(Shrink()).retrain(predictor, taught)
-        expected, marked = shares(predictor, taught, 0.5)
+        predictor = keep_fraction(Shrink()).retrain(predictor, taught)
+        expected, marked = fractions(predictor, taught, 0.5)
         assert marked == pytest.approx(expected, abs=2 / (6 * 90))
-    assert isinstance(predictor, ShiftedPredictor)
+    assert isinstance(predictor, LogitShiftPredictor)
     assert predictor.predictor == Sigmoid(-4 * 1.5)
     assert predictor.shift == pytest.approx(4 * 1.5, abs=0.1)
 
 
 @pytest.mark.parametrize("value", [0, 1])
-def test_labels_of_one_kind_tell_no_share(value: int) -> None:
+def test_labels_of_one_kind_tell_no_fraction(value: int) -> None:
     taught = [
         PseudoLabelled(s.id, s.group, s.image, np.full_like(s.label, value), 1.0) for s in labels()
     ]
-    assert keep_share(Shrink()).retrain(Sigmoid(), taught).shift == 0  # type: ignore[attr-defined]  # a ShiftedPredictor
+    assert keep_fraction(Shrink()).retrain(Sigmoid(), taught).shift == 0  # type: ignore[attr-defined]  # a LogitShiftPredictor
 
 
 def test_order_and_batches_change_nothing() -> None:
-    one = keep_share(Shrink(), batch_size=8).retrain(Sigmoid(), labels())
-    other = keep_share(Shrink(), batch_size=1).retrain(Sigmoid(), labels()[::-1])
-    assert one.shift == other.shift  # type: ignore[attr-defined]  # ShiftedPredictors
+    one = keep_fraction(Shrink(), batch_size=8).retrain(Sigmoid(), labels())
+    other = keep_fraction(Shrink(), batch_size=1).retrain(Sigmoid(), labels()[::-1])
+    assert one.shift == other.shift  # type: ignore[attr-defined]  # LogitShiftPredictors
     assert one.shift == pytest.approx(1.5, abs=0.1)  # type: ignore[attr-defined]  # the same
 
 
 def test_what_is_saved_is_what_the_retrainer_saves_and_the_shift(tmp_path: Path) -> None:
-    keeping = keep_share(Shrink())
+    keeping = keep_fraction(Shrink())
     assert isinstance(keeping, ResumableRetrainer)
-    new = keeping.retrain(ShiftedPredictor(Sigmoid(0.5), 1.0), labels())
+    new = keeping.retrain(LogitShiftPredictor(Sigmoid(0.5), 1.0), labels())
     keeping.save(new, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bias", "shift.json"]
-    loaded = keeping.load(ShiftedPredictor(Sigmoid(0.5), 1.0), tmp_path)
+    loaded = keeping.load(LogitShiftPredictor(Sigmoid(0.5), 1.0), tmp_path)
     assert describe(loaded) == describe(new)
 
 
 def test_one_that_cannot_be_resumed_stays_such_a_one() -> None:
-    keeping = keep_share(SimpleNamespace(retrain=Shrink().retrain))
+    keeping = keep_fraction(SimpleNamespace(retrain=Shrink().retrain))
     assert isinstance(keeping, Retrainer)
     assert not isinstance(keeping, ResumableRetrainer)
-    assert keeping.retrain(Sigmoid(), labels()).shift > 1  # type: ignore[attr-defined]  # a ShiftedPredictor
+    assert keeping.retrain(Sigmoid(), labels()).shift > 1  # type: ignore[attr-defined]  # a LogitShiftPredictor
 
 
 def test_the_manifest_tells_of_the_retrainer_and_not_of_the_batches() -> None:
-    one, other = keep_share(Shrink(2.0), 0.4, batch_size=1), keep_share(Shrink(2.0), 0.4)
+    one, other = keep_fraction(Shrink(2.0), 0.4, batch_size=1), keep_fraction(Shrink(2.0), 0.4)
     assert one.describe() == other.describe()
     assert one.describe()["retrainer"]["by"] == 2.0
-    assert one.describe() != keep_share(Shrink(2.0), 0.5).describe()
-    assert one.describe() != keep_share(Shrink(1.0), 0.4).describe()
-
-
-# Teachers
-
-
-def test_it_predicts_as_its_teacher_until_the_student_is_trained() -> None:
-    images = np.stack([item.image for item in labels()])
-    teacher = ShiftedPredictor(FlipPredictor(Sigmoid(1.0)), 2.0)
-    predictor = TeacherPredictor(Sigmoid(), teacher)
-    assert isinstance(predictor, WrappingPredictor)
-    assert predictor.predictor == Sigmoid()
-    np.testing.assert_array_equal(predictor.predict(images), teacher.predict(images))
-    members = predictor.predict_members(images)
-    assert len(members) == 2
-    np.testing.assert_array_equal(average(predictor, members), teacher.predict(images))
-    trained = predictor.with_predictor(Sigmoid(-1.0))
-    np.testing.assert_array_equal(trained.predict(images), Sigmoid(-1.0).predict(images))
-    assert (trained.predictor, trained.teacher) == (Sigmoid(-1.0), Sigmoid(-1.0))
-    assert predictor.teacher is teacher
+    assert one.describe() != keep_fraction(Shrink(2.0), 0.5).describe()
+    assert one.describe() != keep_fraction(Shrink(1.0), 0.4).describe()
 
 
 def test_of_many_labels_a_sample_is_measured() -> None:
-    many, few = labels(), thinned(labels(), 3)
+    many, few = labels(), subsample(labels(), 3)
     three = [few[place] for place in range(3)]
     shifts = [
-        ShareKeeping(Shrink(), most=most).retrain(Sigmoid(), taught).shift  # type: ignore[attr-defined]  # a ShiftedPredictor
-        for most, taught in ((3, many), (256, three), (256, many))
+        FractionKeeping(Shrink(), max_samples=count).retrain(Sigmoid(), taught).shift  # type: ignore[attr-defined]  # a LogitShiftPredictor
+        for count, taught in ((3, many), (256, three), (256, many))
     ]
     assert shifts[0] == shifts[1] != shifts[2]

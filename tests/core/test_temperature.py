@@ -22,10 +22,11 @@ from pladapt import (
     TemperaturePredictor,
     calibrate_temperature,
 )
-from pladapt.arrays import to_numpy
+from pladapt.evaluation.temperature import DEFAULT_TEMPERATURES
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.logits import scale_temperature
 from pladapt.protocols import WrappingPredictor
-from pladapt.runs import describe
-from pladapt.temperature import DEFAULT_TEMPERATURES, scale_temperature
+from pladapt.runs.manifest import describe
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class Logits:
         logits = images * self.factor
         if images.shape[1] == 1:
             return 1 / (1 + xp.exp(-logits))
-        odds = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
-        return odds / xp.sum(odds, axis=1, keepdims=True)
+        weights = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
+        return weights / xp.sum(weights, axis=1, keepdims=True)
 
 
 @st.composite
@@ -119,11 +120,11 @@ def test_what_has_saturated_is_scaled_too(temperature: float) -> None:
     np.testing.assert_allclose(scaled, 1 / (1 + odds), rtol=1e-5)
 
 
-def test_the_members_are_scaled_one_by_one() -> None:
+def test_the_members_are_scaled_one_by_one(members_of: Any) -> None:
     values = np.random.default_rng(0).normal(size=(2, 1, 3, 3))
     scaled = TemperaturePredictor(EnsemblePredictor([Logits(2), Logits(4)]), 2.0)
     expected = np.stack([Logits(1).predict(values), Logits(2).predict(values)])
-    np.testing.assert_allclose(scaled.predict_members(values), expected, atol=1e-7)
+    np.testing.assert_allclose(members_of(scaled, values), expected, atol=1e-7)
     np.testing.assert_allclose(scaled.predict(values), expected.mean(0), atol=1e-7)
 
 

@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage, stats
 
 from pladapt import InputError, certainty_index, hard_labels
-from pladapt.arrays import to_numpy
-from pladapt.morphology import eroded, near_boundary
-from pladapt.uncertainty import (
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.morphology import eroded, near_boundary
+from pladapt.functional.uncertainty import (
     foreground_entropy,
     interior_certainty,
     pairwise_dice,

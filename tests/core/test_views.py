@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import LabelledTargetError, Sample
-from pladapt.views import checked, thinned
+from pladapt.data.views import checked, subsample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +26,16 @@ def ids(view: Samples[Sample]) -> list[str]:
     return [view[index].id for index in range(len(view))]
 
 
-@given(names=st.lists(st.text(max_size=4), unique=True, max_size=12), most=st.integers(1, 14))
+@given(
+    names=st.lists(st.text(max_size=4), unique=True, max_size=12), max_samples=st.integers(1, 14)
+)
 def test_at_most_so_many_are_left_those_of_the_lowest_digests_in_their_order(
     names: list[str], most: int
 ) -> None:
     digests = sorted(hashlib.sha256(name.encode()).hexdigest() for name in names)[:most]
     expected = [name for name in names if hashlib.sha256(name.encode()).hexdigest() in digests]
-    assert ids(thinned(samples(names), most)) == expected
-    assert sorted(ids(thinned(samples(names[::-1]), most))) == sorted(expected)
+    assert ids(subsample(samples(names), most)) == expected
+    assert sorted(ids(subsample(samples(names[::-1]), most))) == sorted(expected)
 
 
 def test_where_there_are_no_more_nothing_is_read() -> None:
@@ -41,7 +43,7 @@ def test_where_there_are_no_more_nothing_is_read() -> None:
         pytest.fail("a sample was read")
 
     lazy: Any = type("Lazy", (), {"__len__": lambda self: 3, "__getitem__": never})()
-    assert thinned(lazy, 3) is lazy
+    assert subsample(lazy, 3) is lazy
 
 
 def test_a_sample_with_a_mask_is_refused_when_it_is_asked_for(toy: SimpleNamespace) -> None:

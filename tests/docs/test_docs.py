@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pladapt
-from pladapt import errors, hookspecs
+from pladapt import errors
+from pladapt.plugins import hookspecs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -106,7 +107,7 @@ def test_a_snippet_runs(
     plugins = pladapt.PluginManager()
     monkeypatch.syspath_prepend(ROOT / "tests/plugin_distribution")
     plugins.register(importlib.import_module("pladapt_peak"), "peak")
-    monkeypatch.setattr("pladapt.plugins.default_manager", lambda: plugins)
+    monkeypatch.setattr("pladapt.plugins.manager.default_manager", lambda: plugins)
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("torch").manual_seed(1)  # networks that snippets make mark something
     exec(compile(code, "snippet", "exec"), dict(names))  # noqa: S102 - that is the test
@@ -154,5 +155,5 @@ def test_contributing_explains_every_environment() -> None:
     config = configparser.ConfigParser(interpolation=None)
     config.read(ROOT / "tox.ini")
     environments = config["tox"]["env_list"].split()
-    explained = re.findall(r"^\| `(\w+)` \|", read(ROOT / "CONTRIBUTING.md"), re.MULTILINE)
+    explained = re.findall(r"^\| `([\w-]+)` \|", read(ROOT / "CONTRIBUTING.md"), re.MULTILINE)
     assert explained == environments

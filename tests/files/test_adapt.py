@@ -11,15 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import DataError, LabelledSample, Sample, SourceStatistics, read_run
-from pladapt.backends.files import (
-    Files,
-    Grouping,
-    ImageLayout,
-    MaskLayout,
-    read_samples,
-    read_truth,
-)
 from pladapt.cli.application import application
+from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, read_samples, read_truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +68,7 @@ def weights(folders: Path) -> Path:
     """Weights of a network that was trained a little on the source."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("lightning", reason="lightning is not installed")
-    from pladapt.backends.torch import TrainingOptions, fit, save_module
+    from pladapt.torch import TrainingOptions, fit, save_module
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -114,13 +107,13 @@ def error_of(line: str) -> str:
 ADAPT = (
     "adapt tiny_network:net images -o run --weights net.safetensors --group-by ^(p\\d) --device cpu"
 )
-QUICK = "--set shares=[0.8] --set epochs=1 --batch-size 4"
+QUICK = "--set fractions=[0.8] --set epochs=1 --set min_steps=2 --batch-size 4"
 
 
 @pytest.mark.torch
 def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
-    from pladapt.backends.torch import load_predictor
+    from pladapt.torch import load_predictor
 
     line = "source source -o stats.npz --model tiny_network:net --device cpu --cutoff 0.4"
     measured = pladapt(f"{line} --weights {weights.name}")
@@ -128,7 +121,7 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     assert "Source statistics of 4 samples: stats.npz" in measured.stdout
     statistics = SourceStatistics.load(folders / "stats.npz")
     assert statistics.cutoff == 0.4
-    assert statistics.share is not None
+    assert statistics.fraction is not None
 
     line = f"{ADAPT} {QUICK} --source stats.npz --truth truth --truth-label 255"
     (folders / "truth/p0_0.npy").rename(folders / "truth/other.npy")
@@ -140,9 +133,9 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     assert "Adapted predictor: run/adapted (cut-off 0.4)" in adapted.stdout
     record = read_run(folders / "run")
     assert set(record.before) == {"truth"}
-    asked = json.loads((folders / "run/run.json").read_text())["asked"]
-    assert asked["target"] == {"samples": 6}
-    assert asked["recalibrator"]["cutoff"] == 0.4
+    config = json.loads((folders / "run/run.json").read_text())["config"]
+    assert config["target"] == {"samples": 6}
+    assert config["recalibrator"]["cutoff"] == 0.4
     for name in ("report.html", "report.md"):
         assert (folders / "run" / name).exists()
 
@@ -181,15 +174,15 @@ def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) 
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert weights.exists()
     line = f"{ADAPT} --recipe paper --seed 1 --cutoff 0.4 --set min_pixels=3"
-    said = error_of(f"{line} --set shares=[0.8]")
-    assert "with the options ['cutoff', 'device', 'min_pixels', 'seed', 'shares']" in said
+    said = error_of(f"{line} --set fractions=[0.8]")
+    assert "with the options ['cutoff', 'device', 'min_pixels', 'seed', 'fractions']" in said
     assert "There is no recipe 'papr'. Did you mean 'paper'" in error_of(
         line.replace("paper", "papr")
     )
     adapted = pladapt(line)
     assert adapted.exit_code == 0, adapted.output
-    asked = json.loads((folders / "run/run.json").read_text())["asked"]
-    assert asked["selector"]["min_pixels"] == 3
+    config = json.loads((folders / "run/run.json").read_text())["config"]
+    assert config["selector"]["min_pixels"] == 3
     assert "another folder to start anew" in error_of(line.replace("--seed 1", "--seed 2"))
 
 
@@ -204,7 +197,7 @@ def test_an_interrupted_adaptation_goes_on(
         def interrupt(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("pladapt.backends.torch.retrainer.fit", interrupt)
+        patch.setattr("pladapt.torch.retrainer.fit", interrupt)
         stopped = pladapt(f"{ADAPT} {QUICK}")
     assert stopped.exit_code == 130
     assert "the same command continues the run" in " ".join(stopped.output.split())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pladapt import DataError
-from pladapt.backends.files import Files, Grouping, ImageLayout, MaskLayout, read_samples
+from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pladapt import DataError, LabelledSample
-from pladapt.backends.files import Files, Grouping, MaskLayout, evaluate_files
-from pladapt.evaluators.overlap import OverlapEvaluator
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.files import Files, Grouping, MaskLayout, evaluate_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt import Evaluation
-    from pladapt.backends.files import Problem
+    from pladapt.files import Problem
 
     Write = Callable[[Path, NDArray[Any]], Path]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pladapt import DataError, InputError, MissingDataError
-from pladapt.backends.files import (
+from pladapt.files import (
     Files,
     Grouping,
     ImageLayout,
@@ -15,8 +15,8 @@ from pladapt.backends.files import (
     read_samples,
     read_truth,
 )
-from pladapt.backends.files.names import as_cell, visible
-from pladapt.backends.files.pairing import likely_pattern
+from pladapt.files.names import as_cell, visible
+from pladapt.files.pairing import likely_pattern
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import DataError, InputError, MissingDataError, MissingDependencyError
-from pladapt.backends.files import Files, Grouping, ImageLayout, MaskLayout
-from pladapt.backends.files.formats import decode
-from pladapt.backends.files.stored import Stored
+from pladapt.files import Files, Grouping, ImageLayout, MaskLayout
+from pladapt.files.formats import decode
+from pladapt.files.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_any_order_of_axes_is_put_right(axes: list[str], length: int) -> None:
     stored = squeezed.transpose([order.index(axis) for axis in kept])
     with pytest.MonkeyPatch.context() as patch:
         decoded = Stored(stored, "", certain=False)
-        patch.setattr("pladapt.backends.files.reading.decode", lambda *_, **__: decoded)
+        patch.setattr("pladapt.files.reading.decode", lambda *_, **__: decoded)
         layout = ImageLayout(axes="".join(kept))
         found = [item.array for item in layout.items("a", layout.load(Path("a.npy")))]
     np.testing.assert_array_equal(found, whole)
@@ -134,14 +134,14 @@ def test_logits_are_no_probabilities(tmp_path: Path, write: Write) -> None:
 
 
 @pytest.mark.parametrize("extension", [".npy", ".nii", ".nii.gz", ".dcm", ".png", ".tif"])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9])
 def test_a_truncated_file_says_that_it_cannot_be_read(
-    extension: str, share: float, tmp_path: Path, write: Write
+    extension: str, fraction: float, tmp_path: Path, write: Write
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     path = write(tmp_path / f"a{extension}", noise)
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * fraction)])
     with pytest.raises(DataError, match=r"cannot be read|It holds|no DICOM"):
         images(path)
 

@@ -9,17 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pladapt import DataError, RunChangedError
-from pladapt.backends.files import (
-    Files,
-    GivenProbabilities,
-    Grouping,
-    ImageLayout,
-    score_files,
-    scoring,
-)
-from pladapt.runs import read_table
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
-from pladapt.selectors.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files, scoring
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.storage import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from pladapt.backends.files import Problem
+    from pladapt.files import Problem
 
     Write = Callable[[Path, NDArray[Any]], Path]
 
@@ -200,12 +192,3 @@ def test_progress_counts_files(folder: Path) -> None:
     run(folder, progress=lambda *step: seen.append(step))
     assert seen[-1] == ("score", 12, 12)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
-
-
-def test_a_score_that_compares_samples_is_made_of_all_of_them(folder: Path) -> None:
-    selector = NeighbourAgreementSelector(min_pixels=1)
-    scores, _ = run(folder, selector=selector, batch_size=2)
-    assert selector.rescore(scores).equals(scores)
-    alone, _ = run(folder, "ci.parquet")
-    assert scores["score"].to_pylist() != alone["score"].to_pylist()
-    assert scores.schema.metadata is not None

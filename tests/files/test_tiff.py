@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pladapt import DataError
-from pladapt.backends.files import ImageLayout, MaskLayout
+from pladapt.files import ImageLayout, MaskLayout
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import DataError, InputError
-from pladapt.backends.files import Files, Grouping, ImageLayout, MaskLayout, evaluate_files
-from pladapt.backends.files.labels import to_classes
-from pladapt.backends.files.probabilities import to_probabilities
+from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, evaluate_files
+from pladapt.files.labels import to_classes
+from pladapt.files.probabilities import to_probabilities
 
 if TYPE_CHECKING:
     from pathlib import Path

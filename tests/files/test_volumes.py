@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import DataError
-from pladapt.backends.files import (
+from pladapt.files import (
     Files,
     Grouping,
     ImageLayout,
@@ -20,15 +20,15 @@ from pladapt.backends.files import (
     read_samples,
     read_truth,
 )
-from pladapt.backends.files.places import turned_onto
-from pladapt.backends.files.reading import Loaded
+from pladapt.files.places import turned_onto
+from pladapt.files.reading import Loaded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from pladapt.backends.files import Problem
+    from pladapt.files import Problem
 
 nibabel = pytest.importorskip("nibabel", reason="the extra files is not installed")
 SimpleITK = pytest.importorskip("SimpleITK", reason="the extra files is not installed")

@@ -7,23 +7,13 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 NEEDED = ("onnxruntime", "onnx", "onnxscript", "onnxconverter_common", "torch", "lightning")
 
 if any(importlib.util.find_spec(name) is None for name in NEEDED):
     collect_ignore_glob = ["test_*.py"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +45,7 @@ def net() -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def export_net(net: Callable[..., Any]) -> Callable[..., Any]:
     """Export a small network to a path."""
-    from pladapt.backends.onnx import export
+    from pladapt.onnx import export
 
     def make(path: Path, module: Any = None, **options: Any) -> Any:
         options = {"example": (1, 1, 8, 12), "multiple_of": 4} | options

@@ -11,9 +11,9 @@ import onnxruntime
 import pytest
 import torch
 
-from pladapt.backends.onnx import OnnxPredictor, binding, predictor, providers
-from pladapt.backends.onnx.binding import BoundSession, Device, device_library, in_c_order
-from pladapt.backends.onnx.providers import CPU, CUDA, TENSORRT
+from pladapt.onnx import OnnxPredictor, binding, predictor, providers
+from pladapt.onnx.binding import BoundSession, Device, device_library, in_c_order
+from pladapt.onnx.providers import CPU, CUDA, TENSORRT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,8 +234,8 @@ def test_only_a_library_that_reaches_the_gpu_holds_results(monkeypatch: pytest.M
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_torch_without_a_gpu_does_not_reach_it() -> None:
-    assert not binding._reaches_cuda("torch")
-    assert not binding._reaches_cuda("numpy")
+    device_library.cache_clear()
+    assert device_library("torch") == "numpy"
 
 
 def test_memory_is_put_in_order_for_the_runtime() -> None:

@@ -10,9 +10,9 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from pladapt import InputError
-from pladapt.backends.onnx import diagnosis, probe, providers, wheels
 from pladapt.cli.application import application
-from pladapt.plugins import PluginManager
+from pladapt.onnx import diagnosis, probe, providers, wheels
+from pladapt.plugins.manager import PluginManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_no_runtime_is_no_problem_unless_it_is_required() -> None:
 import sys
 sys.modules["onnxruntime"] = None
 from typer.testing import CliRunner
-from pladapt.backends.onnx import diagnosis, wheels
+from pladapt.onnx import diagnosis, wheels
 from pladapt.cli.application import application
 diagnosis.installed_wheels = dict
 for arguments in (["doctor"], ["doctor", "--require", "cuda"]):
@@ -184,8 +184,8 @@ def test_a_model_is_exported_from_the_command_line(
 ) -> None:
     from torch import nn
 
-    from pladapt.backends.onnx import OnnxPredictor
-    from pladapt.backends.torch import TorchPredictor, save_module
+    from pladapt.onnx import OnnxPredictor
+    from pladapt.torch import TorchPredictor, save_module
 
     module = nn.Conv2d(1, 2, 3, padding=1, bias=False)
     save_module(module, own_module / "weights.safetensors")

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from pladapt import DataError, InputError, MissingDataError, Prediction
-from pladapt.backends.onnx import Contract, OnnxPredictor, session
-from pladapt.backends.onnx.contract import METADATA_KEY
-from pladapt.backends.onnx.session import default_threads
-from pladapt.plugins import PluginManager
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.onnx import Contract, OnnxPredictor, session
+from pladapt.onnx.contract import METADATA_KEY
+from pladapt.onnx.session import default_threads
+from pladapt.plugins.manager import PluginManager
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import PredictorContract
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def test_threads_reach_the_session(model: Path, monkeypatch: pytest.MonkeyPatch)
 def test_predicting_imports_no_torch(model: Path) -> None:
     program = f"""
 import sys, numpy
-from pladapt.backends.onnx import OnnxPredictor
+from pladapt.onnx import OnnxPredictor
 found = OnnxPredictor({str(model)!r}).predict(numpy.zeros((1, 1, 8, 8), numpy.float32))
 assert found.shape == (1, 1, 8, 8)
 print(sorted({{"torch", "onnx", "onnxscript", "lightning"}} & sys.modules.keys()))

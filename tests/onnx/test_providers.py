@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 
 from pladapt import DataError, DeviceError, InputError
-from pladapt.backends.onnx import OnnxPredictor, providers, session, wheels
-from pladapt.backends.onnx.providers import CPU, CUDA, TENSORRT, Acceleration
+from pladapt.onnx import OnnxPredictor, providers, session, wheels
+from pladapt.onnx.providers import CPU, CUDA, TENSORRT, Acceleration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +28,10 @@ DEVICES = {"cuda": CUDA, "tensorrt": TENSORRT}
 class Fallback:
     """A session that computes on the CPU whatever was asked for, as ONNX Runtime does."""
 
-    asked: Any = None
+    config: Any = None
 
     def __init__(self, path: Any, options: Any, *, providers: Any, **more: Any) -> None:
-        type(self).asked = providers
+        type(self).config = providers
         self._session = REAL(path, options, providers=[CPU])
 
     def __getattr__(self, name: str) -> Any:
@@ -97,7 +97,7 @@ def test_the_cpu_is_taken_where_it_is_allowed(
 @pytest.mark.usefixtures("gpu_wheel")
 def test_auto_is_the_cpu_where_no_gpu_is_visible(model: Path) -> None:
     assert OnnxPredictor(model).provider == CPU
-    assert [name for name, _ in Fallback.asked] == [CPU]
+    assert [name for name, _ in Fallback.config] == [CPU]
 
 
 @pytest.mark.usefixtures("gpu_wheel")
@@ -151,10 +151,10 @@ def test_a_broken_file_is_not_blamed_on_the_gpu(tmp_path: Path) -> None:
 def test_the_options_of_a_gpu_reach_its_provider(model: Path, tmp_path: Path) -> None:
     how = {"allow_cpu": True, "batch_size": 2, "cuda_graph": True}
     OnnxPredictor(model, device="cuda:1", tf32=True, **how)
-    chosen = dict(Fallback.asked)
+    chosen = dict(Fallback.config)
     assert chosen[CUDA] == {"device_id": 1, "use_tf32": 1, "enable_cuda_graph": 1}
     OnnxPredictor(model, device="tensorrt", fp16=True, tensorrt_cache=tmp_path, **how)
-    chosen = dict(Fallback.asked)
+    chosen = dict(Fallback.config)
     assert list(chosen) == [TENSORRT, CUDA, CPU]
     assert chosen[TENSORRT]["trt_fp16_enable"]
     assert chosen[TENSORRT]["trt_cuda_graph_enable"]
@@ -246,7 +246,7 @@ def test_a_missing_runtime_ends_in_the_command_to_run(name: str) -> None:
 import sys
 sys.modules["onnxruntime"] = None
 try:
-    from pladapt.backends.onnx import {name}
+    from pladapt.onnx import {name}
 except ModuleNotFoundError as error:
     print(type(error).__name__, error)
 """
@@ -261,7 +261,7 @@ def test_a_missing_part_of_the_exporter_ends_in_the_command_to_run(missing: str)
 import sys
 sys.modules[{missing!r}] = None
 try:
-    from pladapt.backends.onnx import export
+    from pladapt.onnx import export
 except ModuleNotFoundError as error:
     print(error)
 """
@@ -273,7 +273,7 @@ def test_a_runtime_that_lost_its_parts_is_explained() -> None:
 import sys
 sys.modules["onnxruntime"] = type(sys)("onnxruntime")
 try:
-    from pladapt.backends.onnx import OnnxPredictor
+    from pladapt.onnx import OnnxPredictor
 except ModuleNotFoundError as error:
     print(error)
 """
@@ -283,7 +283,7 @@ except ModuleNotFoundError as error:
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
-    package = importlib.import_module("pladapt.backends.onnx")
+    package = importlib.import_module("pladapt.onnx")
     with pytest.raises(AttributeError, match="nonsense"):
         package.nonsense  # noqa: B018 - that is the test
     assert set(package.__all__) == set(package._HOMES)

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from pladapt import DataError, InputError, Sample
-from pladapt.backends.onnx import Contract, OnnxPredictor, quantize
-from pladapt.overlap import dsc
+from pladapt.functional.overlap import dsc
+from pladapt.onnx import Contract, OnnxPredictor, quantize
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,11 @@ import pytest
 
 import pladapt
 from pladapt import LabelledSample, Sample
-from pladapt.backends.onnx import OnnxTrainable
-from pladapt.backends.onnx import trainable as trainable_module
-from pladapt.backends.torch import FineTune, ModulePredictor, TorchPredictor, TrainingOptions
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.onnx import OnnxTrainable
+from pladapt.onnx import trainable as trainable_module
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import PredictorContract
+from pladapt.torch import FineTune, ModulePredictor, TorchPredictor, TrainingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pladapt
-from pladapt.plugins import default_manager
+from pladapt.plugins.manager import default_manager
 from pladapt.testing import SelectorContract
 
 pladapt_peak = pytest.importorskip(
@@ -46,7 +46,7 @@ def test_it_is_listed_with_its_provider() -> None:
         item.name: provider for provider, item in default_manager().registrations("selector")
     }
     assert offered["peak"] == "peak"
-    assert offered["certainty-index"] == "pladapt.builtins"
+    assert offered["certainty-index"] == "pladapt.plugins.builtins"
 
 
 def test_adapt_uses_it_and_tells_its_observer() -> None:

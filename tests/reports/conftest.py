@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
@@ -11,23 +12,10 @@ import pytest
 
 import pladapt
 from pladapt import LabelledSample
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
-
-
-@dataclass
-class Brightness:
-    """A predictor that takes an image's values for probabilities."""
-
-    shift: float = 0.0
-
-    def predict(self, images, /):
-        values = np.clip(images + self.shift, 0, 1)
-        if images.shape[1] == 1:
-            return values
-        return (values + 0.01) / (values + 0.01).sum(axis=1, keepdims=True)
 
 
 @dataclass
@@ -38,7 +26,7 @@ class Shift:
 
     def retrain(self, predictor, labels, /):
         assert all(labels[index].label.dtype == np.uint8 for index in range(len(labels)))
-        return Brightness(predictor.shift + self.by)
+        return replace(predictor, shift=predictor.shift + self.by)
 
     def save(self, predictor, folder, /):
         epochs = [
@@ -49,7 +37,7 @@ class Shift:
         (folder / "history.json").write_text(json.dumps(history))
 
     def load(self, predictor, folder, /):
-        return Brightness(predictor.shift + self.by)
+        return replace(predictor, shift=predictor.shift + self.by)
 
 
 def lesions(*, count=8, shape=(12, 14), classes=1, names=None):
@@ -69,6 +57,7 @@ def lesions(*, count=8, shape=(12, 14), classes=1, names=None):
 
 
 def run(
+    predictor,
     truth,
     *,
     workdir=None,
@@ -85,7 +74,7 @@ def run(
     chosen = selector or CertaintyIndexSelector(**options)
     target = [sample.unlabelled() for sample in truth]
     record = pladapt.adapt(
-        Brightness(),
+        predictor,
         target,
         selector=chosen,
         retrainer=Shift(by),
@@ -97,7 +86,7 @@ def run(
         rounds=rounds,
         workdir=workdir,
     )
-    shown = {"target": target, "predictor": Brightness(), "selector": chosen, "truth": truth}
+    shown = {"target": target, "predictor": predictor, "selector": chosen, "truth": truth}
     return SimpleNamespace(record=record, shown=shown)
 
 
@@ -153,6 +142,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def toy() -> SimpleNamespace:
+def toy(brightness) -> SimpleNamespace:
     """Runs on small images with parts that are nothing but small classes."""
-    return SimpleNamespace(lesions=lesions, run=run, Page=Page)
+    return SimpleNamespace(lesions=lesions, run=partial(run, brightness()), Page=Page)

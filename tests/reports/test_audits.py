@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pladapt.auditing import audit_tables
 from pladapt.cli.application import application
 from pladapt.errors import InputError, MissingDataError
+from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit
 from pladapt.reports.html import to_html
 from pladapt.reports.markdown import to_markdown

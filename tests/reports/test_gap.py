@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pladapt import InputError
-from pladapt.overlap import evaluation
+from pladapt.functional.overlap import evaluation
 from pladapt.reports.gap import gap_closed, gap_table
 
 
@@ -44,11 +45,10 @@ def test_the_share_by_hand():
 
 
 def test_the_interval_is_scipys_bca_of_groups():
-    stats = pytest.importorskip("scipy.stats")
     hits = [(2, 5, 8), (1, 6, 9), (5, 4, 7), (3, 8, 8), (6, 7, 9), (4, 4, 6), (2, 7, 7), (5, 9, 9)]
     ours = gap_closed(*(measured(each) for each in zip(*hits, strict=True)), resamples=40_000)
 
-    def share(*found, axis):
+    def fraction(*found, axis):
         source, adapted, upper = (
             2 * x.sum(axis) / (x.sum(axis) + 10 * x.shape[axis]) for x in map(np.asarray, found)
         )
@@ -56,7 +56,7 @@ def test_the_interval_is_scipys_bca_of_groups():
 
     theirs = stats.bootstrap(
         tuple(zip(*hits, strict=True)),
-        share,
+        fraction,
         paired=True,
         n_resamples=40_000,
         rng=np.random.default_rng(1),
@@ -96,7 +96,7 @@ def test_where_the_gap_is_not_sure_its_share_has_no_interval():
     assert alone[5:] == ("one group alone", "1")
 
 
-def test_without_a_gap_there_is_no_share():
+def test_without_a_gap_there_is_no_fraction():
     source, worse = measured([5, 5]), measured([4, 4])
     with pytest.raises(InputError, match="only a better one leaves a gap"):
         gap_closed(source, source, worse)
@@ -120,7 +120,15 @@ def test_what_cannot_be_compared_is_refused():
 def test_the_table_has_a_row_for_each_class():
     source, adapted, upper = measured([4, 4]), measured([6, 6]), measured([8, 8])
     table = gap_table(source, adapted, upper)
-    share = gap_closed(source, adapted, upper).mean
+    fraction = gap_closed(source, adapted, upper).mean
     assert table.rows == (
-        ("1", "0.571", "0.750", "0.889", f"{share:.0%}", f"{share:.0%} to {share:.0%}", "2"),
+        (
+            "1",
+            "0.571",
+            "0.750",
+            "0.889",
+            f"{fraction:.0%}",
+            f"{fraction:.0%} to {fraction:.0%}",
+            "2",
+        ),
     )

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import pladapt
 from pladapt import IGNORE, LabelledSample, MissingDataError, read_run
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.runs import write_evaluation
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.runs.stages import write_evaluation
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 

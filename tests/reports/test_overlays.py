@@ -94,7 +94,7 @@ def test_the_middle_of_a_volume_is_a_slice_and_that_of_a_plane_itself():
 
 @given(count=st.integers(0, 10_000), most=st.integers(2, 500))
 def test_points_are_thinned_evenly_and_keep_their_ends(count, most):
-    places = figures.thinned(count, most)
+    places = figures.subsample(count, most)
     assert len(places) == min(count, most)
     if count:
         assert (places[0], places[-1]) == (0, count - 1)

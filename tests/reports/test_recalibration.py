@@ -20,7 +20,7 @@ EVIDENCE = {
     "step": ["one | two", "<three>"],
     "layers": [3, 4],
     "kept": [True, False],
-    "share": pa.array([0.123456, None], pa.float64()),
+    "fraction": pa.array([0.123456, None], pa.float64()),
 }
 CONSENSUS = EVIDENCE | {
     "adjustment": ["none", "batch norm"],
@@ -37,7 +37,9 @@ class Brighten:
 
     def recalibrate(self, predictor, target, /):
         made = replace(predictor, shift=predictor.shift + 0.05)
-        return pladapt.Recalibration(made, pa.table(CONSENSUS if self.consensus else EVIDENCE))
+        return pladapt.Recalibration(
+            made, made, pa.table(CONSENSUS if self.consensus else EVIDENCE)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_a_page_shows_the_evidence_and_what_recalibration_alone_changed(toy, fin
     page = toy.Page(to_html(document))
     assert page.headings.index("Recalibration") < page.headings.index("Selection")
     assert page.tables["What it was made from, without a label of the target"] == [
-        ["step", "layers", "kept", "share"],
+        ["step", "layers", "kept", "fraction"],
         ["one | two", "3", "yes", "0.1235"],
         ["<three>", "4", "no", ""],
     ]
@@ -93,7 +95,7 @@ def test_the_evidence_of_a_consensus_is_explained(toy):
     section = part(describe_run(record), "Recalibration")
     (points,) = (block for block in section.body if block.kind == "bullets")
     said = " ".join(points.items)
-    assert all(f"`{name}`" in said for name in ("agreement", "kept", "agreed", "share", "shift"))
+    assert all(f"`{name}`" in said for name in ("agreement", "kept", "agreed", "fraction", "shift"))
     assert "wrong alike" in said
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import convolve
 
-from pladapt.backends.torch import Augmentations, RandomAffine, RandomIntensity, RandomTexture
 from pladapt.errors import InputError
+from pladapt.torch import Augmentations, RandomAffine, RandomIntensity, RandomTexture
 
 pytestmark = pytest.mark.torch
 

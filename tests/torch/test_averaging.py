@@ -12,26 +12,33 @@ from scipy import ndimage
 from torch import nn
 
 import pladapt
-from pladapt import EnsemblePredictor, FlipPredictor, InputError, Sample, TemperaturePredictor
-from pladapt.arrays import to_numpy
-from pladapt.backends.torch import (
+from pladapt import (
+    AlignedPredictor,
+    EnsemblePredictor,
+    FlipPredictor,
+    InputError,
+    LogitShiftPredictor,
+    Sample,
+    TemperaturePredictor,
+)
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.prediction import predictions
+from pladapt.protocols import WrappingPredictor
+from pladapt.runs.manifest import describe
+from pladapt.selection.pairwise_dice import PairwiseDiceSelector
+from pladapt.testing import PredictorContract
+from pladapt.torch import (
     DropoutPredictor,
     FineTune,
     ModulePredictor,
     ScalePredictor,
     TorchPredictor,
     TrainingOptions,
-    ZoomPredictor,
     module_of,
     recalibrate_batch_norm,
     with_module,
 )
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.inference import predictions
-from pladapt.protocols import WrappingPredictor
-from pladapt.runs import describe
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
-from pladapt.testing import PredictorContract
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,19 +67,25 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape or (3, 1, 16, 24)).astype(np.float32)
 
 
+def _halved(images: Any, /) -> Any:
+    return images / 2
+
+
 def averages(classes: int = 1) -> dict[str, Any]:
     plain = cpu(small(classes), batch_size=2)
     dropped = DropoutPredictor(plain, members=3)
     return {
-        "scales": ScalePredictor(plain, multiple=4),
-        "zooms": ZoomPredictor(plain),
-        "zooms of flips": ZoomPredictor(FlipPredictor(plain), (1.5,)),
+        "scales": ScalePredictor(plain),
+        "scales of flips": ScalePredictor(FlipPredictor(plain), (1.5,)),
         "dropout": dropped,
         "flips of dropout": FlipPredictor(dropped),
         "dropout of flips": DropoutPredictor(FlipPredictor(plain), members=2),
-        "scales of flips": ScalePredictor(FlipPredictor(plain, axes=(-2,)), (1.0, 1.5), 4),
-        "ensemble": EnsemblePredictor([ScalePredictor(plain, (1.0, 0.5), 4), dropped, plain]),
-        "scaled": TemperaturePredictor(dropped, 2.0),
+        "flips": FlipPredictor(plain),
+        "ensemble": EnsemblePredictor([ScalePredictor(plain, (0.5,)), dropped, plain]),
+        "temperature": TemperaturePredictor(dropped, 2.0),
+        "shifted": LogitShiftPredictor(dropped, 1.0),
+        "shifted by group": LogitShiftPredictor(FlipPredictor(plain), 1.0, {"": -2.0, "p": 1.0}),
+        "aligned": AlignedPredictor(dropped, _halved),
     }
 
 
@@ -83,7 +96,7 @@ class TestContract(PredictorContract):
         return averages(classes)[request.param]
 
 
-# Sizes
+# Scales
 
 
 class Nearest:
@@ -97,58 +110,8 @@ class Nearest:
         return images.clip(0, 1)
 
 
-def test_images_are_resized_to_multiples_and_back() -> None:
-    inner = Nearest()
-    batch = np.full((2, 1, 100, 64), 0.25, np.float32)
-    members = ScalePredictor(inner).predict_members(batch)
-    assert inner.sizes == [(96, 64), (100, 64), (128, 96)], "not 80, 51.2 and 125, 80"
-    assert members.shape == (3, 2, 1, 100, 64)
-    torch.testing.assert_close(members, torch.full_like(members, 0.25))
-
-
 @pytest.mark.parametrize("spatial", [2, 3])
-def test_resizing_is_linear_and_keeps_places(spatial: int) -> None:
-    shape = (12, 16, 8)[:spatial]
-    ramp = np.add.reduce(np.indices(shape)).astype(np.float32)
-    batch = (ramp / ramp.max())[None, None]
-    members = ScalePredictor(Nearest(), scales=(2.0, 1.0), multiple=4).predict_members(batch)
-    inside = (slice(None),) * 3 + (slice(2, -2),) * spatial
-    np.testing.assert_allclose(members[inside], np.stack([batch, batch])[inside], atol=1e-6)
-
-
-def test_a_member_is_what_another_library_resizes(net: Callable[..., nn.Module]) -> None:
-    plain, batch = cpu(net()), images(1, 1, 16, 16)
-    (member,) = ScalePredictor(plain, (0.5,), 4).predict_members(batch)
-
-    def resized(plane: np.ndarray, factor: float) -> np.ndarray:
-        return np.asarray(ndimage.zoom(plane, factor, order=1, mode="nearest", grid_mode=True))
-
-    smaller = plain.predict(resized(batch[0, 0], 0.5)[None, None])[0, 0].numpy()
-    np.testing.assert_allclose(member[0, 0], resized(smaller, 2), atol=1e-4)
-
-
-def test_certainty_stays_within_the_interval() -> None:
-    batch = np.ones((1, 1, 37, 41), np.float32)
-    members = ScalePredictor(Nearest(), scales=(0.7, 1.3), multiple=1).predict_members(batch)
-    assert float(members.max()) <= 1
-
-
-def test_scales_that_come_to_one_size_are_refused() -> None:
-    with pytest.raises(InputError, match=r"\(64, 64\).*stands twice.*'multiple'"):
-        ScalePredictor(Nearest()).predict(np.zeros((1, 1, 64, 64), np.float32))
-
-
-@pytest.mark.parametrize("options", [{"scales": ()}, {"scales": (0.0, 1.0)}, {"multiple": 0}])
-def test_options_that_are_no_sizes_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=next(iter(options))):
-        ScalePredictor(Nearest(), **options)
-
-
-# Zooms
-
-
-@pytest.mark.parametrize("spatial", [2, 3])
-def test_a_zoom_is_about_the_centre_and_brought_back(spatial: int) -> None:
+def test_a_scaled_image_is_about_the_centre_and_brought_back(spatial: int, members_of: Any) -> None:
     shape = (12, 16, 20)[:spatial]
     ramp = np.add.reduce(np.indices(shape)).astype(np.float32)
     batch = (0.2 + 0.5 * ramp / ramp.max())[None, None]
@@ -159,20 +122,20 @@ def test_a_zoom_is_about_the_centre_and_brought_back(spatial: int) -> None:
             seen.append(np.asarray(images))
             return super().predict(images)
 
-    members = ZoomPredictor(Watched(), zooms=(2.0, 0.5)).predict_members(batch)
+    members = members_of(ScalePredictor(Watched(), scales=(2.0, 0.5)), batch)
     assert members.shape == (3, 1, 1, *shape)
     assert [image.shape for image in seen] == [batch.shape] * 3, "never of another size"
     middle = float(batch.mean())
-    for image, zoom in zip(seen, (1.0, 2.0, 0.5), strict=True):
+    for image, scale in zip(seen, (1.0, 2.0, 0.5), strict=True):
         assert float(image.mean()) == pytest.approx(middle, abs=1e-5), "the ramp's own middle"
         steps = np.diff(image[0, 0], axis=-1)[*(slice(5, 7),) * spatial]
         step = float((batch[0, 0, ..., 1] - batch[0, 0, ..., 0]).mean())
-        np.testing.assert_allclose(steps, step / zoom, rtol=1e-4)
+        np.testing.assert_allclose(steps, step / scale, rtol=1e-4)
     inside = (slice(None),) * 3 + (slice(5, -5),) * spatial
     np.testing.assert_allclose(members[inside], np.stack([batch] * 3)[inside], atol=1e-6)
 
 
-def test_what_a_magnified_image_leaves_out_has_the_plain_prediction() -> None:
+def test_what_a_magnified_image_leaves_out_has_the_plain_prediction(members_of: Any) -> None:
     class Counting(Nearest):
         """Predicts 0.1 for the first image that it is given, then 0.9."""
 
@@ -180,30 +143,32 @@ def test_what_a_magnified_image_leaves_out_has_the_plain_prediction() -> None:
             level = 0.9 if self.sizes else 0.1
             return np.full(super().predict(images).shape, level, np.float32)
 
-    _, zoomed = ZoomPredictor(Counting(), zooms=(2.0,)).predict_members(images(1, 1, 8, 8))
+    _, magnified = members_of(ScalePredictor(Counting(), scales=(2.0,)), images(1, 1, 8, 8))
     expected = np.full((8, 8), 0.1)
     expected[2:6, 2:6] = 0.9
-    np.testing.assert_allclose(zoomed[0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(magnified[0, 0], expected, atol=1e-6)
 
 
-def test_a_member_is_what_another_library_magnifies(net: Callable[..., nn.Module]) -> None:
+def test_a_member_is_what_another_library_magnifies(
+    net: Callable[..., nn.Module], members_of: Any
+) -> None:
     plain, batch = cpu(net()), images(1, 1, 16, 16)
 
-    def zoomed(plane: np.ndarray, factor: float) -> np.ndarray:
+    def scaled(plane: np.ndarray, factor: float) -> np.ndarray:
         centre = (len(plane) - 1) / 2
         return ndimage.affine_transform(
             plane, np.full(2, 1 / factor), centre - centre / factor, order=1, mode="nearest"
         )
 
-    shown = plain.predict(zoomed(batch[0, 0], 1.25)[None, None])[0, 0].numpy()
-    member = ZoomPredictor(plain, (1.25,)).predict_members(batch)[1, 0, 0]
-    np.testing.assert_allclose(member[3:-3, 3:-3], zoomed(shown, 0.8)[3:-3, 3:-3], atol=1e-5)
+    shown = plain.predict(scaled(batch[0, 0], 1.25)[None, None])[0, 0].numpy()
+    member = members_of(ScalePredictor(plain, (1.25,)), batch)[1, 0, 0]
+    np.testing.assert_allclose(member[3:-3, 3:-3], scaled(shown, 0.8)[3:-3, 3:-3], atol=1e-5)
 
 
-@pytest.mark.parametrize("zooms", [(), (0.0,), (-1.0,), (1.2, 1.0), (float("inf"),)])
-def test_zooms_that_show_nothing_new_are_refused(zooms: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="zooms"):
-        ZoomPredictor(Nearest(), zooms)
+@pytest.mark.parametrize("scales", [(), (0.0,), (-1.0,), (1.2, 1.0), (float("inf"),)])
+def test_scales_that_show_nothing_new_are_refused(scales: tuple[float, ...]) -> None:
+    with pytest.raises(InputError, match="scales is"):
+        ScalePredictor(Nearest(), scales)
 
 
 # Dropout
@@ -212,7 +177,7 @@ def test_zooms_that_show_nothing_new_are_refused(zooms: tuple[float, ...]) -> No
 @pytest.mark.parametrize("spatial", [2, 3])
 @pytest.mark.parametrize("channels", [False, True])
 def test_the_members_average_to_evaluation_in_a_linear_network(
-    spatial: int, *, channels: bool
+    spatial: int, *, channels: bool, members_of: Any
 ) -> None:
     dropout = (nn.Dropout2d, nn.Dropout3d)[spatial - 2](0.4) if channels else nn.Dropout(0.4)
     conv = (nn.Conv2d, nn.Conv3d)[spatial - 2]
@@ -220,17 +185,17 @@ def test_the_members_average_to_evaluation_in_a_linear_network(
     for weights in module[2].parameters():
         nn.init.normal_(weights, std=0.05)  # where a sigmoid is nearly linear
     batch = images(2, 1, *(4, 5, 6)[:spatial])
-    found = DropoutPredictor(cpu(module), members=400).predict_members(batch)
+    found = members_of(DropoutPredictor(cpu(module), members=400), batch)
     error = (found.mean(0) - cpu(module).predict(batch)).abs()
     assert bool((error < 5 * found.std(0) / 400**0.5).all())  # standard errors of the mean
     assert float(found.std(0).mean()) > 0.005
 
 
 @pytest.mark.parametrize("kind", ["", "2d"])
-def test_a_member_is_the_network_with_units_dropped(kind: str) -> None:
+def test_a_member_is_the_network_with_units_dropped(kind: str, members_of: Any) -> None:
     module = nn.Sequential(getattr(nn, f"Dropout{kind}")(0.25))
     logits = torch.ones(2, 6, 40, 40)
-    members = DropoutPredictor(cpu(module), members=5).predict_members(logits)
+    members = members_of(DropoutPredictor(cpu(module), members=5), logits)
     kept = torch.softmax(torch.tensor([4 / 3, 0.0]), 0)
     ratios = members / members.amax(2, keepdim=True)
     levels = np.unique(ratios.numpy().round(4))
@@ -241,11 +206,11 @@ def test_a_member_is_the_network_with_units_dropped(kind: str) -> None:
         assert float(dropped.mean()) == pytest.approx(0.25, abs=0.01)
 
 
-def test_dropout_is_on_and_batch_normalisation_and_the_modes_are_untouched() -> None:
+def test_dropout_is_on_and_batch_normalisation_and_the_modes_are_untouched(members_of: Any) -> None:
     module = small().train()
     module[3].eval()
     modes, before = [m.training for m in module.modules()], state_sha256(module)
-    members = DropoutPredictor(cpu(module), members=4).predict_members(images())
+    members = members_of(DropoutPredictor(cpu(module), members=4), images())
     assert len({member.numpy().tobytes() for member in members}) == 4
     assert [m.training for m in module.modules()] == modes
     assert state_sha256(module) == before
@@ -253,13 +218,13 @@ def test_dropout_is_on_and_batch_normalisation_and_the_modes_are_untouched() -> 
     assert torch.equal(cpu(small()).predict(images()), plain), "a hook stayed behind"
 
 
-def test_the_seed_alone_draws_the_masks() -> None:
+def test_the_seed_alone_draws_the_masks(members_of: Any) -> None:
     one, again, other = (
         DropoutPredictor(cpu(small()), members=2, seed=seed).predict(images()) for seed in (0, 0, 1)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-    longer = DropoutPredictor(cpu(small()), members=3).predict_members(images())
+    longer = members_of(DropoutPredictor(cpu(small()), members=3), images())
     assert torch.equal(longer[:2].mean(0), one), "more members change the first ones"
 
 
@@ -326,7 +291,7 @@ def test_descriptions_tell_what_changes_the_probabilities() -> None:
 
 
 def stack() -> TemperaturePredictor:
-    scales = ScalePredictor(cpu(small()), (1.0, 1.5), 4)
+    scales = ScalePredictor(cpu(small()), (1.5,))
     return TemperaturePredictor(FlipPredictor(scales, axes=(-1, -2)), 1.5)
 
 

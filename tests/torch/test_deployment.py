@@ -13,26 +13,23 @@ from pladapt import (
     DataError,
     EnsemblePredictor,
     FlipPredictor,
-    FourierAmplitude,
     InputError,
+    LogitShiftPredictor,
     MissingDataError,
     QuantileMatching,
     Sample,
     SourceStatistics,
-    TeacherPredictor,
     TemperaturePredictor,
 )
-from pladapt.backends.torch import (
+from pladapt.predictors.prediction import predictions
+from pladapt.torch import (
     ConsensusRecalibrator,
     DropoutPredictor,
     ScalePredictor,
     TorchPredictor,
-    ZoomPredictor,
     load_predictor,
     save_predictor,
 )
-from pladapt.inference import predictions
-from pladapt.odds import GroupShiftedPredictor, ShiftedPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,26 +62,25 @@ def made(net: Net) -> dict[str, Predictor]:
         [Sample(s.id, s.group, np.float32(2) * s.image) for s in SAMPLES]
     )
     matching = QuantileMatching.fit(SAMPLES, source)
+    recalibrator = ConsensusRecalibrator(source=source, tta_scales=(1.2,), device="cpu")
+    recalibrated = recalibrator.recalibrate(plain, SAMPLES)
     return {
         "plain": plain,
         "flips": FlipPredictor(plain, (-1, -2), combine=True),
-        "shifted": ShiftedPredictor(TemperaturePredictor(plain, 1.5), -0.25),
-        "grouped": GroupShiftedPredictor(ShiftedPredictor(plain, 0.5), {"p0": 1.0, "p1": -0.5}),
-        "scales": ScalePredictor(plain, (0.5, 1.0), multiple=8),
-        "zooms": ZoomPredictor(FlipPredictor(plain), (1 / 1.2, 1.2)),
+        "shifted": LogitShiftPredictor(TemperaturePredictor(plain, 1.5), -0.25),
+        "grouped": LogitShiftPredictor(plain, 0.5, {"p0": 1.0, "p1": -0.5}),
+        "scales": ScalePredictor(FlipPredictor(plain), (1 / 1.2, 1.2)),
         "dropout": DropoutPredictor(plain, members=2, seed=3),
         "aligned": AlignedPredictor(FlipPredictor(plain), matching),
         "ensemble": EnsemblePredictor([FlipPredictor(plain), other, plain]),
-        "teacher": TeacherPredictor(plain, FlipPredictor(other)),
-        "consensus": ConsensusRecalibrator(source=source, device="cpu")
-        .recalibrate(plain, SAMPLES)
-        .predictor,
+        "teacher": recalibrated.teacher,
+        "student": recalibrated.student,
     }
 
 
 KINDS = [
-    *("plain", "flips", "shifted", "grouped", "scales", "zooms", "dropout"),
-    *("aligned", "ensemble", "teacher", "consensus"),
+    *("plain", "flips", "shifted", "grouped", "scales", "dropout"),
+    *("aligned", "ensemble", "teacher", "student"),
 ]
 
 
@@ -127,10 +123,9 @@ def test_what_cannot_be_stored_is_named_and_leaves_nothing(net: Net, tmp_path: P
         def predict(self, images: np.ndarray, /) -> np.ndarray:
             return images
 
-    fourier = FourierAmplitude(np.ones((1, 1, 1)))
     for predictor, name in (
         (FlipPredictor(Own()), "Own"),
-        (AlignedPredictor(plain, fourier), "AlignedPredictor"),
+        (AlignedPredictor(plain, abs), "AlignedPredictor"),
     ):
         with pytest.raises(InputError, match=f"^{name} cannot be stored"):
             save_predictor(predictor, tmp_path / "adapted")

@@ -7,8 +7,8 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt.backends.torch import DiceBCELoss
-from pladapt.backends.torch.data import softened
+from pladapt.torch import DiceBCELoss
+from pladapt.torch.data import softened
 from pladapt.types import IGNORE
 
 pytestmark = pytest.mark.torch

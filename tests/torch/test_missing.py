@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pladapt
-from pladapt.backends._optional import needs
 from pladapt.errors import MissingDependencyError
+from pladapt.optional import needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Absent:
 
 @pytest.fixture
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in sys.modules if n.startswith("pladapt.backends.torch")]:
+    for name in [n for n in sys.modules if n.startswith("pladapt.torch")]:
         monkeypatch.delitem(sys.modules, name)
 
 
@@ -41,7 +41,7 @@ def test_a_missing_part_of_the_extra_ends_in_the_command_to_run(
     monkeypatch.delitem(sys.modules, missing, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Absent(missing), *sys.meta_path])
     with pytest.raises(MissingDependencyError, match=missing) as caught:
-        importlib.import_module("pladapt.backends.torch")
+        importlib.import_module("pladapt.torch")
     assert str(caught.value).endswith("pip install 'pladapt[torch]'")
     assert caught.value.name == missing
     assert isinstance(caught.value, ModuleNotFoundError)

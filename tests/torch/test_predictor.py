@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pladapt.backends.torch import ModulePredictor, TorchPredictor
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DeviceError, InputError
 from pladapt.protocols import Predictor
+from pladapt.torch import ModulePredictor, TorchPredictor
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from pladapt.backends.torch import TorchPredictor, recalibrate_batch_norm
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.torch import TorchPredictor, recalibrate_batch_norm
+from pladapt.torch.storage import state_sha256
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def test_one_batch_gives_what_torch_gives_with_a_momentum_of_one() -> None:
 
 
 def test_the_share_lies_between_source_and_target() -> None:
-    source, full, half = deep(), recalibrated(target()), recalibrated(target(), share=0.25)
-    assert state_sha256(recalibrated(target(), share=0)) == state_sha256(source)
+    source, full, half = deep(), recalibrated(target()), recalibrated(target(), momentum=0.25)
+    assert state_sha256(recalibrated(target(), momentum=0)) == state_sha256(source)
     for name in ("running_mean", "running_var"):
         before, after = getattr(source[2], name), getattr(full[2], name)
         torch.testing.assert_close(getattr(half[2], name), 0.75 * before + 0.25 * after)
@@ -169,7 +169,7 @@ def test_labelled_samples_are_refused(blobs: Callable[..., Any]) -> None:
     ("samples", "options", "told"),
     [
         ([], {}, "no sample of the target"),
-        (target(2), {"share": 1.5}, "share is 1.5"),
+        (target(2), {"momentum": 1.5}, "momentum is 1.5"),
         (target(2), {"batch_size": 0}, "batch_size is 0"),
         (target(2), {"module": nn.Conv2d(2, 1, 1)}, "Conv2d has no batch normalisation"),
         (

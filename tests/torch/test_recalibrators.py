@@ -14,22 +14,21 @@ from pladapt import (
     LabelledTargetError,
     Sample,
     SourceStatistics,
-    TeacherPredictor,
-    keep_share,
+    keep_fraction,
 )
-from pladapt.backends.torch import (
+from pladapt.functional.logits import shift_logits
+from pladapt.testing import RecalibratorContract, RetrainerContract
+from pladapt.torch import (
     BatchNormRecalibrator,
     ConsensusRecalibrator,
     FineTune,
+    ScalePredictor,
     TorchPredictor,
     TrainingOptions,
-    ZoomPredictor,
     module_of,
     recalibrate_batch_norm,
 )
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.odds import shift_odds
-from pladapt.testing import RecalibratorContract, RetrainerContract
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.torch
 
-COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "share", "groups"]
+COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "fraction", "groups"]
 QUICK = TrainingOptions(epochs=1, batch_size=4, keep="last", device="cpu")
 
 
@@ -102,23 +101,23 @@ class TestConsensus(RecalibratorContract):
         return cpu(net(3 if "of classes" in request.node.name else 1))
 
 
-class TestShareKeepingFineTune(RetrainerContract):
+class TestFractionKeepingFineTune(RetrainerContract):
     tolerance = 1e-6
 
     @pytest.fixture
     def retrainer(self) -> Any:
-        return keep_share(FineTune(validation=None, options=QUICK))
+        return keep_fraction(FineTune(validation=None, options=QUICK))
 
     @pytest.fixture
     def predictor(self, net: Callable[..., nn.Module]) -> Any:
-        return TeacherPredictor(cpu(net()), FlipPredictor(cpu(net(seed=1))))
+        return FlipPredictor(cpu(net()))
 
 
 def test_batch_norm_s_statistics_and_how_many_layers_have_them(target: list[Sample]) -> None:
     predictor = cpu(bright())
-    made = BatchNormRecalibrator(device="cpu", share=0.5).recalibrate(predictor, target)
-    expected = recalibrate_batch_norm(predictor, target, share=0.5, device="cpu")
-    assert state_sha256(module_of(made.predictor)) == state_sha256(expected.module)
+    made = BatchNormRecalibrator(device="cpu", momentum=0.5).recalibrate(predictor, target)
+    expected = recalibrate_batch_norm(predictor, target, momentum=0.5, device="cpu")
+    assert state_sha256(module_of(made.student)) == state_sha256(expected.module)
     assert made.evidence.to_pylist() == [{"layers": 1, "samples": 6}]
 
 
@@ -134,7 +133,7 @@ def test_every_adjustment_has_its_row_of_evidence(
     assert any(row["kept"] for row in rows)
     best = max(rows, key=lambda row: row["agreement"])
     assert best["kept"]
-    assert len({row["share"] for row in rows}) == len({row["agreed"] for row in rows}) == 1
+    assert len({row["fraction"] for row in rows}) == len({row["agreed"] for row in rows}) == 1
 
 
 @pytest.mark.parametrize(
@@ -161,26 +160,39 @@ def test_what_cannot_be_adjusted_is_left_out(
 
 def test_the_student_is_the_network_with_the_target_s_statistics(target: list[Sample]) -> None:
     predictor = cpu(bright())
-    made = consensus().recalibrate(predictor, target).predictor
+    made = consensus().recalibrate(predictor, target)
     expected = recalibrate_batch_norm(predictor, target, device="cpu")
-    assert isinstance(made, TeacherPredictor)
-    assert state_sha256(module_of(made)) == state_sha256(expected.module)
+    assert state_sha256(module_of(made.student)) == state_sha256(expected.module)
     plain = cpu(bright(normalised=False))
-    alone = consensus().recalibrate(plain, target).predictor
+    alone = consensus().recalibrate(plain, target).student
     assert state_sha256(module_of(alone)) == state_sha256(plain.module)
 
 
-def test_the_student_alone_predicts_at_several_zooms(target: list[Sample]) -> None:
+def test_the_student_alone_predicts_at_several_scales(target: list[Sample]) -> None:
     predictor, images = cpu(bright()), np.stack([s.image for s in target])
-    plain, zooming = (
-        consensus(zooms=zooms).recalibrate(predictor, target).predictor for zooms in ((), (1.5,))
+    plain, scaling = (
+        consensus(tta_scales=scales).recalibrate(predictor, target) for scales in ((), (1.5,))
     )
-    torch.testing.assert_close(zooming.predict(images), plain.predict(images))
-    assert isinstance(plain, TeacherPredictor)
-    assert isinstance(zooming, TeacherPredictor)
-    expected = ZoomPredictor(plain.predictor, (1.5,)).predict(images)
-    torch.testing.assert_close(zooming.predictor.predict(images), expected)
-    assert not torch.equal(expected, torch.as_tensor(plain.predictor.predict(images)))
+    torch.testing.assert_close(scaling.teacher.predict(images), plain.teacher.predict(images))
+    expected = ScalePredictor(plain.student, (1.5,)).predict(images)
+    torch.testing.assert_close(scaling.student.predict(images), expected)
+    assert not torch.equal(expected, torch.as_tensor(plain.student.predict(images)))
+
+
+def test_a_prediction_of_the_teacher_shifts_each_part_once_and_their_mean(
+    target: list[Sample], source: SourceStatistics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = consensus(source=source).recalibrate(cpu(bright()), target)
+    calls: list[tuple[int, ...]] = []
+
+    def counted(probabilities: Any, shift: Any) -> Any:
+        calls.append(tuple(probabilities.shape))
+        return shift_logits(probabilities, shift)
+
+    monkeypatch.setattr("pladapt.predictors.shift.shift_logits", counted)
+    made.teacher.predict(np.stack([s.image for s in target]))
+    parts = sum(made.evidence["kept"].to_pylist())
+    assert len(calls) == parts + 1
 
 
 @pytest.mark.parametrize("cutoff", [0.2, 0.5, 0.8])
@@ -190,22 +202,24 @@ def test_what_the_teacher_marks_lies_above_the_source_s_cut_off(
     made = consensus(cutoff=cutoff).recalibrate(cpu(bright()), target)
     truth = np.stack([s.mask for s in blobs(6, "t", seed=1)]) > 0
     images = np.stack([s.image for s in target])
-    marked = np.asarray(made.predictor.predict(images))[:, 0] > cutoff
-    share = made.evidence["share"][0].as_py()
-    assert marked.mean() == pytest.approx(share, rel=0.3)
+    marked = np.asarray(made.teacher.predict(images))[:, 0] > cutoff
+    fraction = made.evidence["fraction"][0].as_py()
+    assert marked.mean() == pytest.approx(fraction, rel=0.3)
     assert 2 * np.sum(marked & truth) / (marked.sum() + truth.sum()) > 0.5
 
 
-def test_without_a_share_the_source_s_cut_off_stays(target: list[Sample]) -> None:
+def test_without_a_fraction_the_source_s_cut_off_stays(
+    target: list[Sample], members_of: Any
+) -> None:
     predictor = cpu(bright(normalised=False))
-    made = consensus(cutoff=0.3, share=False).recalibrate(predictor, target)
+    made = consensus(cutoff=0.3, fraction=False).recalibrate(predictor, target)
     assert made.evidence["shift"].to_pylist() == pytest.approx([-math.log(0.3 / 0.7)])
     images = np.stack([s.image for s in target])
     given = math.log(0.3 / 0.7)
-    members = FlipPredictor(predictor).predict_members(images)
-    moved = torch.stack([shift_odds(member, -given) for member in members])
+    members = members_of(FlipPredictor(predictor), images)
+    moved = torch.stack([shift_logits(member, -given) for member in members])
     np.testing.assert_allclose(
-        made.predictor.predict(images), shift_odds(moved.mean(0), given), rtol=1e-5
+        made.teacher.predict(images), shift_logits(moved.mean(0), given), rtol=1e-5
     )
 
 
@@ -218,20 +232,20 @@ def test_where_nothing_is_agreed_on_every_adjustment_is_kept_at_the_mean_of_what
     made = consensus(cutoff=0.4).recalibrate(predictor, noise)
     assert set(made.evidence["agreed"].to_pylist()) == {None}
     assert all(made.evidence["kept"].to_pylist())
-    marked = np.asarray(made.predictor.predict(images)) > 0.4
-    assert marked.mean() == pytest.approx(made.evidence["share"][0].as_py(), rel=0.2)
+    marked = np.asarray(made.teacher.predict(images)) > 0.4
+    assert marked.mean() == pytest.approx(made.evidence["fraction"][0].as_py(), rel=0.2)
 
 
 def test_at_most_so_many_samples_are_compared_and_all_are_measured(target: list[Sample]) -> None:
-    told: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     predictor = cpu(bright())
-    made = consensus(most=4, progress=lambda *call: told.append(call)).recalibrate(
+    made = consensus(max_samples=4, progress=lambda *call: calls.append(call)).recalibrate(
         predictor, target
     )
-    assert told[-1] == ("consensus", 4, 4)
+    assert calls[-1] == ("consensus", 4, 4)
     expected = recalibrate_batch_norm(predictor, target, device="cpu")
-    assert state_sha256(module_of(made.predictor)) == state_sha256(expected.module)
-    assert consensus(most=4).describe() != consensus(most=5).describe()
+    assert state_sha256(module_of(made.student)) == state_sha256(expected.module)
+    assert consensus(max_samples=4).describe() != consensus(max_samples=5).describe()
 
 
 def test_the_manifest_tells_of_what_decides_and_not_of_the_machine(
@@ -258,20 +272,19 @@ def test_a_predictor_without_a_module_is_refused(target: list[Sample]) -> None:
         consensus().recalibrate(Constant(), target)
 
 
-def test_a_fine_tuned_student_is_its_own_teacher_and_keeps_the_share(
+def test_a_fine_tuned_student_keeps_the_fraction(
     net: Callable[..., nn.Module], pseudo: Callable[..., list[PseudoLabelled]]
 ) -> None:
     labels = pseudo(6)
-    given = TeacherPredictor(cpu(net()), FlipPredictor(cpu(net(seed=1))))
     fine_tune = FineTune(validation=None, options=QUICK)
-    trained = keep_share(fine_tune).retrain(given, labels)
+    trained = keep_fraction(fine_tune).retrain(cpu(net()), labels)
     alone = fine_tune.retrain(cpu(net()), labels)
     assert state_sha256(module_of(trained)) == state_sha256(module_of(alone))
     images = np.stack([item.image for item in labels])
     marked = np.asarray(trained.predict(images))[:, 0] > 0.5
     taught = np.stack([item.label for item in labels]) > 0
     assert marked.mean() == pytest.approx(taught.mean(), abs=2 / marked.size)
-    again = keep_share(fine_tune).retrain(trained, labels)
+    again = keep_fraction(fine_tune).retrain(trained, labels)
     assert np.mean(np.asarray(again.predict(images))[:, 0] > 0.5) == pytest.approx(
         taught.mean(), abs=2 / marked.size
     )

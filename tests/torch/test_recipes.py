@@ -16,18 +16,12 @@ from pladapt import (
     SourceStatistics,
     UnknownPluginError,
 )
-from pladapt.backends.torch import (
-    FineTune,
-    RandomAffine,
-    TorchPredictor,
-    TrainingOptions,
-    module_of,
-)
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.runs import describe
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.runs.manifest import describe
+from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing.checks import contents
+from pladapt.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, module_of
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,10 +36,10 @@ pytestmark = pytest.mark.torch
 QUICK = TrainingOptions(epochs=1, batch_size=4, device="cpu", augmentation=RandomAffine())
 SMALL: dict[str, Any] = {
     "epochs": 1,
-    "least_steps": 0,
+    "min_steps": 0,
     "batch_size": 4,
     "device": "cpu",
-    "shares": (0.8, 1.0),
+    "fractions": (0.8, 1.0),
 }
 QUIET = PluginManager()
 
@@ -231,30 +225,30 @@ def test_robust_takes_the_source_s_cut_off_unless_another_is_given(
 def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None:
     plain = pladapt.recipe("robust", source=source, **SMALL)
     assert len(plain.selector) == plain.rounds == 2  # type: ignore[arg-type]  # one for each round
-    told = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
+    described = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
     for options, part in (
         ({"epochs": 2}, "retrainer"),
-        ({"least_steps": 9}, "retrainer"),
+        ({"min_steps": 9}, "retrainer"),
         ({"learning_rate": 1e-2}, "retrainer"),
         ({"ema": None}, "retrainer"),
         ({"vary": False}, "retrainer"),
         ({"seed": 3}, "retrainer"),
         ({"align": False}, "recalibrator"),
         ({"batch_norm": False}, "recalibrator"),
-        ({"share": False}, "recalibrator"),
+        ({"fraction": False}, "recalibrator"),
         ({"groups": False}, "recalibrator"),
         ({"flip": (-1, -2)}, "recalibrator"),
-        ({"zooms": ()}, "recalibrator"),
-        ({"shares": (0.5, 1.0)}, "selector"),
+        ({"tta_scales": ()}, "recalibrator"),
+        ({"fractions": (0.5, 1.0)}, "selector"),
         ({"rounds": 1}, "rounds"),
         ({"cutoff": 0.3}, "gates"),
     ):
         other = pladapt.recipe("robust", **{"source": source} | SMALL | options)
-        assert json.dumps(describe(getattr(other, part))) != told[part], options
+        assert json.dumps(describe(getattr(other, part))) != described[part], options
 
 
 @pytest.mark.parametrize("rounds", [-1, 3])
-def test_more_rounds_than_shares_are_refused(rounds: int) -> None:
+def test_more_rounds_than_fractions_are_refused(rounds: int) -> None:
     with pytest.raises(InputError, match=rf"rounds is {rounds}; .* between 0 and 2"):
         pladapt.recipe("robust", rounds=rounds, **SMALL)
 

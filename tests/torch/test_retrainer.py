@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt.backends.torch import FineTune, TorchPredictor, TrainingOptions
-from pladapt.backends.torch import retrainer as retrainer_module
-from pladapt.backends.torch.retrainer import _held_out
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, InputError, LabelledTargetError
 from pladapt.protocols import ResumableRetrainer
+from pladapt.torch import FineTune, TorchPredictor, TrainingOptions
+from pladapt.torch import retrainer as retrainer_module
+from pladapt.torch.retrainer import _held_out
+from pladapt.torch.storage import state_sha256
 from pladapt.types import PseudoLabelled
 
 if TYPE_CHECKING:
@@ -127,16 +127,18 @@ def test_without_validation_no_epoch_can_be_the_best() -> None:
 
 @given(
     groups=st.lists(st.sampled_from("abcdef"), min_size=2, max_size=20),
-    share=st.floats(0.01, 0.99),
+    fraction=st.floats(0.01, 0.99),
     seed=st.integers(0, 99),
 )
-def test_a_split_leaves_something_on_both_sides(groups: list[str], share: float, seed: int) -> None:
+def test_a_split_leaves_something_on_both_sides(
+    groups: list[str], fraction: float, seed: int
+) -> None:
     names = [(str(i), group) for i, group in enumerate(groups)]
-    held, _ = _held_out(names, share, seed)
+    held, _ = _held_out(names, fraction, seed)
     assert 0 < len(held) < len(groups)
     if len(set(groups)) > 1:
         assert not {groups[i] for i in held} & {g for i, g in enumerate(groups) if i not in held}
-    assert _held_out(names, share, seed)[0] == held
+    assert _held_out(names, fraction, seed)[0] == held
 
 
 def test_source_samples_are_mixed_in(
@@ -265,10 +267,10 @@ def test_the_description_says_what_the_weights_depend_on(blobs: Blobs) -> None:
     assert all(other.describe() != said for other in others)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, 1, -0.1])
-def test_an_impossible_share_is_refused(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 1, -0.1])
+def test_an_impossible_share_is_refused(fraction: float) -> None:
     with pytest.raises(InputError, match="validation is"):
-        FineTune(share)
+        FineTune(fraction)
 
 
 def test_an_impossible_ratio_is_refused(blobs: Blobs) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from pladapt.backends.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, fit
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import InputError
+from pladapt.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, fit
+from pladapt.torch.storage import state_sha256
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:

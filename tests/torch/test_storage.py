@@ -8,9 +8,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from pladapt.backends.torch import load_module, save_module
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, MissingDataError
+from pladapt.torch import load_module, save_module
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import nn
 
-from pladapt.backends.torch import DiceBCELoss, RandomAffine, TrainingOptions, fit
-from pladapt.backends.torch.storage import state_sha256
 from pladapt.errors import DataError, DeviceError, InputError, MissingDataError, RunChangedError
+from pladapt.torch import DiceBCELoss, RandomAffine, TrainingOptions, fit
+from pladapt.torch.storage import state_sha256
 from pladapt.types import IGNORE, LabelledSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pladapt.backends.torch import FitResult
+    from pladapt.torch import FitResult
 
     Net = Callable[..., nn.Module]
     Blobs = Callable[..., list[LabelledSample]]
@@ -294,12 +294,12 @@ def test_without_validation_every_epoch_is_done_and_the_last_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("samples", "least_steps", "epochs"), [(8, 0, 4), (8, 8, 4), (8, 9, 5), (9, 10, 5), (10, 13, 5)]
+    ("samples", "min_steps", "epochs"), [(8, 0, 4), (8, 8, 4), (8, 9, 5), (9, 10, 5), (10, 13, 5)]
 )
 def test_a_small_set_is_gone_through_until_there_are_enough_steps(
-    net: Net, blobs: Blobs, samples: int, least_steps: int, epochs: int
+    net: Net, blobs: Blobs, samples: int, min_steps: int, epochs: int
 ) -> None:
-    options = replace(OPTIONS, keep="last", least_steps=least_steps)
+    options = replace(OPTIONS, keep="last", min_steps=min_steps)
     result = fit(net(), blobs(samples), None, options)
     assert len(result.history) == epochs
     longer = fit(net(), blobs(samples), None, replace(OPTIONS, keep="last", epochs=epochs))
@@ -576,7 +576,7 @@ def test_a_training_that_never_gives_a_number_says_so(net: Net, blobs: Blobs) ->
     ("option", "value"),
     [
         ("epochs", 0),
-        ("least_steps", -1),
+        ("min_steps", -1),
         ("batch_size", 0),
         ("patience", 0),
         ("seed", -1),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import pladapt
-from pladapt.backends.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, fit
-from pladapt.backends.torch.storage import state_sha256
+from pladapt.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, fit
+from pladapt.torch.storage import state_sha256
 from pladapt.types import LabelledSample
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import pladapt
-from pladapt.gates import Agreement, Churn, ForegroundShare, InDomain
+from pladapt.evidence.gates import Agreement, Churn, ForegroundFraction, InDomain
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,9 +40,11 @@ class Threshold:
 class Averaging(Threshold):
     """A predictor that averages several."""
 
-    def predict_members(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """Return the images, once."""
-        return images[None]
+    def predict_batch(self, batch: pladapt.Batch, /) -> pladapt.Prediction:
+        """Return the images, with a single member."""
+        assert_type(batch.ids, tuple[str, ...])
+        assert_type(batch.groups, tuple[str, ...])
+        return pladapt.Prediction(batch.ids, batch.images, members=batch.images[None])
 
 
 class Nothing:
@@ -66,14 +68,17 @@ class Nothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peak(pladapt.RankingSelector):
+class Peak(pladapt.BaseSelector):
     """A selector of one method."""
 
     power: float = 1.0
 
-    def score(self, prediction: pladapt.Prediction, /) -> Mapping[str, NDArray[np.float64]]:
-        """Return the highest probability."""
-        return {"score": prediction.probabilities.max(axis=(1, 2, 3)) ** self.power}
+    def score_classes(
+        self, prediction: pladapt.Prediction, /
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return each class's highest probability, and its pixels."""
+        _, pixels = pladapt.certainty_index(prediction.probabilities, self.cutoff)
+        return prediction.probabilities.max(axis=(2, 3)) ** self.power, pixels
 
 
 class Lazy:
@@ -93,7 +98,7 @@ def show(stage: str, done: int, total: int, /) -> None:
 
 labelled = [pladapt.LabelledSample("a", "p", np.zeros((1, 4, 4)), np.zeros((4, 4), np.uint8))]
 predictor: pladapt.Predictor = Threshold()
-members: pladapt.MemberPredictor = Averaging()
+members: pladapt.BatchPredictor = Averaging()
 retrainer: pladapt.Retrainer = Nothing()
 resumable: pladapt.ResumableRetrainer = Nothing()
 selector: pladapt.Selector = Peak(cutoff=(0.5, 0.4), limit=0.8, top_k=3, power=2)
@@ -123,31 +128,33 @@ assert_type(temperature.ece_after, float)
 flips = pladapt.FlipPredictor(predictor, axes=(-1, -2), combine=True)
 assert_type(flips.with_predictor(predictor), pladapt.FlipPredictor)
 wrapping: pladapt.WrappingPredictor = flips
-averaging: pladapt.MemberPredictor = pladapt.EnsemblePredictor([flips, predictor])
-tempered: pladapt.MemberPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
+averaging: pladapt.BatchPredictor = pladapt.EnsemblePredictor([flips, predictor])
+tempered: pladapt.BatchPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
 
 # Composing, and auditing scores
 
 composed = pladapt.compose(
     selector,
-    select=pladapt.Choice(quantile=0.25, top_k=0.5, spread=["group", "size"]),
+    rules=pladapt.Rules(quantile=0.25, top_k=0.5, spread=["group", "size"]),
     label=pladapt.Labelling(cutoff=0.7, background_cutoff=(0.3,), boundary=(1, 2)),
 )
 chosen: pladapt.Selector = composed
 soft = pladapt.compose(selector, label=pladapt.SoftLabelling(weight=True))
-labeller: pladapt.SoftLabeller = soft
+predicted = pladapt.Prediction(("a",), np.zeros((1, 1, 4, 4)))
+labels = pladapt.SoftLabelling(weight=True)(predicted)
+assert_type(labels, pladapt.SoftLabels)
 pladapt.adapt(predictor, target, selector=[composed, soft], retrainer=Nothing(), rounds=2)
 audited = pladapt.audit(predictor, labelled, {"own": selector, "composed": composed})
 assert_type(audited, pladapt.Audit)
 assert_type(audited.reference, str)
-pladapt.compose(selector, label=composed, select=selector)
+pladapt.compose(selector, label=composed.label, rules=Peak().rules)
 
 # Adapting
 
 gate: pladapt.Gate = pladapt.DoNoHarm(
     cutoff=(0.5, 0.4),
     measures=[
-        ForegroundShare(reference=[0.1, 0.2]),
+        ForegroundFraction(reference=[0.1, 0.2]),
         Churn(),
         Agreement(),
         InDomain(samples=labelled),
@@ -201,15 +208,16 @@ class Shifting:
         """Shift the predictor by what is agreed on."""
         found = pladapt.find_consensus([pladapt.FlipPredictor(predictor)], target, cutoff=0.4)
         assert_type(found, pladapt.Consensus)
-        assert_type(found.share, float)
+        assert_type(found.fraction, float)
         assert_type(found.kept, tuple[int, ...])
         assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
-        teacher = pladapt.ShiftedPredictor(predictor, found.shifts[0])
-        return pladapt.Recalibration(pladapt.TeacherPredictor(predictor, teacher), found.curve)
+        teacher = pladapt.LogitShiftPredictor(predictor, found.shifts[0], found.groups)
+        assert_type(teacher.with_predictor(predictor), pladapt.LogitShiftPredictor)
+        return pladapt.Recalibration(teacher, student=predictor, evidence=found.curve)
 
 
 recalibrator: pladapt.Recalibrator = Shifting()
-keeping: pladapt.Retrainer = pladapt.keep_share(resumable, 0.4, batch_size=2)
+keeping: pladapt.Retrainer = pladapt.keep_fraction(resumable, 0.4, batch_size=2)
 recalibrated = pladapt.adapt(
     predictor, target, selector=selector, retrainer=keeping, recalibrator=recalibrator, rounds=0
 )
@@ -230,8 +238,7 @@ source = pladapt.SourceStatistics.measure(labelled, predictor, cutoff=(0.4, 0.5)
 pladapt.SourceStatistics.measure(target).save("source.npz")
 assert_type(pladapt.SourceStatistics.load("source.npz"), pladapt.SourceStatistics)
 alignment: pladapt.Alignment = pladapt.QuantileMatching.fit(target, source)
-alignment = pladapt.HistogramMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
-alignment = pladapt.FourierAmplitude.fit(target, source, share=0.05)
+alignment = pladapt.QuantileMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
 assert_type(pladapt.Aligned(target, alignment)[0], pladapt.Sample)
 assert_type(pladapt.Aligned(labelled, alignment)[0], pladapt.LabelledSample)
 aligned: pladapt.Predictor = pladapt.AlignedPredictor(predictor, alignment)

@@ -134,16 +134,16 @@ class TestWeights:
         assert LungMask("R231CovidWeb", accept_unknown=True).path.parent == hub
 
     def test_are_downloaded_with_their_hash(self, hub, monkeypatch):
-        asked = []
+        config = []
 
         def download_url_to_file(url, dst, hash_prefix):
-            asked.append((url, hash_prefix))
+            config.append((url, hash_prefix))
             Path(dst).write_bytes(b"downloaded")
 
         monkeypatch.setattr(torch.hub, "download_url_to_file", download_url_to_file)
         segment = LungMask("R231", accept_unknown=True)
         assert segment.path.read_bytes() == b"downloaded"
-        ((url, prefix),) = asked
+        ((url, prefix),) = config
         assert url.startswith("https://github.com/JoHof/lungmask/releases/")
         assert prefix == "d5d2fc3d"
 

@@ -257,8 +257,8 @@ def test_one_data_set_is_too_few(data, tmp_path):
 
 
 def test_other_settings_do_not_continue_a_protocol(data, fold):
-    with pytest.raises(RunChangedError, match=r"top_fraction was 0\.25 and is now 0\.5"):
-        run(data, fold.out, settings=replace(TINY, top_fraction=0.5))
+    with pytest.raises(RunChangedError, match=r"top_k was 0\.25 and is now 0\.5"):
+        run(data, fold.out, settings=replace(TINY, top_k=0.5))
 
 
 def test_a_fold_that_fails_is_told_and_does_not_lose_the_others(data, fold, tmp_path, monkeypatch):
@@ -464,6 +464,6 @@ def test_the_command_knows_three_aggregations(data, tmp_path):
 
 
 def test_the_manifest_names_the_settings_and_neither_fold_nor_device(fold):
-    asked = json.loads((fold.out / "run.json").read_text())["asked"]["settings"]
-    assert (asked["fold"], asked["device"]) == (0, "any")
-    assert asked["encoder"] == TINY.encoder
+    config = json.loads((fold.out / "run.json").read_text())["config"]["settings"]
+    assert (config["fold"], config["device"]) == (0, "any")
+    assert config["encoder"] == TINY.encoder

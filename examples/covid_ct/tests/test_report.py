@@ -26,7 +26,7 @@ SETTINGS = Settings(
     encoder="resnet18",
     encoder_weights="none",
     epochs=2,
-    top_fraction=0.5,
+    top_k=0.5,
     min_pixels=0,
     device="cpu",
 )

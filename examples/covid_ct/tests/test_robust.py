@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from pladapt import InputError, RunChangedError, SourceStatistics
 from pladapt.cli.application import application
-from pladapt.records import read_run
 from pladapt.reports.comparison import selected
+from pladapt.runs.records import read_run
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.report import describe, write_report
@@ -69,7 +69,7 @@ def test_the_source_is_measured_once_on_its_test_patients(finished, data):
     assert {trained.test[i].group for i in range(len(trained.test))} == set(trained.split.test)
     assert stored.cutoff == trained.calibration.cutoff
     np.testing.assert_array_equal(stored.quantiles, measured.quantiles)
-    np.testing.assert_array_equal(stored.share, measured.share)
+    np.testing.assert_array_equal(stored.fraction, measured.fraction)
 
 
 def test_a_finished_run_is_read_and_not_made_again(finished, data):
@@ -105,14 +105,14 @@ def test_the_report_shows_the_evidence_of_all_rounds(finished):
         assert f"Round {current.number}, {verdict}" in text
     learnt = {id_ for r in result.rounds if r.stands for id_ in r.selection.kept}
     assert f"{len(learnt)} of {len(result.rounds[0].scores)}" in text
-    asked = json.loads((out / "run.json").read_text())["asked"]["settings"]
-    assert asked["recipe"] == "robust"
+    config = json.loads((out / "run.json").read_text())["config"]["settings"]
+    assert config["recipe"] == "robust"
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"top_fraction": 0.5},
+        {"top_k": 0.5},
         {"min_pixels": 0},
         {"optimiser": "continued"},
         {"validation": "pseudo-labels"},

@@ -31,7 +31,7 @@ def _show_warning(message: Warning | str, *_where: object, **_more: object) -> N
 
 def _shown(text: str) -> str:
     """Return text in which no file's name steers the terminal."""
-    from pladapt.backends.files.names import visible_lines  # noqa: PLC0415 - help must not wait
+    from pladapt.files.names import visible_lines  # noqa: PLC0415 - help must not wait
 
     return visible_lines(text)
 

@@ -33,17 +33,17 @@ from pladapt.cli.modules import (
 from pladapt.cli.options import named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.source import SourceStatistics
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.source.statistics import SourceStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pladapt.adaptation import AdaptationResult
-    from pladapt.backends.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
+    from pladapt.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
     from pladapt.protocols import Evaluator
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
+    from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Progress
 
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")]
@@ -77,7 +77,7 @@ def source(
     With a model also what it predicts on them, which is honest only on images that it was not
     trained on.
     """
-    from pladapt.backends.torch import TorchPredictor  # noqa: PLC0415 - for help
+    from pladapt.torch import TorchPredictor  # noqa: PLC0415 - for help
 
     if output.suffix != ".npz":
         raise InputError(f"The output is {output}; its name must end in .npz.")
@@ -148,15 +148,15 @@ def adapt(
     An interrupted command goes on where it was when it is given again.
     """
     # imported before the work, so that what is missing is said before it
-    from pladapt.backends.torch import TorchPredictor, save_predictor  # noqa: PLC0415 - for help
     from pladapt.cli.report import write_report  # noqa: PLC0415 - the same
+    from pladapt.torch import TorchPredictor, save_predictor  # noqa: PLC0415 - for help
 
     _keep_masks_apart(images, truth)
     statistics = None if source is None else SourceStatistics.load(source)
     given: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": device}
-    asked = {name: value for name, value in given.items() if value is not None}
-    asked |= {} if statistics is None else {"source": statistics}
-    chosen = asked | _options(set_ or [], asked)
+    config = {name: value for name, value in given.items() if value is not None}
+    config |= {} if statistics is None else {"source": statistics}
+    chosen = config | _options(set_ or [], config)
     predictor = TorchPredictor(build_module(model, argument, weights), device=device or "auto")
     reading = _Reading(
         dimensions=dimensions,
@@ -206,7 +206,7 @@ class _Reading:
 
     def samples(self, images: Path, progress: Progress) -> tuple[FileSamples, list[Problem]]:
         """Read the images."""
-        from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+        from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
             Files,
             ImageLayout,
             read_samples,
@@ -225,7 +225,7 @@ class _Reading:
         self, truth: Path, labels: list[int] | None, ignore: int | None
     ) -> tuple[Files, MaskLayout]:
         """Find the masks."""
-        from pladapt.backends.files import Files, MaskLayout  # noqa: PLC0415 - for help
+        from pladapt.files import Files, MaskLayout  # noqa: PLC0415 - for help
 
         axes = None if self.axes is None else self.axes.replace("C", "")
         return Files.find(truth), MaskLayout(tuple(labels or [1]), ignore, self._size, axes)
@@ -234,7 +234,7 @@ class _Reading:
         self, samples: FileSamples, masks: tuple[Files, MaskLayout]
     ) -> tuple[TrueFileSamples, list[Problem]]:
         """Match the images with the masks, of which some may be missing."""
-        from pladapt.backends.files import read_truth  # noqa: PLC0415 - for help
+        from pladapt.files import read_truth  # noqa: PLC0415 - for help
 
         return read_truth(samples, masks[0], layout=masks[1], strict=self.strict)
 
@@ -250,9 +250,9 @@ def _keep_masks_apart(images: Path, truth: Path | None) -> None:
         )
 
 
-def _options(items: list[str], asked: dict[str, Any]) -> dict[str, Any]:
+def _options(items: list[str], config: dict[str, Any]) -> dict[str, Any]:
     found = named_values(items, "--set")
-    if twice := sorted(found.keys() & {*asked, "source", "cutoff", "seed", "device"}):
+    if twice := sorted(found.keys() & {*config, "source", "cutoff", "seed", "device"}):
         raise InputError(f"--set gives {twice[0]!r}; give it as --{twice[0]}.")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
 

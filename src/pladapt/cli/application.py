@@ -16,10 +16,10 @@ from pladapt.cli import files, onnx
 from pladapt.cli.adapt import adapt, source
 from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
-from pladapt.plugins import KINDS, PluginWarning, default_manager
+from pladapt.plugins.manager import KINDS, PluginWarning, default_manager
 
 if TYPE_CHECKING:
-    from pladapt.plugins import PluginManager
+    from pladapt.plugins.manager import PluginManager
 
 Folder = Annotated[Path, typer.Argument(help="A finished run's folder: adapt's workdir.")]
 
@@ -55,8 +55,8 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     return app
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, config: bool) -> None:
+    if config:
         typer.echo(f"pladapt {pladapt.__version__}")
         raise typer.Exit
 
@@ -69,7 +69,7 @@ def _options(
             "--version",
             help="Print the version and exit.",
             is_eager=True,
-            callback=lambda asked: _print_version(asked=asked),
+            callback=lambda config: _print_version(config=config),
         ),
     ] = False,
 ) -> None:

@@ -9,17 +9,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pladapt.auditing import audit_tables
 from pladapt.errors import InputError, MissingDataError
+from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit, ranking_table
-from pladapt.runs import read_table
+from pladapt.selection.recorded import final_scores
+from pladapt.storage import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pyarrow as pa
 
-    from pladapt.auditing import Audit
+    from pladapt.evaluation.auditing import Audit
 
 
 def audit(
@@ -64,7 +65,7 @@ def _named(given: Sequence[str]) -> dict[str, pa.Table]:
         name = name if separator else file.stem
         if name in found:
             raise InputError(f"Two files of scores are called {name!r}; give them as NAME=PATH.")
-        found[name] = _read(file)
+        found[name] = final_scores(_read(file))
     return found
 
 

@@ -13,7 +13,7 @@ import pladapt
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
-    from pladapt.backends.onnx.diagnosis import Diagnosis
+    from pladapt.onnx.diagnosis import Diagnosis
 
 
 def doctor(
@@ -28,13 +28,13 @@ def doctor(
     Prints versions, the providers of ONNX Runtime that really work, the CUDA libraries found, and
     what to install.
     """
-    from pladapt.backends.onnx.diagnosis import diagnose  # noqa: PLC0415 - only if asked
-    from pladapt.backends.onnx.probe import DEVICES  # noqa: PLC0415 - only if asked
+    from pladapt.onnx.diagnosis import diagnose  # noqa: PLC0415 - only if asked
+    from pladapt.onnx.probe import DEVICES  # noqa: PLC0415 - only if asked
 
-    asked = tuple(require or ())
-    if unknown := sorted({*asked} - DEVICES.keys()):
+    config = tuple(require or ())
+    if unknown := sorted({*config} - DEVICES.keys()):
         raise InputError(f"{unknown[0]!r} is no device; expected one of {list(DEVICES)}.")
-    found = diagnose(asked)
+    found = diagnose(config)
     _show(found, Console(soft_wrap=True))
     raise typer.Exit(1 if found.problems else 0)
 

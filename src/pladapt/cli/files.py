@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import typer
 from rich.console import Console
@@ -21,16 +21,17 @@ from pladapt.cli.file_options import (
     Pairs,  # noqa: TC001 - the same
     Scale,  # noqa: TC001 - the same
 )
-from pladapt.cli.options import named_values
+from pladapt.cli.options import amount, named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError, RunChangedError
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pladapt.backends.files import Files, Grouping, Pairing, Problem
+    from pladapt.files import Files, Grouping, Pairing, Problem
     from pladapt.protocols import Predictor
+    from pladapt.selection.rules import Stratum
     from pladapt.types import Evaluation
 
 Part = TypeVar("Part")
@@ -110,8 +111,9 @@ def score(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.backends.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
-    from pladapt.plugins import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.files import Files, ImageLayout, score_files  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.selection.recorded import record  # noqa: PLC0415 - the same
 
     _make_way(output, overwrite=overwrite)
     scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
@@ -141,6 +143,7 @@ def score(
                 batch_size=batch_size,
                 readers=readers,
                 strict=strict,
+                recorded=record(selector, scoring),
                 progress=progress,
             )
         except RunChangedError as error:
@@ -158,33 +161,43 @@ def select(
     ],
     min_pixels: Annotated[
         int | None,
-        typer.Option(
-            help="The fewest pixels above the cut-off; 0 for no such rule.  [default: 50 where "
-            "the scores count pixels]",
-            min=0,
-        ),
+        typer.Option(help="The fewest pixels above the cut-off; 0 for no such rule.", min=0),
     ] = None,
-    ci_limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
+    limit: Annotated[float | None, typer.Option(help="The lowest score that is kept.")] = None,
+    quantile: Annotated[
+        float | None,
+        typer.Option(help="The same as a quantile of the scores: 0.75 keeps the upper quarter."),
+    ] = None,
     top_k: Annotated[
-        int | None, typer.Option(help="How many samples are kept at the most.", min=1)
+        str | None,
+        typer.Option(help="How many samples are kept at the most: a number, or a fraction as 0.5."),
     ] = None,
-    top_fraction: Annotated[
-        float | None, typer.Option(help="The same as a share of all, in place of --top-k.")
+    spread: Annotated[
+        list[str] | None,
+        typer.Option(help="Share out --top-k over group, size or class; may be repeated."),
     ] = None,
 ) -> None:
-    """Select the surest samples; say of each other one which rule dropped it."""
-    from pladapt.backends.files import select_file  # noqa: PLC0415 - help must not wait for it
+    """Select the surest samples; note for each other one which rule dropped it.
 
-    counts = select_file(
+    The selector is the one that scored, with the rules that it was given then; each option takes
+    the place of one of its rules.
+    """
+    from pladapt.files import select_file  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files.selection import describe_rules  # noqa: PLC0415 - the same
+
+    found = select_file(
         scores,
         output,
         min_pixels=min_pixels,
-        ci_limit=ci_limit,
-        top_k=top_k,
-        top_fraction=top_fraction,
+        limit=limit,
+        quantile=quantile,
+        top_k=None if top_k is None else amount(top_k, "--top-k"),
+        spread=cast("list[Stratum]", spread) or None,
     )
+    print_line(f"Selector: {found.selector or 'none recorded; by the column score'}")
+    print_line(f"Rules: {'its own' if found.rules is None else describe_rules(found.rules)}")
     table = Table("outcome", "samples")
-    for rule, count in counts.items():
+    for rule, count in found.selection.counts.items():
         table.add_row(rule, f"{count:,}")
     Console().print(table)
     print_line(f"Selection: {output}")
@@ -231,12 +244,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
-    from pladapt.backends.files import (  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
         Files,
         MaskLayout,
         evaluate_files,
     )
-    from pladapt.runs import write_evaluation  # noqa: PLC0415 - the same
+    from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
     _make_way_for_folder(output, overwrite=overwrite)
     layout = MaskLayout(
@@ -302,8 +315,8 @@ def _predictor(
     probabilities: Path | None,
 ) -> tuple[Predictor, Path]:
     """Return what predicts, and the folder of what it predicts."""
-    from pladapt.backends.files import GivenProbabilities  # noqa: PLC0415 - for help
-    from pladapt.plugins import predictor as make_predictor  # noqa: PLC0415 - the same
+    from pladapt.files import GivenProbabilities  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import predictor as make_predictor  # noqa: PLC0415 - the same
 
     if probabilities is not None and model is None:
         return GivenProbabilities(), probabilities
@@ -321,14 +334,14 @@ def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -
 
 def grouping_of(by: str, table: Path | None) -> Grouping:
     """Return what --group-by and --groups say."""
-    from pladapt.backends.files import Grouping  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import Grouping  # noqa: PLC0415 - help must not wait for it
 
     return Grouping(by) if table is None else Grouping.from_csv(table)
 
 
 def pairing_of(pattern: str | None, table: Path | None) -> Pairing:
     """Return what --match and --pairs say."""
-    from pladapt.backends.files import Pairing  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import Pairing  # noqa: PLC0415 - help must not wait for it
 
     return Pairing(pattern) if table is None else Pairing.from_csv(table)
 
@@ -341,7 +354,7 @@ def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> N
         output: What the list is put beside.
         found: What was read; its files that were not looked at are listed as well.
     """
-    from pladapt.backends.files.folder import (  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files.folder import (  # noqa: PLC0415 - help must not wait for it
         kinds,
         not_looked_at,
         write_problems,
@@ -375,6 +388,6 @@ def _figure(row: Mapping[str, Any]) -> str:
 
 def print_line(line: str) -> None:
     """Print a line as it is, however long, but for characters that would steer the terminal."""
-    from pladapt.backends.files.names import visible_lines  # noqa: PLC0415 - for help
+    from pladapt.files.names import visible_lines  # noqa: PLC0415 - for help
 
     Console(soft_wrap=True).print(visible_lines(line), markup=False, highlight=False)

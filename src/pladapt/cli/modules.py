@@ -37,14 +37,14 @@ def build_module(reference: str, arguments: list[str] | None, weights: Path | No
     Args:
         reference: ``package.module:function``; a module in the current folder counts.
         arguments: The function's, each as NAME=VALUE.
-        weights: What `pladapt.backends.torch.save_module` wrote, or None.
+        weights: What `pladapt.torch.save_module` wrote, or None.
 
     Raises:
         InputError: That makes no torch module, or the weights are no safetensors file.
         MissingDataError: There is no file of weights.
         DataError: The weights are truncated, or not of this architecture.
     """
-    from pladapt.backends.torch import load_module  # noqa: PLC0415 - help must not wait for torch
+    from pladapt.torch import load_module  # noqa: PLC0415 - help must not wait for torch
 
     _refuse_file(reference)
     module = _called(reference, arguments or [])
@@ -85,5 +85,5 @@ def _refuse_pickle(weights: Path) -> None:
         raise InputError(
             f"The weights are {weights}; expected safetensors, since to read a "
             f"{weights.suffix} file can run code. If you trust it, write it anew, once: "
-            "pladapt.backends.torch.save_module(module, Path('model.safetensors'))."
+            "pladapt.torch.save_module(module, Path('model.safetensors'))."
         )

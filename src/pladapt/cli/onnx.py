@@ -55,7 +55,7 @@ def export(
     ] = False,
 ) -> None:
     """Write a torch model to one ONNX file, and compare the two on random images."""
-    from pladapt.backends.onnx import export as write  # noqa: PLC0415 - help must not wait for it
+    from pladapt.onnx import export as write  # noqa: PLC0415 - help must not wait for it
 
     module = build_module(factory, argument, weights)
     record = write(

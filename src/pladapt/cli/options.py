@@ -29,3 +29,17 @@ def named_values(items: Iterable[str], option: str) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
+
+
+def amount(text: str, option: str) -> int | float:
+    """Return a number from 1 as an integer, or a fraction in (0, 1] as a float.
+
+    Raises:
+        InputError: It is no number.
+    """
+    try:
+        return int(text) if text.strip().isdecimal() else float(text)
+    except ValueError as error:
+        raise InputError(
+            f"{option} is {text!r}; give a number from 1, or a fraction such as 0.5."
+        ) from error

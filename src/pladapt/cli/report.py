@@ -10,12 +10,12 @@ from pladapt.reports.findings import describe_run
 from pladapt.reports.html import write_html
 from pladapt.reports.markdown import write_markdown
 from pladapt.reports.tables import overlap_evaluators
-from pladapt.runs import read_evaluation
+from pladapt.runs.stages import read_evaluation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt.records import RunRecord
+    from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pladapt.adaptation import adapt
-from pladapt.plugins import default_manager
+from pladapt.plugins.manager import default_manager
+from pladapt.runs.adaptation import adapt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pladapt.adaptation import AdaptationResult
-    from pladapt.plugins import PluginManager
+    from pladapt.plugins.manager import PluginManager
     from pladapt.protocols import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
+    from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Progress, Sample, Samples
 
 

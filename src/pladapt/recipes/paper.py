@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pladapt.backends.torch.augmentation import RandomAffine
-from pladapt.backends.torch.retrainer import FineTune
-from pladapt.backends.torch.training import TrainingOptions
 from pladapt.errors import InputError
 from pladapt.recipes.bundle import Recipe
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.torch.augmentation import RandomAffine
+from pladapt.torch.retrainer import FineTune
+from pladapt.torch.training import TrainingOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +38,8 @@ def paper(
         min_pixels: The fewest pixels above the cut-off; 50 in the paper, for 512 x 512 pixels.
         ci_limit: The lowest certainty index kept, or None.
         top_k: How many samples are kept at the most, or None.
-        validation: As for `pladapt.backends.torch.FineTune`: labelled source samples, as in the
-            paper, or a share of the pseudo-labelled groups.
+        validation: As for `pladapt.torch.FineTune`: labelled source samples, as in the
+            paper, or a fraction of the pseudo-labelled groups.
         options: How to train; by default as the paper does, but without its augmentation's values,
             which it does not give.
         seed: Of the default options' training; 0 by default.

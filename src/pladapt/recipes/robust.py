@@ -2,165 +2,154 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.backends.torch.augmentation import (
+from pladapt.errors import InputError
+from pladapt.evidence.gates import DoNoHarm, ForegroundFraction
+from pladapt.predictors.agreement import Views
+from pladapt.recipes.bundle import Recipe
+from pladapt.runs.keep_fraction import keep_fraction
+from pladapt.selection.certain_negatives import CertainNegativesSelector
+from pladapt.selection.soft_dice import SoftDiceSelector
+from pladapt.torch.augmentation import (
     Augmentations,
     RandomAffine,
     RandomIntensity,
     RandomTexture,
 )
-from pladapt.backends.torch.recalibrators import ConsensusRecalibrator
-from pladapt.backends.torch.retrainer import FineTune
-from pladapt.backends.torch.training import TrainingOptions
-from pladapt.choosing import Choice
-from pladapt.composition import compose
-from pladapt.errors import InputError
-from pladapt.gates import Churn, DoNoHarm, ForegroundShare
-from pladapt.labelling import Labelling
-from pladapt.recipes.bundle import Recipe
-from pladapt.selectors.certain_negatives import CertainNegativesSelector
-from pladapt.selectors.pairwise_dice import PairwiseDiceSelector
-from pladapt.teaching import keep_share
+from pladapt.torch.recalibrators import AgreementRecalibrator
+from pladapt.torch.retrainer import FineTune
+from pladapt.torch.training import TrainingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from pladapt.protocols import Selector
-    from pladapt.source import SourceStatistics
+    from pladapt.protocols import Retrainer, Selector
+    from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
 
 
-def robust(
-    *,
-    cutoff: float | None = None,
-    source: SourceStatistics | None = None,
-    shares: Sequence[float] = (1.0,),
-    epochs: int = 8,
-    least_steps: int = 150,
-    learning_rate: float = 5e-4,
-    ema: float | None = 0.99,
-    vary: bool = True,
-    align: bool = True,
-    batch_norm: bool = True,
-    share: bool = True,
-    groups: bool = True,
-    flip: tuple[int, ...] = (-1,),
-    zooms: tuple[float, ...] = (1 / 1.2, 1.2),
-    seed: int = 0,
-    device: str = "auto",
-    batch_size: int = 8,
-    rounds: int | None = None,
-    checkpoints: Path | None = None,
-    progress: Progress | None = None,
-) -> Recipe:
-    """Return the recipe that we recommend: source-free, and without a label of the target.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RobustOptions:
+    """The options of the recipe that we recommend: source-free, without a label of the target.
 
-    First `pladapt.backends.torch.ConsensusRecalibrator` makes a teacher of what several adjustments
-    of the network agree on. Then the network is trained on its teacher's labels of the target,
-    those of samples without foreground among them: with an exponential moving average of its
-    weights, on strongly varied geometry, intensity and sharpness, and so that it keeps the share of
-    foreground that it was taught. What it predicts is the mean over sizes and mirror images such as
-    it was trained on. `pladapt.DoNoHarm` refuses a round that collapses or rewrites its
-    predictions.
+    First `pladapt.torch.AgreementRecalibrator` looks whether the model is fit for the images, and
+    whether batch normalisation's statistics of the target surely make it agree better with itself.
+    Only then is anything changed: the network with these statistics labels the target, and is
+    trained on its labels, those of samples without foreground among them, with an exponential
+    moving average of its weights, on strongly varied geometry, intensity and sharpness, and so that
+    it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
+    collapses. In every other case the model stays as it was, and the verdict says why.
 
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
             ``source``, or else 0.5.
-        source: What the source's images are like, which travels with the model; without it no
-            intensities are mapped.
-        shares: The share of the samples with foreground that is learnt from, for each round: those
-            whose members agree best. All of them by default: the surest alone are the easy ones,
-            and a network that learns from them alone marks too little in the others. A second
-            round has the network as its own teacher.
-        epochs: Of each round.
-        least_steps: Of each round: a small target is gone through more often than ``epochs``, since
+        source: What the source's images are like, which travels with the model; without it the
+            target's images are not compared with them.
+        train: Whether the network is trained, or only recalibrated.
+        axes: The spatial axes along which a mirror image is as likely as the image, counted from
+            the end: the network is asked about these mirror images, and varied by them in training.
+        scales: The magnifications at which the network is asked.
+        margin: By how much the agreement must be higher.
+        epochs: Of the training.
+        min_steps: Of the training: a small target is gone through more often than ``epochs``, since
             a network that has only begun to change is worse than both before and after.
         learning_rate: Of Adam.
         ema: The decay of the moving average, or None.
-        vary: Whether intensity and sharpness are varied in training, beside the geometry.
-        align: Whether intensities are mapped to the source's, where that is known.
-        batch_norm: Whether batch normalisation's statistics of the target are tried.
-        share: Whether the share of foreground is found anew; else the source's cut-off decides.
-        groups: Whether it is found for each group of samples as well, a volume or a patient.
-        flip: The spatial axes along which a mirror image is as likely as the image, counted from
-            the end.
-        zooms: The magnifications at which the trained network predicts, beside the image as it is;
-            see `pladapt.backends.torch.ZoomPredictor`. With none it predicts in a third of the
-            time.
         seed: Of the training.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         batch_size: How many samples are predicted at once, and trained on in a batch.
-        rounds: How many of the shares are used; by default all, and 0 for no training.
-        checkpoints: A folder for a training under way, as for `pladapt.backends.torch.FineTune`.
+        checkpoints: A folder for a training under way, as for `pladapt.torch.FineTune`.
         progress: Called as work advances.
 
     Raises:
-        InputError: More rounds than shares, or an option out of its range.
+        InputError: An option out of its range, or the source has several cut-offs.
     """
-    from torch.optim import Adam  # noqa: PLC0415 - the backend says first what is not installed
 
-    if cutoff is None:
-        cutoff = _single(source.cutoff) if source is not None else 0.5
-    count = len(shares) if rounds is None else rounds
-    if not 0 <= count <= len(shares):
-        raise InputError(f"rounds is {count}; it must lie between 0 and {len(shares)}, the shares.")
-    training = TrainingOptions(
-        epochs=epochs,
-        least_steps=least_steps,
-        batch_size=batch_size,
-        optimizer=partial(Adam, lr=learning_rate),
-        augmentation=Augmentations((RandomAffine(flip=flip), *(_VARIED if vary else ()))),
-        keep="last",
-        ema=ema,
-        seed=seed,
-        device=device,
-    )
-    fine_tune = FineTune(
-        validation=None, options=training, checkpoints=checkpoints, progress=progress
-    )
-    selectors = [_selector(cutoff, part) for part in shares[: max(1, count)]]
-    return Recipe(
-        selector=selectors,
-        retrainer=keep_share(fine_tune, cutoff, batch_size=batch_size),
-        recalibrator=ConsensusRecalibrator(
-            cutoff=cutoff,
-            source=source,
-            align=align,
-            batch_norm=batch_norm,
-            share=share,
-            groups=groups,
-            axes=flip,
-            zooms=zooms,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-        ),
-        gates=[
-            DoNoHarm(
-                cutoff=cutoff,
-                measures=(ForegroundShare(), Churn(limit=0.25)),
-                batch_size=batch_size,
-                most=256,
-            )
-        ],
-        rounds=count,
-        batch_size=batch_size,
-    )
+    cutoff: float | None = None
+    source: SourceStatistics | None = None
+    train: bool = True
+    axes: tuple[int, ...] = (-1,)
+    scales: tuple[float, ...] = (0.8, 1.25)
+    margin: float = 0.005
+    epochs: int = 8
+    min_steps: int = 150
+    learning_rate: float = 5e-4
+    ema: float | None = 0.99
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 8
+    checkpoints: Path | None = None
+    progress: Progress | None = field(default=None, repr=False)
+
+    def recipe(self) -> Recipe:
+        """Return the parts."""
+        return Recipe(
+            selector=self._selector(),
+            retrainer=self._retrainer(),
+            recalibrator=self._recalibrator(),
+            gates=[self._gate()],
+            rounds=int(self.train),
+            batch_size=self.batch_size,
+        )
+
+    @property
+    def _cutoff(self) -> float:
+        if self.cutoff is not None:
+            return self.cutoff
+        return 0.5 if self.source is None else _single(self.source.cutoff)
+
+    def _selector(self) -> Selector:
+        """Keep every sample with foreground, and as many that surely show none."""
+        every = SoftDiceSelector(cutoff=self._cutoff, min_pixels=1)
+        return CertainNegativesSelector(selector=every, ceiling=self._cutoff, amount=1.0)
+
+    def _retrainer(self) -> Retrainer:
+        from torch.optim import Adam  # noqa: PLC0415 - torch is asked for by its extra's name first
+
+        options = TrainingOptions(
+            epochs=self.epochs,
+            min_steps=self.min_steps,
+            batch_size=self.batch_size,
+            optimizer=partial(Adam, lr=self.learning_rate),
+            augmentation=Augmentations((RandomAffine(flip=self.axes), *_VARIED)),
+            keep="last",
+            ema=self.ema,
+            seed=self.seed,
+            device=self.device,
+        )
+        fine_tune = FineTune(
+            validation=None, options=options, checkpoints=self.checkpoints, progress=self.progress
+        )
+        return keep_fraction(fine_tune, self._cutoff, batch_size=self.batch_size)
+
+    def _recalibrator(self) -> AgreementRecalibrator:
+        return AgreementRecalibrator(
+            cutoff=self._cutoff,
+            source=self.source,
+            views=Views(axes=self.axes, scales=self.scales),
+            margin=self.margin,
+            batch_size=self.batch_size,
+            device=self.device,
+            progress=self.progress,
+        )
+
+    def _gate(self) -> DoNoHarm:
+        return DoNoHarm(
+            cutoff=self._cutoff,
+            measures=(ForegroundFraction(),),
+            batch_size=self.batch_size,
+            max_samples=256,
+        )
 
 
-def _selector(cutoff: float, share: float) -> Selector:
-    """Keep a share of the samples with foreground, over all sizes, and as many without any."""
-    agreed = compose(
-        PairwiseDiceSelector(cutoff=cutoff, min_pixels=1),
-        select=Choice(min_pixels=1, top_k=share, spread=("size",)),
-        label=Labelling(cutoff=cutoff),
-    )
-    return CertainNegativesSelector(selector=agreed, ceiling=cutoff, amount=1.0)
+def robust(**options: Any) -> Recipe:
+    """Return the recipe that we recommend; the options are those of `RobustOptions`."""
+    return RobustOptions(**options).recipe()
 
 
 def _single(cutoff: Any) -> float:

@@ -11,7 +11,7 @@ from pladapt.reports.document import Document, Figure, Section, Table, Text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pladapt.auditing import Audit
+    from pladapt.evaluation.auditing import Audit
 
 _READING = (
     "AURC is the area under the risk-coverage curve: the mean risk of the k surest samples, over "
@@ -78,14 +78,14 @@ def _notes(audit: Audit) -> Table:
 
 
 def _figure(audit: Audit) -> Figure:
-    from pladapt.reports.figures import risk_coverage_curves, thinned  # noqa: PLC0415 - needs the extra, which the tables do not
+    from pladapt.reports.figures import risk_coverage_curves, subsample  # noqa: PLC0415 - needs the extra, which the tables do not
 
     names = audit.table["score"].to_pylist()
     of = np.array(audit.curves["score"].to_pylist())
     curves = {}
     for name in names:
         rows = np.flatnonzero(of == name)
-        some = rows[thinned(len(rows))]
+        some = rows[subsample(len(rows))]
         coverage, risk = (audit.curves[column].to_numpy()[some] for column in ("coverage", "risk"))
         curves[name] = (coverage, risk)
     return Figure(

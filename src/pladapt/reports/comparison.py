@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pladapt.errors import InputError
-from pladapt.overlap import METRICS, pool, summarise
+from pladapt.functional.overlap import METRICS, pool, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from pladapt.records import RunRecord
+    from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation
 
 ALL: Final = "all"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pladapt.backends._optional import needs
+from pladapt.optional import needs
 
 with needs("report", "matplotlib"):
     import matplotlib as mpl
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 3.9  # inches: at 72 points an inch as wide as a phone's column
 MOST_POINTS: Final = 2000
-"""Beyond so many points a scatter plot shows an even share of them."""
+"""Beyond so many points a scatter plot shows an even fraction of them."""
 
 _MOST_NAMES: Final = 45  # rows of dumbbells that can still be read
 _FEW_TICKS: Final = 6  # or their labels run into each other
@@ -168,7 +168,7 @@ def score_against_pixels(
     with drawing(2.9) as drawn:
         axes = drawn.canvas.subplots()
         for (label, (score, pixels)), colour in zip(points.items(), SERIES, strict=False):
-            shown = thinned(len(score))
+            shown = subsample(len(score))
             axes.scatter(score[shown], pixels[shown], s=9, color=colour, alpha=0.8, label=label)
         if fewest is not None:
             axes.axhline(fewest, color=_INK, linewidth=1.2, label=f"min_pixels {fewest:g}")
@@ -182,7 +182,7 @@ def score_against_pixels(
     return drawn.svg
 
 
-def thinned(count: int, most: int = MOST_POINTS) -> NDArray[np.intp]:
+def subsample(count: int, most: int = MOST_POINTS) -> NDArray[np.intp]:
     """Return the places of at most ``most`` of so many points, evenly spread."""
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
 
@@ -200,7 +200,7 @@ def before_against_after(points: Mapping[str, tuple[Values, Values]], *, metric:
         for (label, (before, after)), colour, marker in zip(
             points.items(), (SERIES[0], SERIES[1]), ("o", "D"), strict=False
         ):
-            shown = thinned(len(before))
+            shown = subsample(len(before))
             axes.scatter(
                 before[shown],
                 after[shown],
@@ -295,7 +295,7 @@ def calibration_curve(
 
 
 def risk_coverage_curves(curves: Mapping[str, tuple[Values, Values]], *, risk: str) -> str:
-    """Draw the mean risk of the surest samples over the share that they are.
+    """Draw the mean risk of the surest samples over the fraction that they are.
 
     Args:
         curves: The coverages and the risks, by score; the best six are drawn in colours.
@@ -309,7 +309,7 @@ def risk_coverage_curves(curves: Mapping[str, tuple[Values, Values]], *, risk: s
             curves.items(), styles, strict=False
         ):
             axes.plot(coverage, values, color=colour, linestyle=dashes, label=label)
-        axes.set(xlabel="coverage: share of the samples, the surest first", ylabel=risk)
+        axes.set(xlabel="coverage: fraction of the samples, the surest first", ylabel=risk)
         axes.set(xlim=(0, 1), ylim=(0, None))
         _legend_above(axes)
     return drawn.svg
@@ -330,8 +330,8 @@ def intensity_histograms(domains: Mapping[str, Values], *, name: str) -> str:
         for (label, values), colour, dashes in zip(
             domains.items(), SERIES, _dashes(), strict=False
         ):
-            share = np.histogram(values, edges)[0] / max(values.size, 1)
-            axes.stairs(100 * share, edges, color=colour, linestyle=dashes, label=label)
+            fraction = np.histogram(values, edges)[0] / max(values.size, 1)
+            axes.stairs(100 * fraction, edges, color=colour, linestyle=dashes, label=label)
         axes.set(xlabel=name, ylabel="% of pixels")
         _legend_above(axes, columns=4)
     return drawn.svg

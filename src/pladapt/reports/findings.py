@@ -33,16 +33,16 @@ from pladapt.reports.tables import (
     rules_table,
     sureness_table,
 )
-from pladapt.runs import describe
+from pladapt.runs.manifest import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pladapt.protocols import Selector
-    from pladapt.records import RunRecord
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
+    from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 
@@ -184,7 +184,7 @@ def selection_section(record: RunRecord, selector: Selector | None = None) -> Se
 
 def _parameters(record: RunRecord) -> Mapping[str, Any]:
     """Return what the run folder's manifest says of the selector; nothing without a folder."""
-    parameters = read_manifest(record.workdir).get("asked", {}).get("selector", {})
+    parameters = read_manifest(record.workdir).get("config", {}).get("selector", {})
     return parameters if isinstance(parameters, dict) else {}
 
 
@@ -287,9 +287,11 @@ def manifest_section(manifest: Mapping[str, Any]) -> Section:
         )
         for number, environment in enumerate(manifest.get("environments", []), start=1)
     ]
-    if "asked" in manifest:
-        asked = json.dumps(manifest["asked"], indent=1, sort_keys=True)
-        body.append(Listing("What was asked, with the SHA-256 of model and data", asked, "json"))
+    if "config" in manifest:
+        config = json.dumps(manifest["config"], indent=1, sort_keys=True)
+        body.append(
+            Listing("The configuration, with the SHA-256 of model and data", config, "json")
+        )
     return Section("What ran", tuple(body) or (Text("The run was kept in no folder."),))
 
 

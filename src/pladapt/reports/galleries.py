@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from pladapt.arrays import to_numpy
+from pladapt.data.views import Subset
 from pladapt.errors import InputError
-from pladapt.inference import predictions
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.prediction import predictions
 from pladapt.reports.document import Figure, Gallery, Section, Text
-from pladapt.reports.figures import thinned
+from pladapt.reports.figures import subsample
 from pladapt.reports.overlays import overlay
-from pladapt.views import Subset
+from pladapt.selection.labelling import soft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pladapt.protocols import Predictor, Selector
-    from pladapt.records import Round, RunRecord
+    from pladapt.runs.records import Round, RunRecord
     from pladapt.types import Array, LabelledSample, Sample, Samples
 
 Row: TypeAlias = dict[str, Any]
@@ -103,14 +103,14 @@ def _by_fate(current: Round) -> dict[str, list[Row]]:
         {**score, **fate, "position": position}
         for position, (score, fate) in enumerate(zip(scored, selected, strict=True))
     ]
-    rows.sort(key=lambda row: (row["rank"] or 0, math.isnan(row["score"]), -row["score"]))
+    rows.sort(key=lambda row: (row["rank"] or 0, row["score"] is None, -(row["score"] or 0)))
     fates = (KEPT, *(name for name in current.selection.counts if name != KEPT))
     found = {name: [row for row in rows if (row["rule"] or KEPT) == name] for name in fates}
     return {name: rows for name, rows in found.items() if rows}
 
 
 def _spread(rows: list[Row], most: int) -> list[Row]:
-    return [rows[place] for place in thinned(len(rows), most)]
+    return [rows[place] for place in subsample(len(rows), most)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class _Pictures:
         batches = predictions(self.shown.predictor, chosen, batch_size=self.shown.batch_size)
         left = iter(rows)
         for batch, prediction in batches:
-            labels = to_numpy(self.shown.selector.label(prediction))
+            labels = to_numpy(soft(self.shown.selector.label(prediction)).label)
             for sample, label in zip(batch, labels, strict=True):
                 yield self._picture(next(left), sample, label)
 
@@ -136,7 +136,7 @@ class _Pictures:
             _check(row["id"], labelled)
             outlines[TRUTH] = labelled.mask
         name = "CI" if hasattr(self.shown.selector, "ci_limit") else "score"
-        score = f"no {name}" if math.isnan(row["score"]) else f"{name} {row['score']:.3f}"
+        score = f"no {name}" if row["score"] is None else f"{name} {row['score']:.3f}"
         said = [score] if row["rank"] is None else [f"rank {row['rank']}", score]
         said += [f"N {row['pixels']}"] if "pixels" in row else []
         said += [self.measured[row["id"]]] if row["id"] in self.measured else []

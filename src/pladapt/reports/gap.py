@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from pladapt.errors import InputError
-from pladapt.overlap import COUNTS, METRICS, dsc, pool, sen, spc
+from pladapt.functional.overlap import COUNTS, METRICS, dsc, pool, sen, spc
 from pladapt.reports.document import Table
 from pladapt.reports.statistics import Interval, bootstrap_statistic
 
@@ -34,13 +34,13 @@ def gap_closed(
     resamples: int = 9999,
     seed: int = 0,
 ) -> Interval:
-    """Return the share of the gap between two models that adaptation closes.
+    """Return the fraction of the gap between two models that adaptation closes.
 
     ``(adapted - source) / (upper - source)``, of all pixels pooled: 0 where nothing was gained, 1
     where the adapted model is as good as the upper one, below 0 where it is worse than the source.
     The interval is a BCa bootstrap of groups, the same ones drawn for the three; see
     `pladapt.reports.statistics.bootstrap_interval`. Its ends are NaN where the gap's own interval
-    reaches zero: a share of what may be nothing is not bounded.
+    reaches zero: a fraction of what may be nothing is not bounded.
 
     Args:
         source: What an overlap evaluator measured of the source's model.
@@ -69,7 +69,7 @@ def gap_closed(
     def gain(drawn: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
         return _metric(drawn @ counts, metric, empty) - _metric(drawn @ before, metric, empty)
 
-    def share(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    def fraction(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray(gain(drawn, after) / np.maximum(gain(drawn, most), _LEAST))
 
     given = {"level": level, "resamples": resamples, "seed": seed}
@@ -79,15 +79,15 @@ def gap_closed(
             f"The upper model's {metric} is {gap.mean:+.4f} from the source's; only a better one "
             "leaves a gap that could be closed."
         )
-    closed = bootstrap_statistic(share, len(before), **given)  # type: ignore[arg-type]  # mixed
+    closed = bootstrap_statistic(fraction, len(before), **given)  # type: ignore[arg-type]  # mixed
     return closed if gap.low > 0 else Interval(closed.mean, np.nan, np.nan, closed.groups)
 
 
 def gap_table(source: Evaluation, adapted: Evaluation, upper: Evaluation) -> Table:
-    """Return the three models' pooled DSC, class by class, and the share of the gap closed."""
+    """Return the three models' pooled DSC, class by class, and the fraction of the gap closed."""
     return Table(
         "How much of the gap to a model trained with the target's labels was closed (pooled DSC)",
-        ("class", "source", "adapted", "with labels", "share closed", "95 % interval", "groups"),
+        ("class", "source", "adapted", "with labels", "fraction closed", "95 % interval", "groups"),
         tuple(_rows(source, adapted, upper)),
     )
 
@@ -96,13 +96,13 @@ def _rows(source: Evaluation, adapted: Evaluation, upper: Evaluation) -> Iterato
     for class_ in np.unique(source.samples["class"].to_numpy()).tolist():
         values = [f"{each.value('dsc', class_=class_):.3f}" for each in (source, adapted, upper)]
         try:
-            share, low, high, groups = gap_closed(source, adapted, upper, class_=class_)
+            fraction, low, high, groups = gap_closed(source, adapted, upper, class_=class_)
         except InputError:  # no gap: the figures beside it say so
             yield (str(class_), *values, "no gap", "", "")
             continue
         unknown = "the gap is not sure" if groups > 1 else "one group alone"
         interval = unknown if np.isnan(low) else f"{low:.0%} to {high:.0%}"
-        yield (str(class_), *values, f"{share:.0%}", interval, str(groups))
+        yield (str(class_), *values, f"{fraction:.0%}", interval, str(groups))
 
 
 def _agreed(source: Evaluation, adapted: Evaluation, upper: Evaluation) -> float:

@@ -7,8 +7,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pladapt.backends._optional import needs
-from pladapt.runs import written_aside
+from pladapt.optional import needs
+from pladapt.storage import atomic_write
 
 with needs("report", "jinja2", "markupsafe"):
     import jinja2
@@ -27,8 +27,8 @@ def write_html(document: Document, path: Path) -> None:
     The page holds its style and its pictures, asks for nothing else, and runs no script. The same
     document gives the same bytes.
     """
-    with written_aside(path) as aside:
-        aside.write_text(to_html(document), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_html(document), encoding="utf-8")
 
 
 def to_html(document: Document) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.records import Round, RunRecord
+    from pladapt.runs.records import Round, RunRecord
 
 
 def score_charts(current: Round, parameters: Mapping[str, Any]) -> Gallery:
@@ -26,10 +26,10 @@ def score_charts(current: Round, parameters: Mapping[str, Any]) -> Gallery:
 
     Args:
         current: The round.
-        parameters: The selector's: ``cutoff``, ``ci_limit`` or ``limit``, and ``min_pixels``.
+        parameters: The selector's: ``cutoff``, ``limit`` and ``min_pixels``.
     """
     name = "certainty index (CI)" if "ci_limit" in parameters else "score"
-    score = current.scores["score"].to_numpy().astype(float)
+    score = current.selection.table["score"].to_numpy()
     fates = _fates(current)
     charts = [_histogram(current, score, fates, parameters, name)]
     if "pixels" in current.scores.column_names:
@@ -75,12 +75,11 @@ def _marks(current: Round, parameters: Mapping[str, Any]) -> dict[str, float]:
     """Return where the cut-off, the limit and the last kept score stand, by what to call them."""
     cutoffs = parameters.get("cutoff", [])
     marks = {f"cut-off {value:g}": float(value) for value in np.atleast_1d(cutoffs)}
-    for key in ("ci_limit", "limit"):
-        if (limit := parameters.get(key)) is not None:
-            marks[f"{key} {limit:g}"] = limit
+    if (limit := parameters.get("limit")) is not None:
+        marks[f"limit {limit:g}"] = limit
     if kept := current.selection.kept:
-        place = current.scores["id"].to_pylist().index(kept[-1])
-        last = current.scores["score"][place].as_py()
+        place = current.selection.table["rank"].index(len(kept)).as_py()
+        last = current.selection.table["score"][place].as_py()
         marks[f"k = {len(kept)}: {last:.3f}"] = last
     return marks
 

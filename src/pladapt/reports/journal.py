@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pladapt.hookspecs import hookimpl
+from pladapt.plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

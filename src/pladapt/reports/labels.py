@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pladapt.errors import MissingDataError
-from pladapt.overlap import EMPTY_DSC, confusion, dsc, sen
+from pladapt.functional.overlap import EMPTY_DSC, confusion, dsc, sen
 from pladapt.reports.document import Section, Table, Text
 from pladapt.reports.tables import overlap_evaluators
-from pladapt.runs import read_labels
+from pladapt.runs.stages import read_labels
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.records import RunRecord
+    from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 _READING: Final = (
     "The truth came afterwards and decided nothing. `pseudo-labels` are what was learnt from; "
     "`predictions` are those of the model that made them, at the evaluator's cut-off, for the kept "
     "and the dropped samples alike, so that these two can be compared. Pixels are pooled. "
-    "Precision is the share of the marked pixels that are right, undefined where none is marked."
+    "Precision is the fraction of the marked pixels that are right, undefined where none is marked."
 )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from pladapt.backends.files.names import visible
+from pladapt.files.names import visible
 from pladapt.reports.document import Bullets, Listing, Section, Table, Text
-from pladapt.runs import written_aside
+from pladapt.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,8 +22,8 @@ _LINKS: Final = re.compile(r"\\|\](?=[(\[:])")
 
 def write_markdown(document: Document, path: Path) -> None:
     """Write a document as Markdown, whole or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(to_markdown(document), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_markdown(document), encoding="utf-8")
 
 
 def to_markdown(document: Document) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pladapt.arrays import to_numpy
-from pladapt.backends._optional import needs
+from pladapt.functional.arrays import to_numpy
+from pladapt.optional import needs
 from pladapt.types import IGNORE
 
 with needs("report", "contourpy", "PIL"):

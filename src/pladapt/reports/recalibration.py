@@ -13,29 +13,22 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.records import RunRecord
     from pladapt.reports.document import Block
+    from pladapt.runs.records import RunRecord
 
-_CONSENSUS: Final = {"adjustment", "agreement", "kept", "shift", "share"}
+_AGREEMENT: Final = {"adjustment", "agreement", "per_image", "fraction", "taken"}
 
-_READING_CONSENSUS: Final = (
+_READING_AGREEMENT: Final = (
     (
-        "Each row is an adjustment of the one network. `agreement` is Cohen's kappa, at its best "
-        "share of foreground, among the adjustment's mirror images and with the other adjustments; "
-        "those that come near the best one are `kept`, and their mean taught in the first round. "
-        "-1 says that it has no peak."
+        "Each row is the network as it is (`none`) or with an adjustment. `agreement` is the DSC "
+        "of its masks with those that it marks on mirrored and scaled images, all pixels pooled; "
+        "`per_image` is the mean over the images. Both at the source's cut-off."
     ),
     (
-        "`agreed` is the share of the compared pixels on which those agree best. `share` is what "
-        "was taken for the target's foreground: between that and what the source's cut-off marks. "
-        "An empty `agreed` means that nothing was agreed on: all are kept, at the mean of what "
-        "they mark. For so many `groups` the share was found anew, from the group's samples."
+        "`fraction` of all pixels is marked there, and `source` is what the model marked of the "
+        "source's images."
     ),
-    "`shift` is what was added to the logits, so that this share lies above the cut-off.",
-    (
-        "Adjustments that agree can all be wrong alike: agreement is no evidence that they are "
-        "right."
-    ),
+    "A network may be wrong alike on every view: agreement says which is better, not how good.",
 )
 
 
@@ -45,8 +38,8 @@ def recalibration_section(record: RunRecord) -> Iterator[Section]:
         return
     words = "Before the first round the model was made to fit the target, without a label of it."
     body: list[Block] = [Text(words), _table(record.recalibration.evidence)]
-    if set(record.recalibration.evidence.column_names) >= _CONSENSUS:
-        body.append(Bullets(_READING_CONSENSUS))
+    if set(record.recalibration.evidence.column_names) >= _AGREEMENT:
+        body.append(Bullets(_READING_AGREEMENT))
     alone = replace(record, rounds=())
     if record.rounds:
         body += [

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pladapt.backends._optional import needs
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,18 +137,18 @@ def _check(values: NDArray[np.float64], groups: Sequence[str] | None) -> None:
 def _bca_shares(
     mean: float, means: NDArray[np.float64], without: NDArray[np.float64], level: float
 ) -> tuple[float, float]:
-    """Return which shares of the resampled values are the interval's ends."""
+    """Return which fractions of the resampled values are the interval's ends."""
     below = float(np.mean(means < mean) + np.mean(means == mean) / 2)
     bias = _NORMAL.inv_cdf(min(max(below, 1 / len(means)), 1 - 1 / len(means)))
     skew = without.mean() - without
     spread = float(np.sum(skew**2))
     acceleration = float(np.sum(skew**3)) / (6 * spread**1.5) if spread else 0.0
 
-    def share(nominal: float) -> float:
+    def fraction(nominal: float) -> float:
         z = bias + _NORMAL.inv_cdf(nominal)
         return _NORMAL.cdf(bias + z / (1 - acceleration * z))
 
-    return share((1 - level) / 2), share((1 + level) / 2)
+    return fraction((1 - level) / 2), fraction((1 + level) / 2)
 
 
 def wilcoxon(differences: ArrayLike) -> float:
@@ -159,16 +158,13 @@ def wilcoxon(differences: ArrayLike) -> float:
 
     Args:
         differences: ``(N,)``, finite.
-
-    Raises:
-        MissingDependencyError: scipy is not installed.
     """
     moved = np.asarray(differences, np.float64)
     moved = moved[moved != 0]
     if not moved.size:
         return 1.0
-    with needs("report", "scipy"):
-        from scipy import stats  # noqa: PLC0415 - only this test needs scipy
+    from scipy import stats  # noqa: PLC0415 - slow to import, and most reports do without
+
     return float(stats.wilcoxon(moved).pvalue)
 
 
@@ -188,7 +184,6 @@ def paired_change(
 
     Raises:
         InputError: The numbers of values differ.
-        MissingDependencyError: scipy is not installed.
     """
     old, new = np.asarray(before, np.float64), np.asarray(after, np.float64)
     if old.shape != new.shape:

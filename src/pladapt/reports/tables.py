@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.overlap import COUNTS, METRICS
+from pladapt.functional.overlap import COUNTS, METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, compare, rows, selected
 from pladapt.reports.document import Table
 from pladapt.reports.galleries import KEPT
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.records import Round, RunRecord
+    from pladapt.runs.records import Round, RunRecord
 
 AGGREGATIONS: Final = {
     "pooled": "all pixels of all samples together",
@@ -28,7 +28,6 @@ _RULES: Final = {
     KEPT: "retrained on, their own predictions as labels",
     "min_pixels": "fewer pixels above the cut-off",
     "undefined": "no score: no pixel above the cut-off",
-    "ci_limit": "a lower score",
     "limit": "a lower score",
     "quantile": "a score below the quantile",
     "top_k": "beyond the number kept",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pladapt.arrays import to_numpy
-from pladapt.runs import describe
+from pladapt.functional.arrays import to_numpy
+from pladapt.runs.manifest import describe
 from pladapt.types import IGNORE, Prediction, PseudoLabelled
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pladapt.protocols import Evaluator
-from pladapt.runs import read_evaluation, write_evaluation
+from pladapt.runs.stages import read_evaluation, write_evaluation
 from pladapt.testing.checks import check_description, require
 from pladapt.types import Evaluation
 

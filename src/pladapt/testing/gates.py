@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from pladapt.data.views import Subset
 from pladapt.protocols import Gate
-from pladapt.runs import read_judgement, write_judgement
+from pladapt.runs.stages import read_judgement, write_judgement
 from pladapt.testing.checks import Sigmoid, check_description, require, some_images
 from pladapt.types import EVIDENCE, Judgement, Sample
-from pladapt.views import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pytest
 
-from pladapt.arrays import to_numpy
-from pladapt.inference import average
-from pladapt.protocols import MemberPredictor, Predictor
+from pladapt.functional.arrays import to_numpy
+from pladapt.predictors.prediction import predict_batch
+from pladapt.protocols import BatchPredictor, Predictor, WrappingPredictor
 from pladapt.testing.checks import check_description, require, same, some_images
+from pladapt.types import Batch, Prediction
 
 if TYPE_CHECKING:
     from pladapt.types import Array
@@ -86,16 +87,54 @@ class PredictorContract:
         predictor.predict(images)
         same(images, before, "the images were written into", 0)
 
-    def test_members_are_averaged_probabilities(self, predictor: Predictor, images: Array) -> None:
-        """Where there is ``predict_members``, ``predict`` returns their mean, or ``average``'s."""
-        if not isinstance(predictor, MemberPredictor):
-            pytest.skip("the predictor does not average several")
-        members, predicted = predictor.predict_members(images), predictor.predict(images)
+    def test_a_batch_is_predicted_as_its_images_are(
+        self, predictor: Predictor, images: Array
+    ) -> None:
+        """``predict_batch``, where there is one, agrees with ``predict``."""
+        if not isinstance(predictor, BatchPredictor):
+            pytest.skip("the predictor has predict alone")
+        prediction = predictor.predict_batch(Batch.unnamed(images))
         require(
-            tuple(members.shape[1:]) == tuple(predicted.shape),
-            f"Members of shape {tuple(members.shape)} cannot average to {tuple(predicted.shape)}.",
+            isinstance(prediction, Prediction) and len(prediction.ids) == images.shape[0],
+            f"predict_batch returned {prediction!r}; expected a Prediction of the batch's samples.",
         )
-        what = "predict is not the mean of its members, and there is no average that says otherwise"
-        if hasattr(predictor, "average"):
-            what = "predict is not what average makes of the members"
-        same(average(predictor, members), predicted, what, self.tolerance)
+        what = "predict_batch and predict differ for samples of no known group"
+        same(prediction.probabilities, predictor.predict(images), what, self.tolerance)
+
+    def test_it_is_the_same_around_another_predictor(
+        self, predictor: Predictor, images: Array
+    ) -> None:
+        """What wraps a predictor predicts with the one it is given, and is otherwise the same."""
+        if not isinstance(predictor, WrappingPredictor):
+            pytest.skip("the predictor wraps no other")
+        watched = _Watched(predictor.predictor)
+        other = predictor.with_predictor(watched)
+        require(
+            type(other) is type(predictor) and other.predictor is watched,
+            f"with_predictor returned {other!r}; expected the same around the one given.",
+        )
+        what = "around a predictor that predicts alike it predicts otherwise"
+        same(other.predict(images), predictor.predict(images), what, self.tolerance)
+        require(watched.calls > 0, "with_predictor's result does not predict with what it wraps.")
+        require(predictor.predictor is not watched, "with_predictor changed the predictor itself.")
+
+
+class _Watched:
+    """Predicts as another predictor, and counts how often."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.calls = predictor, 0
+
+    def with_predictor(self, predictor: Predictor, /) -> _Watched:
+        """Watch another one: what is wrapped may be looked for in here."""
+        return _Watched(predictor)
+
+    def predict(self, images: Array, /) -> Array:
+        """Predict as the other."""
+        self.calls += 1
+        return self.predictor.predict(images)
+
+    def predict_batch(self, batch: Batch, /) -> Prediction:
+        """Predict as the other."""
+        self.calls += 1
+        return predict_batch(self.predictor, batch)

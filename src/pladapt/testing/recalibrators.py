@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pladapt.arrays import to_numpy
+from pladapt.data.views import Subset
+from pladapt.functional.arrays import to_numpy
 from pladapt.protocols import Predictor, Recalibration, Recalibrator
-from pladapt.runs import read_table, write_table
+from pladapt.storage import read_table, write_table
 from pladapt.testing.checks import Sigmoid, check_description, require, same, some_images
 from pladapt.types import Sample
-from pladapt.views import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,15 +62,17 @@ class RecalibratorContract:
         """The new predictor predicts the old one's shape, and the evidence has at least a row."""
         made = recalibrator.recalibrate(predictor, target)
         require(
-            isinstance(made, Recalibration) and isinstance(made.predictor, Predictor),
+            isinstance(made, Recalibration)
+            and isinstance(made.teacher, Predictor)
+            and isinstance(made.student, Predictor),
             f"recalibrate returned a {type(made).__name__}; expected a Recalibration with a "
-            "predictor.",
+            "teacher and a student.",
         )
         require(
             isinstance(made.evidence, pa.Table) and len(made.evidence) > 0,
             f"The evidence is {made.evidence!r}; expected a table of at least a row.",
         )
-        before, after = (p.predict(_images(target)).shape for p in (predictor, made.predictor))
+        before, after = (p.predict(_images(target)).shape for p in (predictor, made.teacher))
         require(
             tuple(before) == tuple(after),
             f"The new predictor predicts {tuple(after)} where the given one predicts "
@@ -98,8 +100,8 @@ class RecalibratorContract:
         for samples, how in ((target, "again"), (turned, "with the samples in another order")):
             other = recalibrator.recalibrate(predictor, samples)
             same(
-                other.predictor.predict(images),
-                first.predictor.predict(images),
+                other.teacher.predict(images),
+                first.teacher.predict(images),
                 f"recalibrate makes another predictor {how}",
                 self.tolerance,
             )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pytest
 
-from pladapt.arrays import to_numpy
+from pladapt.data.views import Mapped
+from pladapt.functional.arrays import to_numpy
 from pladapt.protocols import Predictor, ResumableRetrainer, Retrainer
 from pladapt.testing.checks import check_description, contents, pseudo_labelled, require, same
-from pladapt.views import Mapped
 
 if TYPE_CHECKING:
     from pathlib import Path

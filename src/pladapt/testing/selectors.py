@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pladapt.arrays import to_numpy
-from pladapt.labelling import pseudo_labels
-from pladapt.protocols import Selector, SoftLabeller
+from pladapt.functional.arrays import to_numpy
+from pladapt.protocols import Selector
+from pladapt.selection.labelling import pseudo_labels, soft
 from pladapt.testing.checks import check_description, part, require, same, some_prediction
 from pladapt.types import IGNORE, Selection
 
@@ -149,7 +149,7 @@ class SelectorContract:
         self, selector: Selector, prediction: Prediction
     ) -> None:
         """``label`` returns ``(B, *S)`` uint8: a class of the prediction, or 255."""
-        labels = to_numpy(selector.label(prediction))
+        labels = to_numpy(soft(selector.label(prediction)).label)
         shape = prediction.probabilities.shape
         expected = (shape[0], *shape[2:])
         require(
@@ -160,25 +160,13 @@ class SelectorContract:
         strange = sorted(set(np.unique(labels).tolist()) - {*range(classes), IGNORE})
         require(not strange, f"label returned {strange}; expected 0 to {classes - 1}, or {IGNORE}")
 
-    def test_a_soft_label_fits_the_prediction_and_does_not_depend_on_the_batch(
+    def test_a_label_does_not_depend_on_the_batch(
         self, selector: Selector, prediction: Prediction
     ) -> None:
-        """A `pladapt.SoftLabeller` returns what can be stored, the same alone and in company."""
-        if not isinstance(selector, SoftLabeller):
-            pytest.skip("the selector's labels are hard alone")
+        """A sample's label is the same alone and in company, and fit to be stored."""
         together = dict(pseudo_labels(selector, prediction))
         for index, id_ in enumerate(prediction.ids):
             alone = dict(pseudo_labels(selector, part(prediction, index)))[id_]
             for name, array in alone.items():
-                what = f"{name!r} of sample {index} depends on the other samples of its batch"
-                same(array, together[id_][name], what, self.tolerance)
-
-    def test_a_label_does_not_depend_on_the_batch(
-        self, selector: Selector, prediction: Prediction
-    ) -> None:
-        """A sample's label is the same alone and in company: kept samples meet new company."""
-        together = to_numpy(selector.label(prediction))
-        for index in range(len(prediction.ids)):
-            alone = selector.label(part(prediction, index))
-            what = f"the label of sample {index} depends on the other samples of its batch"
-            same(alone, together[index : index + 1], what, 0)
+                what = f"the {name} of sample {index} depends on the other samples of its batch"
+                same(array, together[id_][name], what, 0 if name == "label" else self.tolerance)

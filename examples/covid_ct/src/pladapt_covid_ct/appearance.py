@@ -73,7 +73,7 @@ def _histograms(domains: Mapping[str, NDArray[np.floating]], name: str) -> Figur
 
 def _stored(slices: Slices) -> dict[Intensity, NDArray[np.floating]]:
     """Return the intensities in the lung of some slices, by what their numbers are."""
-    chosen = [slices[int(place)] for place in figures.thinned(len(slices), _MOST_SLICES)]
+    chosen = [slices[int(place)] for place in figures.subsample(len(slices), _MOST_SLICES)]
     return {
         kind: _joined([_in_lung(slice_) for slice_ in chosen if slice_.intensity is kind])
         for kind in dict.fromkeys(slice_.intensity for slice_ in chosen)
@@ -88,7 +88,7 @@ def _in_lung(slice_: Slice) -> NDArray[np.float32]:
 
 def _prepared(samples: Samples[LabelledSample]) -> NDArray[np.floating]:
     """Return the intensities of some slices without their background, which is one number."""
-    chosen = (samples[int(place)] for place in figures.thinned(len(samples), _MOST_SLICES))
+    chosen = (samples[int(place)] for place in figures.subsample(len(samples), _MOST_SLICES))
     images = [np.asarray(sample.image, np.float32) for sample in chosen]
     return _joined([image[image != image.flat[0]] for image in images])
 

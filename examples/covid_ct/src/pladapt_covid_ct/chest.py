@@ -218,9 +218,11 @@ def _lesions(
     return lesion.astype(np.uint8) * GROUND_GLASS + dense * np.uint8(CONSOLIDATION - GROUND_GLASS)
 
 
-def _above(place: NDArray[np.float32], where: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
-    """Return the ``share`` of ``where`` with the highest values, without specks."""
-    mask = where & (place > np.quantile(place[where], 1 - share))
+def _above(
+    place: NDArray[np.float32], where: NDArray[np.bool_], fraction: float
+) -> NDArray[np.bool_]:
+    """Return the ``fraction`` of ``where`` with the highest values, without specks."""
+    mask = where & (place > np.quantile(place[where], 1 - fraction))
     return np.asarray(ndimage.binary_opening(mask, _disc(place.shape[-1] / 100)))
 
 

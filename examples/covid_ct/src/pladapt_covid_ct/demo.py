@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.runs import written_aside
+from pladapt.storage import atomic_write
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.settings import Settings
@@ -22,7 +22,7 @@ SETTINGS: Final = Settings(size=64, encoder_weights="none", epochs=24, batch_siz
 """Small enough for a few minutes on two cores; everything else as in the paper."""
 
 _CHOICES: Final[Mapping[Recipe, Mapping[str, Any]]] = {
-    "paper": {"top_fraction": 0.5},
+    "paper": {"top_k": 0.5},
     "robust": {},
 }
 
@@ -54,7 +54,7 @@ def run_demo(
     """
     data = out / "data"
     if not data.exists():
-        with written_aside(data) as aside:
-            write_phantoms(aside, seed=seed, slices=_SLICES)
+        with atomic_write(data) as temporary:
+            write_phantoms(temporary, seed=seed, slices=_SLICES)
     settings = replace(SETTINGS, seed=seed, backend=backend, recipe=recipe, **_CHOICES[recipe])
     return run_experiment(data, "A", ["B", "C"], settings=settings, out=out, progress=progress)

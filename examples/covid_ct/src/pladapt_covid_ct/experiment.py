@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pladapt
-from pladapt.runs import describe, open_run, written_aside
+from pladapt.runs.manifest import describe, open_run
+from pladapt.storage import atomic_write
 from pladapt_covid_ct.domains import check_letters, load_domains
 from pladapt_covid_ct.recipes import recipe_of
 from pladapt_covid_ct.source import EVALUATOR, evaluator_of, train_source
@@ -93,10 +94,10 @@ def run_round(
     Raises:
         RunChangedError: ``out`` holds an experiment with other data or settings.
     """
-    open_run(out, _asked(source, domains[source], settings))
-    with written_aside(out / "data.json") as aside:
+    open_run(out, _config(source, domains[source], settings))
+    with atomic_write(out / "data.json") as temporary:
         told = {letter: domain.describe() for letter, domain in domains.items()}
-        aside.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(told, indent=1), encoding="utf-8")
     trained = train_source(
         domains[source], settings=settings, folder=out / "source", progress=progress
     )
@@ -114,7 +115,7 @@ def run_round(
     return Outcome(source, settings, trained, results, domains)
 
 
-def _asked(source: str, domain: Domain, settings: Settings) -> dict[str, Any]:
+def _config(source: str, domain: Domain, settings: Settings) -> dict[str, Any]:
     # the targets' data are in the manifests of their own folders
     return {
         "source": source,

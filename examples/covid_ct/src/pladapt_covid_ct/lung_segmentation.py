@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from pladapt.errors import DataError, MissingDataError, MissingDependencyError
-from pladapt.runs import fingerprint
+from pladapt.runs.manifest import fingerprint
 from pladapt_covid_ct.slices import Intensity
 
 if TYPE_CHECKING:
@@ -243,6 +243,6 @@ def _store(mask: NDArray[np.bool_], path: Path) -> None:
     """Write an entry whole or not at all, though others may be writing the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        aside = Path(folder) / path.name
-        np.savez_compressed(aside, bits=np.packbits(mask), shape=mask.shape)
-        aside.replace(path)
+        temporary = Path(folder) / path.name
+        np.savez_compressed(temporary, bits=np.packbits(mask), shape=mask.shape)
+        temporary.replace(path)

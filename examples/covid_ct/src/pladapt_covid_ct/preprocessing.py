@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pladapt.errors import InputError
-from pladapt.runs import fingerprint
+from pladapt.runs.manifest import fingerprint
 from pladapt.types import LabelledSample, Sample
 from pladapt_covid_ct.lungs import Lungs, find_lung
 from pladapt_covid_ct.slices import Intensity

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import torch
 
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.records import read_run
-from pladapt.runs import open_run, read_evaluation, written_aside
+from pladapt.runs.manifest import open_run
+from pladapt.runs.records import read_run
+from pladapt.runs.stages import read_evaluation
+from pladapt.storage import atomic_write
 from pladapt_covid_ct.domains import common_classes, load_dataset, load_domains, prepare_domains
 from pladapt_covid_ct.experiment import run_round
 from pladapt_covid_ct.paper import LETTERS
@@ -245,5 +247,5 @@ def _run_fold(job: _Job, fold: Fold, *, domains: Mapping[str, Domain], progress:
 
 
 def _note(job: _Job, fold: Fold, reason: str, details: str = "") -> None:
-    with written_aside(fold.folder(job.out) / _FAILURE) as aside:
-        aside.write_text(f"{' '.join(reason.split())}\n\n{details}", encoding="utf-8")
+    with atomic_write(fold.folder(job.out) / _FAILURE) as temporary:
+        temporary.write_text(f"{' '.join(reason.split())}\n\n{details}", encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from pyarrow import csv
 
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED
 from pladapt.reports.document import Bullets, Document, Section, Table, Text
 from pladapt.reports.findings import (
@@ -19,7 +19,7 @@ from pladapt.reports.findings import (
 from pladapt.reports.html import write_html
 from pladapt.reports.markdown import write_markdown
 from pladapt.reports.tables import AGGREGATIONS
-from pladapt.runs import written_aside
+from pladapt.storage import atomic_write
 from pladapt_covid_ct.datasets import DATASETS
 from pladapt_covid_ct.paper import TABLE_3_NOTE
 from pladapt_covid_ct.protocol_tables import measured, paired_changes, table_2, table_3
@@ -81,8 +81,8 @@ def write_protocol(protocol: Protocol, tables: Tables, aggregation: str) -> None
         ("table-3", tables.third),
         ("paired", tables.paired),
     ):
-        with written_aside(protocol.out / f"{name}.csv") as aside:
-            csv.write_csv(table, aside)
+        with atomic_write(protocol.out / f"{name}.csv") as temporary:
+            csv.write_csv(table, temporary)
     document = describe_protocol(protocol, tables, aggregation)
     write_markdown(document, protocol.out / "report.md")
     write_html(document, protocol.out / "report.html")
@@ -142,8 +142,8 @@ def second_tables(tables: Tables, aggregation: str, samples: str) -> Iterator[Ta
     """
     for class_ in tables.classes:
         for metric in METRICS:
-            asked = (class_, metric, aggregation, samples)
-            rows = [row for row in tables.second.to_pylist() if what(row) == asked]
+            config = (class_, metric, aggregation, samples)
+            rows = [row for row in tables.second.to_pylist() if what(row) == config]
             if rows:
                 yield Table(
                     f"Table II, {metric.upper()} of the {class_}; slices: {samples}; "

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, compare, selected
 from pladapt.reports.statistics import paired_change
 from pladapt_covid_ct.paper import LETTERS, STAGES, TABLE_2, TABLE_3

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Shown
 
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED
 from pladapt.reports.document import Table
 from pladapt.reports.tables import AGGREGATIONS

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pladapt
-from pladapt.backends.torch import FineTune
+from pladapt.torch import FineTune
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.retraining import ContinuedAdam, Restart, selector, training_options
 from pladapt_covid_ct.source import OPTIMIZER, source_statistics

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import pladapt
-from pladapt.backends.torch import (
-    FineTune,
-    RandomAffine,
-    TorchPredictor,
-    TrainingOptions,
-    with_module,
-)
-from pladapt.backends.torch.resume import TrainingState, load_state, save_state
-from pladapt.backends.torch.storage import state_sha256
-from pladapt.selectors.certainty_index import CertaintyIndexSelector
+from pladapt.selection.certainty_index import CertaintyIndexSelector
+from pladapt.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, with_module
+from pladapt.torch.resume import TrainingState, load_state, save_state
+from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +21,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import PseudoLabelled, Samples, Selector
-    from pladapt.backends.torch import ModulePredictor
-    from pladapt.certainty import Cutoff
+    from pladapt.functional.certainty import Cutoff
     from pladapt.protocols import Predictor
+    from pladapt.torch import ModulePredictor
     from pladapt_covid_ct.settings import Settings
 
 
@@ -59,7 +52,7 @@ def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePr
     """
     if settings.backend == "torch":
         return TorchPredictor(module, device=settings.device)
-    from pladapt.backends.onnx import OnnxTrainable  # noqa: PLC0415 - an extra of its own
+    from pladapt.onnx import OnnxTrainable  # noqa: PLC0415 - an extra of its own
 
     shape = (1, 1, settings.size, settings.size)
     options = {"device": settings.device}
@@ -67,25 +60,14 @@ def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePr
 
 
 def selector(settings: Settings, cutoff: Cutoff, slices: int) -> Selector:
-    """Return the selector of a target with so many slices.
-
-    A quantile is of the certainty indices that pass ``min_pixels`` and ``ci_limit``.
-    """
-    by_certainty = CertaintyIndexSelector(
+    """Return the selector of a target with so many slices."""
+    return CertaintyIndexSelector(
         cutoff=cutoff,
-        min_pixels=settings.fewest_pixels,
-        ci_limit=settings.ci_limit,
+        min_pixels=settings.scaled_min_pixels,
+        ci_limit=settings.limit,
+        quantile=settings.quantile,
         top_k=settings.most_kept(slices),
     )
-    if settings.ci_limit_quantile is None:
-        return by_certainty
-    choice = pladapt.Choice(
-        min_pixels=by_certainty.min_pixels,
-        limit=by_certainty.ci_limit,
-        quantile=settings.ci_limit_quantile,
-        top_k=by_certainty.top_k,
-    )
-    return pladapt.compose(by_certainty, select=choice)
 
 
 @dataclass(frozen=True, slots=True)

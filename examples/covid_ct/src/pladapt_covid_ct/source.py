@@ -7,16 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pladapt
-from pladapt.backends.torch import fit, load_module, save_module
-from pladapt.evaluators.overlap import OverlapEvaluator
-from pladapt.runs import (
-    read_evaluation,
-    read_table,
-    write_evaluation,
-    write_table,
-    written_aside,
-)
-from pladapt.views import Subset
+from pladapt.data.views import Subset
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.runs.stages import read_evaluation, write_evaluation
+from pladapt.storage import atomic_write, read_table, write_table
+from pladapt.torch import fit, load_module, save_module
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.retraining import predictor, save_optimizer, training_options
 from pladapt_covid_ct.splits import split_patients
@@ -27,8 +22,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import Calibration, Evaluation, LabelledSample, Samples
-    from pladapt.backends.torch import ModulePredictor
     from pladapt.protocols import Predictor
+    from pladapt.torch import ModulePredictor
     from pladapt.types import Progress
     from pladapt_covid_ct.domains import Domain
     from pladapt_covid_ct.settings import Settings
@@ -134,8 +129,8 @@ def _train(
         checkpoint=folder / CHECKPOINT,
     )
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history]
-    with written_aside(folder / "history.json") as aside:
-        aside.write_text(json.dumps({"best_epoch": result.best_epoch, "epochs": history}))
+    with atomic_write(folder / "history.json") as temporary:
+        temporary.write_text(json.dumps({"best_epoch": result.best_epoch, "epochs": history}))
     if settings.optimiser == "continued":
         save_optimizer(result.optimizer, folder / OPTIMIZER)
     save_module(result.module, folder / MODEL)

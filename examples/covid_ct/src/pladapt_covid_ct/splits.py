@@ -52,6 +52,6 @@ def split_patients(
         raise InputError(f"fold is {fold}; it must be from 0 to {folds - 1}.")
     np.random.default_rng(seed).shuffle(names)
     names = np.roll(names, -round(fold * len(names) / folds))
-    test, validation = (max(1, round(share * len(names))) for share in (0.3, 0.1))
+    test, validation = (max(1, round(fraction * len(names))) for fraction in (0.3, 0.1))
     parts = names[test + validation :], names[test : test + validation], names[:test]
     return Split(*(tuple(str(name) for name in part) for part in parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pladapt.overlap import METRICS
+from pladapt.functional.overlap import METRICS
 from pladapt.reports.comparison import compare, rows, selected
 from pladapt_covid_ct.source import EVALUATOR
 

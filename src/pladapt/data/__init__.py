@@ -1,0 +1,1 @@
+"""Samples: lazy views, batches of one shape, and checks for leakage."""

@@ -1,0 +1,1 @@
+"""What labels may tell: cut-off, temperature, audits of scores, evaluators."""

@@ -1,0 +1,259 @@
+"""The images of a folder as samples, for what looks at each of them many times."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pladapt.errors import DataError
+from pladapt.files.ahead import read_ahead
+from pladapt.files.folder import Problem, nothing_usable
+from pladapt.files.pairing import Pairing, likely_pattern
+from pladapt.files.places import outline, turned_onto
+from pladapt.types import LabelledSample, Sample, Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.files.folder import Files, Grouping
+    from pladapt.files.reading import ImageLayout, Loaded, MaskLayout
+    from pladapt.files.series import Source
+    from pladapt.types import Progress
+
+MEMORY: Final = 2**31
+"""How many bytes of decoded images are kept, about, so that files are not decoded again."""
+
+
+class Place(NamedTuple):
+    """Where a sample is.
+
+    Args:
+        id: The sample's name.
+        group: Its group.
+        name: The file's name: its path below the folder without the extension.
+        path: The file, or the files of a DICOM series.
+        number: The sample's place in the file, from 0.
+    """
+
+    id: str
+    group: str
+    name: str
+    path: Source
+    number: int
+
+
+class FileSamples(Samples[Sample]):
+    """Unlabelled samples whose images are read when they are asked for; made by `read_samples`.
+
+    Args:
+        places: Where each sample is.
+        layout: How the files are read.
+        kept: How many files' images are kept in memory.
+        outlines: Where the files' volumes lie, without their values.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        layout: ImageLayout,
+        kept: int,
+        outlines: Mapping[Source, Loaded],
+    ) -> None:
+        self.places, self.outlines = places, outlines
+        self._images = _arrays(layout, kept)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        place = self.places[range(len(self))[index]]
+        return Sample(place.id, place.group, self._images(place.path)[place.number])
+
+
+class TrueFileSamples(Samples[LabelledSample]):
+    """Samples with masks, both read when they are asked for; made by `read_truth`.
+
+    Args:
+        samples: All samples.
+        positions: Where in ``samples`` those with a mask stand.
+        masks: The files of the masks, by the names of the images' files.
+        layout: How masks are read; they are turned onto the images' axes.
+    """
+
+    def __init__(
+        self,
+        samples: FileSamples,
+        positions: Sequence[int],
+        masks: Mapping[str, Source],
+        layout: MaskLayout,
+    ) -> None:
+        self._samples, self._positions = samples, positions
+        self._masks = _masks(samples, masks, layout, kept=8)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: int, /) -> LabelledSample:
+        position = self._positions[range(len(self))[index]]
+        sample, place = self._samples[position], self._samples.places[position]
+        mask = self._masks(place.name, place.path)[place.number]
+        return LabelledSample(sample.id, sample.group, sample.image, mask)
+
+
+def read_samples(
+    files: Files,
+    *,
+    layout: ImageLayout,
+    grouping: Grouping,
+    readers: int = 2,
+    strict: bool = False,
+    memory: int = MEMORY,
+    progress: Progress | None = None,
+) -> tuple[FileSamples, list[Problem]]:
+    """Find the samples in files, of which each is decoded once to see that it can be used.
+
+    Args:
+        files: The images.
+        layout: How they are read.
+        grouping: What a file belongs to.
+        readers: How many files are read at once.
+        strict: Raise for what cannot be used, instead of leaving it out.
+        memory: How many bytes of decoded images are kept later on, about.
+        progress: Called as files are finished.
+
+    Returns:
+        The samples, in the order of the files' names, and what was left out.
+
+    Raises:
+        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+    """
+    files = layout.arranged(files)
+    places: list[Place] = []
+    problems: list[Problem] = []
+    outlines: dict[Source, Loaded] = {}
+    size = 0
+
+    def read(item: tuple[str, Source]) -> tuple[list[Place], int]:
+        name, path = item
+        loaded = layout.load(path)
+        found = list(layout.items(name, loaded))
+        group = grouping.group(name)
+        outlines[path] = outline(loaded)
+        each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
+        return each, sum(one.array.nbytes for one in found)
+
+    with closing(read_ahead(read, files.paths.items(), readers)) as each:
+        for done, ((name, _), result) in enumerate(each, start=1):
+            try:
+                found, read_bytes = result()
+                places.extend(found)
+                size += read_bytes
+            except DataError as error:
+                _leave_out(problems, name, error, strict=strict)
+            if progress is not None:
+                progress("read", done, len(files.paths))
+    if not places:
+        raise nothing_usable(problems, files.root)
+    kept = max(1, len(files.paths) * memory // max(1, size))
+    return FileSamples(places, layout, kept, outlines), problems
+
+
+def read_truth(
+    samples: FileSamples,
+    truth: Files,
+    *,
+    layout: MaskLayout,
+    pairing: Pairing | None = None,
+    strict: bool = False,
+) -> tuple[TrueFileSamples, list[Problem]]:
+    """Match samples with the true masks of the same names: for evaluators and reports alone.
+
+    Args:
+        samples: What `read_samples` returned.
+        truth: The masks' files; each is decoded once to see that it fits.
+        layout: How masks are read.
+        pairing: Which truth belongs to an image, where their names differ.
+        strict: Raise for what cannot be used, instead of leaving it out.
+
+    Returns:
+        The samples that have a mask, and what was left out on either side.
+
+    Raises:
+        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+    """
+    truth = layout.arranged(truth)
+    by_file: dict[str, list[int]] = {}
+    for position, place in enumerate(samples.places):
+        by_file.setdefault(place.name, []).append(position)
+    pairs, unpaired = (pairing or Pairing()).match_names(by_file, truth.paths)
+    problems: list[Problem] = []
+    for name, is_image, reason in unpaired:
+        error = DataError(
+            reason
+            or (
+                f"There is no truth of this name in {truth.root}."
+                if is_image
+                else "There is a truth, and no image of this name that can be used."
+            )
+        )
+        _leave_out(problems, name, error, strict=strict)
+    masks = {name: truth.paths[other] for name, other in pairs.items()}
+    read = _masks(samples, masks, layout, kept=1)
+    positions: list[int] = []
+    for name in pairs:
+        try:
+            positions += _matched(samples, by_file[name], read)
+        except DataError as error:
+            _leave_out(problems, name, error, strict=strict)
+    if not positions:
+        pattern = None if pairs else likely_pattern(by_file, truth.paths)
+        hint = f"These names would pair with --match '{pattern}'." if pattern else ""
+        raise nothing_usable(problems, truth.root, hint=hint)
+    return TrueFileSamples(samples, sorted(positions), masks, layout), sorted(problems)
+
+
+def _matched(
+    samples: FileSamples, positions: list[int], read: Callable[[str, Source], list[NDArray[Any]]]
+) -> list[int]:
+    """Return the positions of a file's samples, if their masks fit them."""
+    place = samples.places[positions[0]]
+    masks = read(place.name, place.path)
+    shapes = [samples[position].image.shape[1:] for position in positions]
+    if shapes != [mask.shape for mask in masks]:
+        raise DataError(
+            f"The image has {len(shapes)} samples, the first of shape {shapes[0]}, and the truth "
+            f"{len(masks)}, the first of shape {masks[0].shape}; they must agree."
+        )
+    return positions
+
+
+def _leave_out(problems: list[Problem], name: str, error: DataError, *, strict: bool) -> None:
+    if strict:
+        raise DataError(f"{name}: {error}") from error
+    problems.append(Problem(name, str(error)))
+
+
+def _arrays(layout: ImageLayout, kept: int) -> Callable[[Source], list[NDArray[Any]]]:
+    """Return what decodes a file into its samples' arrays, and remembers the last few files."""
+
+    @lru_cache(maxsize=kept)
+    def decoded(path: Source) -> list[NDArray[Any]]:
+        return [item.array for item in layout.items(path.name, layout.load(path))]
+
+    return decoded
+
+
+def _masks(
+    samples: FileSamples, masks: Mapping[str, Source], layout: MaskLayout, kept: int
+) -> Callable[[str, Source], list[NDArray[Any]]]:
+    """Return the same for the masks of images, by the image's name and file."""
+
+    @lru_cache(maxsize=kept)
+    def decoded(name: str, image: Source) -> list[NDArray[Any]]:
+        loaded = turned_onto(layout.load(masks[name]), samples.outlines[image])
+        return [item.array for item in layout.items(name, loaded)]
+
+    return decoded

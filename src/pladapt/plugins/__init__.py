@@ -1,0 +1,1 @@
+"""The plugin manager, the hooks, and the built-in parts' registrations."""

@@ -1,0 +1,220 @@
+"""How far a predictor agrees with itself on mirrored and scaled images.
+
+A mask that is right for an image is right for its mirror image. Where a predictor marks another
+one there, it is unsure of at least one of the two. The agreement ranks what can be done to a
+network without training it (another normalisation, say). It does not say how good a mask is: a
+predictor may be wrong alike on every view, and training makes any predictor agree with itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from array_api_compat import array_namespace
+
+from pladapt.data.batches import batches
+from pladapt.data.views import check_unlabelled
+from pladapt.errors import InputError
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.certainty import hard_labels
+from pladapt.functional.overlap import COUNTS, count_rows, dsc, pool
+from pladapt.functional.resampling import scale_images
+from pladapt.predictors.prediction import predict
+from pladapt.types import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.functional.certainty import Cutoff
+    from pladapt.protocols import Predictor
+    from pladapt.types import Array, Progress, Sample, Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Which other views of an image a predictor is asked about.
+
+    Args:
+        axes: The spatial axes along which a mirror image is as likely as the image, counted from
+            the end. An axis that is not natural makes a good predictor look bad.
+        scales: Magnifications about the centre; what a magnified image no longer shows is not
+            compared.
+
+    Raises:
+        InputError: There is no view, or a scale is not positive or is 1.
+    """
+
+    axes: tuple[int, ...] = (-1,)
+    scales: tuple[float, ...] = (0.8, 1.25)
+
+    def __post_init__(self) -> None:
+        if not (self.axes or self.scales) or any(s <= 0 or s == 1 for s in self.scales):
+            raise InputError(
+                f"axes is {self.axes} and scales {self.scales}; give at least one view, and "
+                "scales that are positive and not 1."
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Agreement:
+    """What a predictor marks in a target, and how far it agrees with itself there.
+
+    Args:
+        counts: A row per sample, class and view: ``id``, ``group``, ``class``, ``view`` and the
+            counts ``tp``, ``fp``, ``fn`` and ``tn`` of the view's mask, with the mask of the image
+            as it is in the place of the truth.
+        marked: A row per sample and class: ``id``, ``group``, ``class``, ``pixels`` above the
+            cut-off and ``size``, the number of all pixels.
+    """
+
+    counts: pa.Table
+    marked: pa.Table
+
+    @property
+    def pooled(self) -> float:
+        """The DSC of the views' masks with the plain ones, in [0, 1], all pixels pooled.
+
+        The mean over the views and classes; 1 where nothing is marked. Large objects decide it.
+        """
+        return float(pool(self.counts, ["class", "view"])["dsc"].to_numpy().mean())
+
+    @property
+    def per_image(self) -> float:
+        """The mean over the images of their own DSC with their views, in [0, 1].
+
+        An image where neither mask shows anything agrees: so this falls where images without
+        foreground are no longer left empty.
+        """
+        return float(self.by_sample()["agreement"].to_numpy().mean())
+
+    @property
+    def fraction(self) -> NDArray[np.float64]:
+        """The fraction ``(F,)`` of all pixels that each foreground class marks."""
+        return _sums(self.marked, "class", "pixels") / _sums(self.marked, "class", "size")
+
+    def by_sample(self) -> pa.Table:
+        """Return ``id``, ``group`` and ``agreement``: the mean over the views and classes."""
+        rows = self.counts.append_column(
+            "agreement", pa.array(dsc(*(self.counts[name].to_numpy() for name in COUNTS[:3])))
+        )
+        means = rows.group_by(["id", "group"], use_threads=False).aggregate([("agreement", "mean")])
+        return means.rename_columns({"agreement_mean": "agreement"})
+
+
+class _View(NamedTuple):
+    """A way to look at images, and back."""
+
+    name: str
+    axis: int | None = None
+    scale: float = 1.0
+
+    def of(self, images: Array) -> Array:
+        """Return the view of images ``(B, C, *S)``."""
+        if self.axis is not None:
+            return array_namespace(images).flip(images, axis=self.axis)
+        return scale_images(images, self.scale)
+
+    def back(self, probabilities: Array) -> Array:
+        """Return what was predicted there ``(B, K, *S)`` in the place of the image."""
+        if self.axis is not None:
+            return self.of(probabilities)
+        return scale_images(probabilities, 1 / self.scale, "zero")
+
+    def shown(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Tell which pixels of a plane ``(*S)`` the view shows wholly."""
+        ones = np.ones((1, 1, *shape))
+        shown: NDArray[np.bool_] = self.back(ones)[0, 0] > 1 - 1e-6
+        return shown
+
+
+def measure_agreement(
+    predictor: Predictor,
+    target: Samples[Sample],
+    *,
+    cutoff: Cutoff = 0.5,
+    views: Views | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> Agreement:
+    """Predict every sample and its views, and count where their masks agree.
+
+    Memory holds the counts alone. The result depends neither on the samples' order nor on the size
+    of the batches.
+
+    Args:
+        predictor: Whose agreement it is; without test-time augmentation of its own, which would
+            make it agree with itself on the views that it averages.
+        target: At least one sample without a mask.
+        cutoff: In (0, 1); one for every class, or one per foreground class.
+        views: What it is asked about; by default the left-right mirror image and two scales.
+        batch_size: How many samples are predicted at once.
+        progress: Called after each batch.
+
+    Raises:
+        InputError: The target is empty.
+        LabelledTargetError: A sample has a mask.
+    """
+    if len(target) == 0:
+        raise InputError("The target is empty; give at least one unlabelled sample.")
+    looks = list(_looks(views or Views()))
+    counts: list[dict[str, Any]] = []
+    marked: list[dict[str, Any]] = []
+    done = 0
+    for batch, images in batches((target[i] for i in range(len(target))), batch_size=batch_size):
+        for sample in batch:
+            check_unlabelled(sample)
+        plain, classes = _labels(predictor, batch, images, cutoff)
+        marked += _marked(batch, plain, classes)
+        for look in looks:
+            labels, _ = _labels(predictor, batch, images, cutoff, look)
+            compared = np.where(look.shown(plain.shape[1:]), plain, np.uint8(IGNORE))
+            rows = count_rows(batch, labels, compared, classes)
+            counts += [row | {"view": look.name} for row in rows]
+        done += len(batch)
+        if progress is not None:
+            progress("agreement", done, len(target))
+    return Agreement(_ordered(counts, "class", "view", "id"), _ordered(marked, "class", "id"))
+
+
+def _looks(views: Views) -> Iterator[_View]:
+    yield from (_View(f"mirror {axis}", axis=axis) for axis in views.axes)
+    yield from (_View(f"scale {scale:g}", scale=scale) for scale in views.scales)
+
+
+def _labels(
+    predictor: Predictor,
+    batch: Sequence[Sample],
+    images: Array,
+    cutoff: Cutoff,
+    look: _View | None = None,
+) -> tuple[NDArray[np.uint8], int]:
+    """Return the masks predicted on a view, in the image's place, and the number of classes."""
+    seen = images if look is None else look.of(images)
+    probabilities = predict(predictor, batch, seen).probabilities
+    back = probabilities if look is None else look.back(probabilities)
+    return to_numpy(hard_labels(back, cutoff)), max(1, probabilities.shape[1] - 1)
+
+
+def _marked(
+    batch: Sequence[Sample], labels: NDArray[np.uint8], classes: int
+) -> Iterator[dict[str, Any]]:
+    for sample, label in zip(batch, labels, strict=True):
+        for class_ in range(1, classes + 1):
+            pixels = int(np.count_nonzero(label == class_))
+            keys = {"id": sample.id, "group": sample.group, "class": class_}
+            yield keys | {"pixels": pixels, "size": label.size}
+
+
+def _ordered(rows: list[dict[str, Any]], *names: str) -> pa.Table:
+    return pa.Table.from_pylist(rows).sort_by([(name, "ascending") for name in names])
+
+
+def _sums(table: pa.Table, key: str, column: str) -> NDArray[np.float64]:
+    found = table.group_by(key, use_threads=False).aggregate([(column, "sum")]).sort_by(key)
+    sums: NDArray[np.float64] = found[f"{column}_sum"].to_numpy().astype(np.float64)
+    return sums

@@ -1,0 +1,1 @@
+"""Adaptation: the loop over rounds, the run folder, and the records read from it."""

@@ -1,0 +1,397 @@
+"""The loop over rounds: score and label, select, retrain, evaluate."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from pladapt.data.views import check_unlabelled, checked
+from pladapt.errors import InputError, RunChangedError
+from pladapt.plugins.manager import default_manager
+from pladapt.predictors.prediction import predictions
+from pladapt.protocols import Recalibration, ResumableRetrainer
+from pladapt.runs.manifest import describe, fingerprint, open_run
+from pladapt.runs.records import (
+    EVIDENCE_FILE,
+    OUTCOME_FILE,
+    Recalibrated,
+    Round,
+    RunRecord,
+    stored_judgement,
+    write_outcome,
+)
+from pladapt.runs.stages import (
+    PseudoLabels,
+    read_evaluation,
+    write_evaluation,
+    write_judgement,
+    write_labels,
+)
+from pladapt.selection.labelling import pseudo_labels
+from pladapt.selection.scoring import score
+from pladapt.storage import atomic_write, read_table, write_table
+from pladapt.types import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pladapt.plugins.manager import PluginManager
+    from pladapt.protocols import (
+        Evaluator,
+        Gate,
+        Predictor,
+        Recalibrator,
+        Retrainer,
+        Selector,
+    )
+    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
+
+_LABELS: Final = "labels/labels.parquet"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class AdaptationResult(RunRecord):
+    """What adaptation returned, and the evidence of what it did.
+
+    Args:
+        predictor: That of the last round that stands; where none does, the recalibrated one if it
+            stands; else the one given.
+        first: The teacher of the first round: the recalibrated predictor if it stands, else the
+            one given.
+    """
+
+    predictor: Predictor
+    first: Predictor
+
+
+def adapt(
+    predictor: Predictor,
+    target: Samples[Sample],
+    *,
+    selector: Selector | Sequence[Selector],
+    retrainer: Retrainer,
+    evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
+    recalibrator: Recalibrator | None = None,
+    gates: Sequence[Gate] = (),
+    rounds: int = 1,
+    workdir: str | Path | None = None,
+    batch_size: int = 8,
+    plugins: PluginManager | None = None,
+    progress: Progress | None = None,
+) -> AdaptationResult:
+    """Adapt a predictor to unlabelled target images with its own surest predictions.
+
+    Each round scores the target, selects, labels the kept samples, and retrains on them; the next
+    round uses the new predictor. Evaluators only report: nothing that they return reaches
+    selection, retraining or the choice of a checkpoint.
+
+    Args:
+        predictor: The source's predictor; it is not changed.
+        target: Unlabelled samples with unique ids; any object with ``__len__`` and
+            ``__getitem__``.
+        selector: Scores, selects and labels; or one such for each round, in their order, which
+            may for instance keep a growing fraction.
+        retrainer: Makes the next predictor.
+        evaluators: Measure the predictor before the first round and after each one; by name, or
+            in a sequence to be named after their classes.
+        recalibrator: Makes the predictor fit the target before the first round.
+        gates: Each compares, without labels of the target, what recalibration and each round made
+            with the predictor that was given. Where any refuses it, the run ends with what was
+            there before it.
+        rounds: How many rounds, at least 1; or 0 to stop after recalibration.
+        workdir: The run folder. An interrupted run continues in it with the first stage that is
+            missing, and ends with the same bytes. Without one nothing is kept on disk.
+        batch_size: How many samples are predicted at once.
+        plugins: Whom the observer hooks tell what happened; by default every installed plugin.
+        progress: Called as work advances.
+
+    Raises:
+        LabelledTargetError: A target sample has a mask.
+        InputError: The target is empty, an id stands twice, a part returned a wrong shape, or
+            there are more or fewer selectors than rounds.
+        RunChangedError: ``workdir`` holds a run with other inputs or parameters.
+    """
+    least = 0 if recalibrator is not None else 1
+    for name, value, low in (("rounds", rounds, least), ("batch_size", batch_size, 1)):
+        if value < low:
+            raise InputError(f"{name} is {value}; it must be at least {low}.")
+    if len(target) == 0:
+        raise InputError("The target is empty; give at least one unlabelled sample.")
+    check_unlabelled(target[0])
+    selectors = _per_round(selector, rounds)
+    job = _Job(
+        target,
+        selectors[0],
+        retrainer,
+        _named(evaluators),
+        recalibrator,
+        gates,
+        batch_size,
+        plugins or default_manager(),
+        progress or _silent,
+        predictor,
+    )
+    if workdir is None:
+        with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
+            return _run(job, selectors[:rounds], Path(folder), None)
+    config = _config(job) | {"selector": describe(selector), "rounds": rounds}
+    open_run(Path(workdir), config)
+    return _run(job, selectors[:rounds], Path(workdir), Path(workdir))
+
+
+def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
+    if not isinstance(selector, Sequence):
+        return [selector] * max(1, rounds)
+    if len(selector) != max(1, rounds):
+        raise InputError(
+            f"There are {len(selector)} selectors and rounds is {rounds}; give one selector for "
+            "every round, or one for each."
+        )
+    return selector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job:
+    """What a round works with; all but the selector stays the same over the rounds.
+
+    ``given`` is the predictor that went in: gates compare with it, and where nothing stands it is
+    what comes out.
+    """
+
+    target: Samples[Sample]
+    selector: Selector
+    retrainer: Retrainer
+    evaluators: Mapping[str, Evaluator]
+    recalibrator: Recalibrator | None
+    gates: Sequence[Gate]
+    batch_size: int
+    plugins: PluginManager
+    progress: Progress
+    given: Predictor
+    checked: list[bool] = field(default_factory=list)
+
+
+def _silent(_stage: str, _done: int, _total: int, /) -> None:
+    """Show nothing."""
+
+
+def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping[str, Evaluator]:
+    if isinstance(evaluators, Mapping):
+        for name in evaluators:
+            if not re.fullmatch(r"\w[\w .-]*", name):
+                raise InputError(
+                    f"An evaluator is named {name!r}; a folder of the run bears its name: use "
+                    "letters, digits, blanks, dots, hyphens and underscores."
+                )
+        return evaluators
+    named: dict[str, Evaluator] = {}
+    for evaluator in evaluators:
+        name = type(evaluator).__name__
+        named[name if name not in named else f"{name}-{len(named) + 1}"] = evaluator
+    return named
+
+
+def _config(job: _Job) -> dict[str, Any]:
+    optional = {"gates": job.gates, "recalibrator": job.recalibrator}
+    return {name: describe(part) for name, part in optional.items() if part} | {
+        "predictor": describe(job.given),
+        "target": {"samples": len(job.target)},
+        "retrainer": describe(job.retrainer),
+        "evaluators": describe(job.evaluators),
+        "batch_size": job.batch_size,
+    }
+
+
+def _run(
+    job: _Job, selectors: Sequence[Selector], folder: Path, workdir: Path | None
+) -> AdaptationResult:
+    before = _evaluate(job, job.given, folder / "round-0")
+    made, recalibrated = _recalibrated(job, folder / "recalibration")
+    teacher, student = made.teacher, made.student
+    done: list[Round] = []
+    stopped = recalibrated is not None and not recalibrated.stands
+    for number, selector in enumerate([] if stopped else selectors, start=1):
+        of_round = replace(job, selector=selector)
+        current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
+        done.append(current)
+        if not current.stands:
+            break
+        teacher = student = new
+    return AdaptationResult(
+        before=before,
+        recalibration=recalibrated,
+        rounds=tuple(done),
+        workdir=workdir,
+        predictor=teacher,
+        first=made.teacher,
+    )
+
+
+def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated | None]:
+    """Make the first teacher and student; they are made anew where a run continues."""
+    unchanged = Recalibration(job.given, job.given, pa.table({}))
+    if job.recalibrator is None:
+        return unchanged, None
+    stored = folder / "target.parquet"
+    if stored.exists():
+        _check_unchanged(job, read_table(stored))
+    else:
+        write_table(_fingerprints(job.target), stored)
+    made = job.recalibrator.recalibrate(job.given, checked(job.target))
+    job.progress("recalibrate", 1, 1)
+    if not (folder / EVIDENCE_FILE).exists():
+        write_table(made.evidence, folder / EVIDENCE_FILE)
+    changed = made.verdict is None and made.teacher is not job.given
+    found = Recalibrated(made.evidence, {}, changed, verdict=made.verdict)
+    write_outcome(found, folder / OUTCOME_FILE)
+    if changed:
+        found = replace(found, judgement=_judgement(job, made.teacher, folder))
+    if not found.stands:
+        return unchanged, found
+    return made, replace(found, evaluations=_evaluate(job, made.teacher, folder))
+
+
+def _round(
+    job: _Job, teacher: Predictor, student: Predictor, number: int, folder: Path
+) -> tuple[Round, Predictor]:
+    """Have the teacher label the target, and train the student on what is kept."""
+    notify = job.plugins.notify
+    notify("pladapt_round_started", number=number)
+    scores = _scores(job, teacher, number, folder)
+    selection = _selection(job, scores, number, folder / "selection.parquet")
+    current = Round(number, scores, selection, {}, stored_judgement(folder))
+    if current.stands:
+        labels = _labels(job, scores, selection, folder / _LABELS)
+        new = _retrained(job, student, labels, number, folder / "predictor")
+        current = replace(current, judgement=_judgement(job, new, folder))
+    if current.stands:
+        student = new
+        current = replace(current, evaluations=_evaluate(job, new, folder))
+    notify("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
+    return current, student
+
+
+def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:
+    """Score and label every sample in one pass over the target, unless that was done."""
+    path, labels = folder / "scores.parquet", folder / _LABELS
+    if path.exists() and labels.exists():
+        scores = read_table(path)
+        _check_unchanged(job, scores)
+        return scores
+    blocks: list[pa.Table] = []
+    write_labels(_pass(job, predictor, blocks), labels)
+    scores = pa.concat_tables(blocks)
+    write_table(scores, path)
+    job.plugins.notify("pladapt_scored", number=number, scores=scores)
+    return scores
+
+
+def _pass(
+    job: _Job, predictor: Predictor, scores: list[pa.Table]
+) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
+    """Yield the pseudo-label of every sample, and append each batch's scores."""
+    seen: set[str] = set()
+    for batch, prediction in predictions(predictor, job.target, batch_size=job.batch_size):
+        for sample in batch:
+            check_unlabelled(sample)
+            if sample.id in seen:
+                raise InputError(f"The target id {sample.id!r} stands twice; ids must be unique.")
+            seen.add(sample.id)
+        scored = score(job.selector, batch, prediction)
+        digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
+        scores.append(scored.add_column(2, "sha256", digests))
+        yield from pseudo_labels(job.selector, prediction)
+        job.progress("score", len(seen), len(job.target))
+
+
+def _fingerprint(sample: Sample) -> dict[str, str]:
+    check_unlabelled(sample)
+    return {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
+
+
+def _fingerprints(target: Samples[Sample]) -> pa.Table:
+    return pa.Table.from_pylist([_fingerprint(target[index]) for index in range(len(target))])
+
+
+def _check_unchanged(job: _Job, before: pa.Table) -> None:
+    """Compare the target with what was recalibrated on or scored, once in a process."""
+    if job.checked:
+        return
+    for index, row in enumerate(before.select(["id", "group", "sha256"]).to_pylist()):
+        now = _fingerprint(job.target[index])
+        if now != row:
+            changes = [
+                f"{key} was {row[key]!r} and is {now[key]!r}" for key in row if row[key] != now[key]
+            ]
+            raise RunChangedError(
+                f"The target's sample {index}, {row['id']!r}, has changed since the run read it: "
+                f"{', '.join(changes)}. Give the same target to continue the run, or another "
+                "folder to start anew."
+            )
+    job.checked.append(True)
+
+
+def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selection:
+    if path.exists():
+        return Selection(read_table(path))
+    selection = job.selector.select(scores)
+    if not selection.table["id"].equals(scores["id"]):
+        raise InputError(
+            f"{type(job.selector).__name__}.select returned other ids than it was given; expected "
+            f"a row for each of the {len(scores)} samples, in their order."
+        )
+    write_table(selection.table, path)
+    job.plugins.notify("pladapt_selected", number=number, selection=selection)
+    return selection
+
+
+def _labels(job: _Job, scores: pa.Table, selection: Selection, path: Path) -> PseudoLabels:
+    index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
+    positions = [index[id_] for id_ in selection.kept]
+    kept = selection.table["score"].take(pa.array(positions))
+    return PseudoLabels(job.target, positions, kept.to_pylist(), path)
+
+
+def _retrained(
+    job: _Job, predictor: Predictor, labels: PseudoLabels, number: int, folder: Path
+) -> Predictor:
+    retrainer = job.retrainer
+    if isinstance(retrainer, ResumableRetrainer) and folder.exists():
+        return retrainer.load(predictor, folder)
+    new = retrainer.retrain(predictor, labels)
+    if isinstance(retrainer, ResumableRetrainer):
+        with atomic_write(folder) as temporary:
+            temporary.mkdir()
+            retrainer.save(new, temporary)
+    job.plugins.notify("pladapt_retrained", number=number, predictor=new)
+    return new
+
+
+def _judgement(job: _Job, after: Predictor, folder: Path) -> Judgement | None:
+    """Have every gate compare with what went in, so that the evidence is whole, unless it is."""
+    if job.gates and stored_judgement(folder) is None:
+        judgements = []
+        for done, gate in enumerate(job.gates, start=1):
+            judgements.append(gate.judge(job.given, after, job.target))
+            job.progress("judge", done, len(job.gates))
+        write_judgement(judgements, folder / "judgement")
+    return stored_judgement(folder)
+
+
+def _evaluate(job: _Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
+    evaluations = {}
+    for done, (name, evaluator) in enumerate(job.evaluators.items(), start=1):
+        path = folder / "evaluations" / name
+        if not path.exists():
+            write_evaluation(evaluator.evaluate(predictor), path)
+        evaluations[name] = read_evaluation(path)
+        job.progress("evaluate", done, len(job.evaluators))
+    return evaluations

@@ -1,0 +1,224 @@
+"""What a run did: the record in memory, and the one that it left in its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pladapt.errors import MissingDataError
+from pladapt.runs.stages import read_evaluation, read_judgement
+from pladapt.storage import atomic_write, read_table, to_json
+from pladapt.types import Selection, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import pyarrow as pa
+
+    from pladapt.types import Evaluation, Judgement
+
+EVIDENCE_FILE: Final = "evidence.parquet"
+"""The file of what a recalibrator went by."""
+
+OUTCOME_FILE: Final = "outcome.json"
+"""The file of whether a recalibrator changed anything, and of its verdict if it gave one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """What one round did.
+
+    Args:
+        number: From 1.
+        scores: A row per target sample: ``id``, ``group``, ``sha256`` of the image, and the
+            selector's columns.
+        selection: The kept samples, the rule that dropped each other one, and the score by which
+            either was decided.
+        evaluations: What each evaluator measured after the round, by its name; empty where
+            nothing was selected, and where the round was refused.
+        judgement: What the gates said of the predictor that the round made, or None where there
+            was no gate or no such predictor.
+    """
+
+    number: int
+    scores: pa.Table
+    selection: Selection
+    evaluations: Mapping[str, Evaluation]
+    judgement: Judgement | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether the round made a predictor, and no gate refused it."""
+        accepted = self.judgement is None or self.judgement.accepted
+        return bool(self.selection.kept) and accepted
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recalibrated:
+    """What came of recalibration, before the first round.
+
+    Args:
+        evidence: What the recalibrator went by.
+        evaluations: What each evaluator measured after it, by its name; empty where it did not
+            stand.
+        changed: Whether it made another predictor than the one given.
+        judgement: What the gates said of the recalibrated predictor, or None where there was no
+            gate or nothing to judge.
+        verdict: The recalibrator's own, where it ended the adaptation.
+    """
+
+    evidence: pa.Table
+    evaluations: Mapping[str, Evaluation]
+    changed: bool = True
+    judgement: Judgement | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Whether adaptation continued from the recalibrated predictor."""
+        return self.verdict is None and (self.judgement is None or self.judgement.accepted)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RunRecord:
+    """The evidence of what a run did.
+
+    Args:
+        before: What each evaluator measured of the predictor that was given, by its name.
+        rounds: The rounds, in order; at least one, unless there was a recalibrator.
+        workdir: The run folder, or None where none was asked for.
+        recalibration: What came of the recalibrator, or None where there was none.
+    """
+
+    before: Mapping[str, Evaluation]
+    rounds: tuple[Round, ...]
+    workdir: Path | None
+    recalibration: Recalibrated | None = None
+
+    @property
+    def after(self) -> Mapping[str, Evaluation]:
+        """What each evaluator measured of the predictor that adaptation returned."""
+        found = self.recalibration
+        first = found.evaluations if found is not None and found.stands else self.before
+        return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), first)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the model was adapted, and why, or why not."""
+        found = self.recalibration
+        if found is not None and found.verdict is not None:
+            return found.verdict
+        if found is not None and found.judgement is not None and not found.judgement.accepted:
+            reasons = "; ".join(found.judgement.reasons)
+            return Verdict("unchanged", f"the recalibration was refused: {reasons}")
+        trained = [each.number for each in self.rounds if each.stands]
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        if trained:
+            return Verdict("adapted", f"trained in {_counted(len(trained), 'round')}{stopped}")
+        if found is not None and found.changed:
+            return Verdict("adapted", f"recalibrated{stopped}")
+        return Verdict("unchanged", self.stopped or "nothing was changed")
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the run ended with a round that does not stand, or None."""
+        if not self.rounds or (last := self.rounds[-1]).stands:
+            return None
+        if last.judgement is not None:
+            return f"round {last.number} refused: {'; '.join(last.judgement.reasons)}"
+        return (
+            f"round {last.number} selected none of {len(last.scores)} samples: "
+            f"{_reasons(last.selection)}"
+        )
+
+
+def read_run(folder: str | Path) -> RunRecord:
+    """Read what a finished run left in its folder.
+
+    Raises:
+        MissingDataError: A stage is not there: the run has not finished, or has not begun.
+        DataError: A file is not whole.
+    """
+    folder = Path(folder)
+    manifest = folder / "run.json"
+    if not manifest.exists():
+        raise MissingDataError(f"{folder} has no run.json; give the folder of a run.")
+    config = json.loads(manifest.read_text(encoding="utf-8"))["config"]
+    before = _read_evaluations(folder / "round-0")
+    rounds: list[Round] = []
+    for number in range(1, config["rounds"] + 1):
+        here = folder / f"round-{number}"
+        rounds.append(_read_round(here, number, before.keys(), gated="gates" in config))
+        if not rounds[-1].stands:
+            break
+    return RunRecord(
+        before=before,
+        rounds=tuple(rounds),
+        workdir=folder,
+        recalibration=_read_recalibrated(folder) if "recalibrator" in config else None,
+    )
+
+
+def _read_recalibrated(folder: Path) -> Recalibrated:
+    here = folder / "recalibration"
+    if not (here / EVIDENCE_FILE).exists():
+        raise MissingDataError(f"{here} has no {EVIDENCE_FILE}; continue the run to its end.")
+    return Recalibrated(
+        read_table(here / EVIDENCE_FILE),
+        _read_evaluations(here),
+        judgement=stored_judgement(here),
+        **_read_outcome(here / OUTCOME_FILE),
+    )
+
+
+def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
+    for name in ("scores.parquet", "selection.parquet"):
+        if not (folder / name).exists():
+            raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
+    selection = Selection(read_table(folder / "selection.parquet"))
+    evaluations = _read_evaluations(folder)
+    judgement = stored_judgement(folder)
+    scores = read_table(folder / "scores.parquet")
+    current = Round(number, scores, selection, evaluations, judgement)
+    if selection.kept and gated and judgement is None:
+        raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
+    if current.stands and evaluations.keys() != set(evaluators):
+        raise MissingDataError(
+            f"{folder} has evaluations by {sorted(evaluations)} and not by {sorted(evaluators)}; "
+            "continue the run to its end."
+        )
+    return current
+
+
+def stored_judgement(folder: Path) -> Judgement | None:
+    """Read what the gates said of a round, if they were asked."""
+    path = folder / "judgement"
+    return read_judgement(path) if path.exists() else None
+
+
+def write_outcome(recalibrated: Recalibrated, path: Path) -> None:
+    """Write whether a recalibrator changed anything, and its verdict if it gave one."""
+    verdict = None if recalibrated.verdict is None else asdict(recalibrated.verdict)
+    with atomic_write(path) as temporary:
+        temporary.write_text(to_json({"changed": recalibrated.changed, "verdict": verdict}))
+
+
+def _read_outcome(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found | {"verdict": found["verdict"] and Verdict(**found["verdict"])}
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
+    folders = sorted((folder / "evaluations").glob("[!.]*"))  # what is being written has a dot
+    return {path.name: read_evaluation(path) for path in folders}
+
+
+def _reasons(selection: Selection) -> str:
+    dropped = ((rule, count) for rule, count in selection.counts.items() if rule != "kept")
+    return ", ".join(f"{count} by {rule}" for rule, count in dropped)

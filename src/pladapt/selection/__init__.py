@@ -1,0 +1,1 @@
+"""Scores, rules and labels, and the selectors that join them."""

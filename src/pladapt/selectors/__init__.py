@@ -1,1 +1,0 @@
-"""The selectors that come with pladapt."""

@@ -1,0 +1,1 @@
+"""What the source is like, and images made to look like it."""

@@ -1,0 +1,117 @@
+"""How unlike the source's images a target's are, by their intensities alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pladapt.data.views import check_unlabelled
+from pladapt.errors import InputError
+from pladapt.source.measuring import RegionQuantiles, checked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from pladapt.functional.intensities import Region
+    from pladapt.source.statistics import SourceStatistics
+    from pladapt.types import Array, Sample, Samples
+
+FAR: Final = 2.0
+"""The distance beyond which images are not what a model was trained on, in standard deviations."""
+
+OTHER_SHAPE: Final = 0.4
+"""The distance of standardised intensities beyond which their polarity is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Distances of a target's intensities from the source's; of several channels the largest.
+
+    Each is the mean distance of the two quantile functions (the Wasserstein-1 distance).
+
+    Args:
+        distance: As they are, in standard deviations of the source's pixels.
+        shape: With both standardised to mean 0 and standard deviation 1.
+        inverted: The same, with the target's intensities negated.
+    """
+
+    distance: float
+    shape: float
+    inverted: float
+
+    @property
+    def reason(self) -> str | None:
+        """Why a model of the source is not fit for such images; None where nothing says so."""
+        if self.shape > OTHER_SHAPE and self.inverted < self.shape:
+            return (
+                "bright and dark are the other way round than in the source's images (with the "
+                f"intensities negated they are nearer, {self.inverted:.2f} instead of "
+                f"{self.shape:.2f} standard deviations)"
+            )
+        if self.distance > FAR:
+            return (
+                f"the intensities lie {self.distance:.1f} standard deviations from the source's on "
+                "average; look whether the images are prepared as the source's were"
+            )
+        return None
+
+
+def measure_likeness(
+    target: Samples[Sample], source: SourceStatistics, *, batch_size: int = 8
+) -> Likeness:
+    """Compare a target's intensities with the source's, in two passes and bounded memory.
+
+    Args:
+        target: Images without masks, prepared as the source's were.
+        source: What the source is like, measured over all pixels or the informative ones.
+        batch_size: How many samples are read at once.
+
+    Raises:
+        InputError: There are no samples, an image is not finite, or the images have another number
+            of channels than the source's.
+        LabelledTargetError: A sample has a mask.
+    """
+    region: Region = None if source.region is None else "informative"
+    pooled = RegionQuantiles(region, source.quantiles.shape[1])
+    for images in _images(target, source, batch_size):
+        pooled.count(images)
+    quantiles, _ = pooled.refined(_images(target, source, batch_size))
+    found = [_distances(s, t) for s, t in zip(source.quantiles, quantiles, strict=True)]
+    worst = max(range(len(found)), key=lambda channel: found[channel].distance)
+    shaped = max(range(len(found)), key=lambda channel: found[channel].shape)
+    return Likeness(found[worst].distance, found[shaped].shape, found[shaped].inverted)
+
+
+def _distances(source: NDArray[np.floating], target: NDArray[np.floating]) -> Likeness:
+    """Compare two quantile functions ``(Q,)`` at the same levels."""
+    old, new = source.astype(np.float64), target.astype(np.float64)
+    scale = max(float(old.std()), np.finfo(np.float32).tiny)
+    standard, other = _standardised(old), _standardised(new)
+    return Likeness(
+        float(np.abs(new - old).mean() / scale),
+        float(np.abs(other - standard).mean()),
+        float(np.abs(-other[::-1] - standard).mean()),
+    )
+
+
+def _standardised(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = max(float(quantiles.std()), np.finfo(np.float32).tiny)
+    standardised: NDArray[np.float64] = (quantiles - quantiles.mean()) / spread
+    return standardised
+
+
+def _images(target: Samples[Sample], source: SourceStatistics, batch_size: int) -> Iterator[Array]:
+    expected = len(source.quantiles)
+    for batch, images in checked(target, batch_size):
+        for sample in batch:
+            check_unlabelled(sample)
+        if images.shape[1] != expected:
+            raise InputError(
+                f"The images have {images.shape[1]} channels and the source's have {expected}; "
+                "give images prepared as the source's were."
+            )
+        yield images

@@ -1,0 +1,54 @@
+"""Predicting, training and retraining with PyTorch and Lightning.
+
+Raises:
+    MissingDependencyError: On import, where the extra ``torch`` is not installed.
+"""
+
+from pladapt.optional import needs
+
+with needs("torch", "torch", "lightning", "safetensors"):
+    import lightning  # noqa: F401 - asked for here, so that what is missing is said once
+    import safetensors  # noqa: F401 - the same
+    import torch  # noqa: F401 - the same
+
+from pladapt.torch.augmentation import (
+    Augmentation,
+    Augmentations,
+    RandomAffine,
+    RandomIntensity,
+    RandomTexture,
+)
+from pladapt.torch.deployment import load_predictor, save_predictor
+from pladapt.torch.dropout import DropoutPredictor
+from pladapt.torch.losses import DiceBCELoss
+from pladapt.torch.predictor import ModulePredictor, TorchPredictor
+from pladapt.torch.recalibration import recalibrate_batch_norm
+from pladapt.torch.recalibrators import AgreementRecalibrator
+from pladapt.torch.retrainer import FineTune
+from pladapt.torch.storage import load_module, save_module
+from pladapt.torch.training import FitResult, TrainingOptions, fit
+from pladapt.torch.wrapping import module_of, with_module
+
+__all__ = [
+    "AgreementRecalibrator",
+    "Augmentation",
+    "Augmentations",
+    "DiceBCELoss",
+    "DropoutPredictor",
+    "FineTune",
+    "FitResult",
+    "ModulePredictor",
+    "RandomAffine",
+    "RandomIntensity",
+    "RandomTexture",
+    "TorchPredictor",
+    "TrainingOptions",
+    "fit",
+    "load_module",
+    "load_predictor",
+    "module_of",
+    "recalibrate_batch_norm",
+    "save_module",
+    "save_predictor",
+    "with_module",
+]

@@ -1,0 +1,212 @@
+"""Samples as batches of tensors, shuffled the same way whenever the seed is the same."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+
+from pladapt.errors import InputError
+from pladapt.torch.devices import as_tensor
+from pladapt.types import IGNORE, LabelledSample, PseudoLabelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pladapt.types import Samples
+
+Taught: TypeAlias = LabelledSample | PseudoLabelled
+"""A sample that can teach: with a true mask or with a pseudo-label."""
+
+Pair: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""An image ``(C, *S)`` float32 and its mask ``(*S)`` uint8, or a batch of them.
+
+In place of a mask there may be a soft one, ``(K + 1, *S)`` float32: the probability of each of the
+K channels, then the pixel's weight in [0, 1]. A batch with one of them has no other.
+"""
+
+
+T = TypeVar("T")
+
+
+def joined(*samples: Samples[T]) -> Samples[T]:
+    """Return a lazy view of several sets of samples, one after the other."""
+    # a ConcatDataset asks for no more than Samples have
+    return ConcatDataset([cast("Dataset[T]", part) for part in samples])
+
+
+class Pairs(Dataset[Pair]):
+    """The images and masks of samples, as tensors.
+
+    Args:
+        samples: Labelled or pseudo-labelled samples.
+        channels: The channels of the module's logits, which bound the masks' classes.
+        soft: Whether to heed the probabilities and weights of pseudo-labels.
+    """
+
+    def __init__(self, samples: Samples[Taught], channels: int, *, soft: bool = False) -> None:
+        self._samples, self._channels, self._soft = samples, channels, soft
+        self._highest = max(1, channels - 1)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Pair:
+        sample = self._samples[index]
+        mask = self._mask(sample)
+        if self._soft and isinstance(sample, PseudoLabelled):
+            mask = self._softened(sample, mask)
+        return as_tensor(sample.image).float(), mask
+
+    def _softened(self, sample: PseudoLabelled, mask: torch.Tensor) -> torch.Tensor:
+        expected = {"probabilities": (self._channels, *mask.shape), "weight": tuple(mask.shape)}
+        given: dict[str, torch.Tensor] = {}
+        for name, shape in expected.items():
+            if (array := getattr(sample, name)) is not None:
+                given[name] = as_tensor(array)
+                if tuple(given[name].shape) != shape:
+                    raise InputError(
+                        f"The {name} of sample {sample.id!r} have shape "
+                        f"{tuple(given[name].shape)}; expected {shape}."
+                    )
+        return softened(mask, self._channels, **given) if given else mask
+
+    def _mask(self, sample: Taught) -> torch.Tensor:
+        mask = as_tensor(sample.label if isinstance(sample, PseudoLabelled) else sample.mask)
+        if mask.is_floating_point() or mask.is_complex():
+            raise InputError(
+                f"The mask of sample {sample.id!r} is {mask.dtype}; expected integers."
+            )
+        values = mask.to(torch.int64)
+        wrong = (values < 0) | ((values > self._highest) & (values != IGNORE))
+        if wrong.any():
+            raise InputError(
+                f"The mask of sample {sample.id!r} has the value {int(values[wrong][0])}; the "
+                f"module knows the classes 0 to {self._highest}, and {IGNORE} is for pixels to "
+                "ignore. Train a module with more channels, or merge the classes."
+            )
+        return values.to(torch.uint8)
+
+
+def softened(
+    mask: torch.Tensor,
+    channels: int,
+    *,
+    probabilities: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return a mask as a soft one, ``(K + 1, *S)`` float32.
+
+    Args:
+        mask: ``(*S)`` uint8; a pixel of 255 has weight 0.
+        channels: K, the channels of the module's logits.
+        probabilities: ``(K, *S)``; the mask's own where there are none.
+        weight: ``(*S)``; 1 where there is none.
+    """
+    counts = mask != IGNORE
+    if probabilities is None:
+        classes = mask.masked_fill(~counts, 0).long()
+        probabilities = F.one_hot(classes, max(2, channels)).movedim(-1, 0)[-channels:]
+    weight = counts.float() if weight is None else weight * counts
+    return torch.cat([probabilities.float(), weight.float()[None]])
+
+
+class EpochShuffle(Sampler[int]):
+    """Every index once, in an order that depends on the seed and the epoch alone.
+
+    Args:
+        length: The number of indices.
+        seed: The training's seed.
+        first: The epoch that comes first, counted from 0, where a training is continued.
+    """
+
+    def __init__(self, length: int, seed: int, first: int = 0) -> None:
+        self._length, self._seed, self._first, self._epoch = length, seed, first, 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(
+            epoch_seed(self._seed, self._first + self._epoch, "shuffle")
+        )
+        yield from torch.randperm(self._length, generator=generator).tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take note of the epoch; Lightning calls this before each."""
+        self._epoch = epoch
+
+
+def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
+    """Return a seed of one epoch and one purpose.
+
+    Seeding anew in each epoch leaves no state of a generator to keep where training is continued.
+    """
+    words = [seed, epoch, *purpose.encode()]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+
+
+def training_batches(
+    pairs: Pairs, batch_size: int, *, seed: int, first: int, workers: int
+) -> DataLoader[Pair]:
+    """Return shuffled batches.
+
+    A last batch of a single sample is left out: batch normalisation cannot learn from it.
+    """
+    return _loader(
+        pairs,
+        batch_size,
+        workers,
+        sampler=EpochShuffle(len(pairs), seed, first),
+        drop_last=_last_is_single(len(pairs), batch_size),
+    )
+
+
+def steps_in_epoch(samples: int, batch_size: int) -> int:
+    """Return how many training batches an epoch has, of at least one sample."""
+    return math.ceil(samples / batch_size) - _last_is_single(samples, batch_size)
+
+
+def _last_is_single(samples: int, batch_size: int) -> bool:
+    return samples > batch_size and samples % batch_size == 1
+
+
+def validation_batches(pairs: Pairs, batch_size: int, *, workers: int) -> DataLoader[Pair]:
+    """Return batches in the samples' order."""
+    return _loader(pairs, batch_size, workers)
+
+
+def _loader(
+    pairs: Pairs,
+    batch_size: int,
+    workers: int,
+    *,
+    sampler: EpochShuffle | None = None,
+    drop_last: bool = False,
+) -> DataLoader[Pair]:
+    return DataLoader(
+        pairs,
+        batch_size,
+        sampler=sampler,
+        drop_last=drop_last,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        collate_fn=_stack,
+        generator=torch.Generator(),  # else a loader draws its workers' seed from the global one
+    )
+
+
+def _stack(pairs: Sequence[Pair]) -> Pair:
+    shapes = sorted({tuple(image.shape) for image, _ in pairs})
+    if len(shapes) > 1:
+        raise InputError(f"A batch has images of shapes {shapes}; they must have one shape.")
+    images, masks = zip(*pairs, strict=True)
+    soft = next((len(mask) for mask in masks if mask.is_floating_point()), None)
+    if soft is not None:
+        masks = tuple(m if m.is_floating_point() else softened(m, soft - 1) for m in masks)
+    return torch.stack(images), torch.stack(masks)

@@ -1,0 +1,169 @@
+"""Predictors on disk: the weights, and all else that an adapted predictor predicts with."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor, ScalePredictor
+from pladapt.predictors.shift import LogitShiftPredictor
+from pladapt.predictors.temperature import TemperaturePredictor
+from pladapt.storage import atomic_write
+from pladapt.torch.dropout import DropoutPredictor
+from pladapt.torch.predictor import TorchPredictor
+from pladapt.torch.storage import (
+    load_module,
+    save_module,
+    state_sha256,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import nn
+
+    from pladapt.protocols import Predictor
+
+_NAME: Final = "predictor.json"
+_VERSION: Final = 1
+_VIEWS: Final[Mapping[str, type[Any]]] = {
+    "flip": FlipPredictor,
+    "logit-shift": LogitShiftPredictor,
+    "temperature": TemperaturePredictor,
+    "scale": ScalePredictor,
+    "dropout": DropoutPredictor,
+}
+_OPTIONS: Final = ("activation", "amp", "batch_size", "channels_last")
+
+
+def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None = None) -> None:
+    """Write a predictor into a folder: what `pladapt.adapt` returned, say.
+
+    ``predictor.json`` says how it is put together; the weights are safetensors
+    files beside it. The network's architecture is code, and not in the folder.
+
+    Args:
+        predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts,
+            temperatures and quantile matching around such ones.
+        folder: It is made; a predictor that it holds already is replaced.
+        cutoff: The probability above which a pixel is foreground, to be kept beside it.
+
+    Raises:
+        InputError: A part of the predictor is of another kind, or the folder holds something else.
+    """
+    if folder.exists() and not (folder / _NAME).is_file():
+        raise InputError(f"{folder} is there and holds no predictor; give another folder.")
+    with atomic_write(folder) as temporary:
+        temporary.mkdir()
+        told = {
+            "version": _VERSION,
+            "cutoff": cutoff,
+            "predictor": _Writer(temporary).told(predictor),
+        }
+        (temporary / _NAME).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_predictor(module: nn.Module, folder: Path, *, device: str = "auto") -> Predictor:
+    """Read what `save_predictor` wrote.
+
+    Args:
+        module: Of the architecture of the one that was saved; it is not changed.
+        folder: Where it was written.
+        device: Where it is to predict; see `TorchPredictor`.
+
+    Raises:
+        MissingDataError: A file is not there.
+        DataError: A file is truncated or altered, of another version, or does not fit the module.
+    """
+    path = folder / _NAME
+    if not path.is_file():
+        raise MissingDataError(f"There is no {path}; give the folder that save_predictor wrote.")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if told["version"] != _VERSION:
+            raise DataError(
+                f"{path} is of version {told['version']}, and {_VERSION} is read here; save the "
+                "predictor again."
+            )
+        return _Reader(module, folder, device).made(told["predictor"])
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DataError(
+            f"{path} is no whole predictor ({error!r}); save the predictor again."
+        ) from error
+
+
+class _Writer:
+    """Says of what a predictor is made, and writes the arrays."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._weights: dict[str, str] = {}
+
+    def told(self, predictor: Predictor) -> dict[str, Any]:
+        """Return a predictor as JSON-able values."""
+        match predictor:
+            case TorchPredictor():
+                options = {name: getattr(predictor, name) for name in _OPTIONS}
+                return {"kind": "torch", "weights": self._stored(predictor.module), **options}
+            case EnsemblePredictor():
+                each = [self.told(inner) for inner in predictor.predictors]
+                return {"kind": "ensemble", "predictors": each}
+        return self._view(predictor)
+
+    def _view(self, predictor: Any) -> dict[str, Any]:
+        kind = next((name for name, type_ in _VIEWS.items() if type(predictor) is type_), None)
+        if kind is None:
+            raise InputError(
+                f"{type(predictor).__name__} cannot be stored; expected a TorchPredictor, or "
+                f"{', '.join(_VIEWS)} and ensembles around one. Keep it in code "
+                "that makes it anew, and its weights with save_module."
+            )
+        own = {f.name: getattr(predictor, f.name) for f in fields(predictor)}
+        return {"kind": kind, **own, "predictor": self.told(predictor.predictor)}
+
+    def _stored(self, module: nn.Module) -> str:
+        """Write weights, each only once, and return the file's name."""
+        digest = state_sha256(module)
+        if digest not in self._weights:
+            number = f"-{len(self._weights) + 1}" if self._weights else ""
+            self._weights[digest] = f"model{number}.safetensors"
+            save_module(module, self._folder / self._weights[digest])
+        return self._weights[digest]
+
+
+class _Reader:
+    """Puts a predictor together from what `_Writer` said."""
+
+    def __init__(self, module: nn.Module, folder: Path, device: str) -> None:
+        self._module, self._folder, self._device = module, folder, device
+        self._loaded: dict[str, nn.Module] = {}
+
+    def made(self, told: Mapping[str, Any]) -> Predictor:
+        """Return the predictor."""
+        kind = told["kind"]
+        if kind == "torch":
+            options = {name: told[name] for name in _OPTIONS}
+            return TorchPredictor(self._read(told["weights"]), self._device, **options)
+        if kind == "ensemble":
+            return EnsemblePredictor([self.made(inner) for inner in told["predictors"]])
+        inner = self.made(told["predictor"])
+        own = {k: _frozen(v) for k, v in told.items() if k not in ("kind", "predictor")}
+        made: Predictor = _VIEWS[kind](inner, **own)
+        return made
+
+    def _read(self, name: str) -> nn.Module:
+        if name not in self._loaded:
+            module = copy.deepcopy(self._module)
+            load_module(module, self._folder / name)
+            self._loaded[name] = module.eval()
+        return self._loaded[name]
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

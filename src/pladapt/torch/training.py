@@ -1,0 +1,285 @@
+"""Training a module, on source masks or on pseudo-labels alike."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from torch import nn
+
+from pladapt.errors import InputError
+from pladapt.runs.manifest import describe
+from pladapt.torch.data import Pairs, steps_in_epoch, training_batches, validation_batches
+from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
+from pladapt.torch.losses import DiceBCELoss
+from pladapt.torch.predictor import check_logits, evaluating
+from pladapt.torch.quiet import isolated
+from pladapt.torch.resume import TrainingState, load_state, save_state
+from pladapt.torch.storage import state_sha256
+from pladapt.torch.task import Recorder, Task, early_stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from pladapt.torch.augmentation import Augmentation
+    from pladapt.torch.data import Taught
+    from pladapt.torch.devices import Amp
+    from pladapt.torch.resume import Row
+    from pladapt.types import Progress, Samples
+
+_PRECISION: Final[dict[torch.dtype | None, Literal["32-true", "16-mixed", "bf16-mixed"]]] = {
+    None: "32-true",
+    torch.float16: "16-mixed",
+    torch.bfloat16: "bf16-mixed",
+}
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; the defaults are the paper's.
+
+    Args:
+        epochs: At most so many epochs.
+        min_steps: At least so many steps of the optimiser: where the epochs hold fewer, there are
+            more of them, so that a small training set is gone through more often.
+        batch_size: Samples in a batch. A last training batch of a single sample is left out.
+        optimizer: Makes the optimiser of the parameters.
+        loss: Maps logits ``(B, K, *S)`` and masks ``(B, *S)`` uint8, 255 for pixels to ignore,
+            to a scalar. Where a label is soft or its pixels have weights it is given a soft mask,
+            ``(B, K + 1, *S)`` float32: the probability of each channel, then the weights.
+            Validation is on hard labels.
+        augmentation: Changes each training batch, or None.
+        patience: Training stops after so many epochs without a lower validation loss; of no
+            account where nothing validates.
+        keep: Which epoch's weights are kept: that of the highest ``val_dsc``, that of the lowest
+            ``val_loss``, or the ``last``. The first of equals.
+        ema: The decay of an exponential moving average, in [0, 1), or None. After each step the
+            average of the parameters and floating-point buffers (batch normalisation's statistics
+            among them) becomes ``decay * average + (1 - decay) * current``; other buffers are
+            copied. The average is what is validated, kept and returned (Tarvainen and Valpola
+            2017). It begins with the first step's weights, and at step n + 1 the decay is at most
+            (1 + n) / (10 + n), so that a short training leaves its beginning behind.
+        seed: Of the order of the samples, the augmentation and dropout.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
+        workers: Processes that load samples; 0 loads them in this one.
+        amp: Mixed precision, as in `TorchPredictor`: ``off``, ``auto``, ``float16`` or
+            ``bfloat16``.
+        gradient_clip: The largest norm of the gradient, or None.
+        freeze_batch_norm: Whether batch normalisation keeps its statistics; its scales and
+            shifts are still learnt.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    epochs: int = 100
+    min_steps: int = 0
+    batch_size: int = 8
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = field(
+        default=functools.partial(torch.optim.Adam, lr=1e-3)
+    )
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = field(default_factory=DiceBCELoss)
+    augmentation: Augmentation | None = None
+    patience: int = 5
+    keep: Literal["val_dsc", "val_loss", "last"] = "val_dsc"
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 0
+    amp: Amp = "off"
+    gradient_clip: float | None = None
+    freeze_batch_norm: bool = False
+    ema: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("epochs", 1),
+            ("min_steps", 0),
+            ("batch_size", 1),
+            ("patience", 1),
+            ("seed", 0),
+            ("workers", 0),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+        if self.keep not in ("val_dsc", "val_loss", "last"):
+            raise InputError(f"keep is {self.keep!r}; give 'val_dsc', 'val_loss' or 'last'.")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise InputError(f"ema is {self.ema!r}; give a decay from 0 and below 1, or None.")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the trained weights depend on, for a manifest."""
+        named = {k: v for k, v in vars(self).items() if k not in ("device", "workers")}
+        weights = (
+            {"loss_sha256": state_sha256(self.loss)} if isinstance(self.loss, nn.Module) else {}
+        )
+        return {k: describe(v) for k, v in named.items()} | weights
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained module.
+
+    Args:
+        module: The module with the kept weights, on the CPU, in evaluation mode.
+        history: A row per epoch: ``epoch`` (from 1), ``train_loss``, ``val_loss``, ``val_dsc``
+            (pooled over all validation pixels, at a cut-off of 0.5) and ``seconds``. Without
+            validation ``val_loss`` and ``val_dsc`` are missing.
+        best_epoch: The epoch of the kept weights.
+        optimizer: The optimiser's state after the last epoch.
+    """
+
+    module: nn.Module
+    history: list[Row]
+    best_epoch: int
+    optimizer: dict[str, Any]
+
+
+def fit(
+    module: nn.Module,
+    train: Samples[Taught],
+    validation: Samples[Taught] | None,
+    options: TrainingOptions | None = None,
+    *,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> FitResult:
+    """Train a copy of a module.
+
+    The result depends on the arguments alone: the global random generators are neither read nor
+    changed. An interruption (KeyboardInterrupt) comes through.
+
+    Args:
+        module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``; it is not changed.
+        train: Labelled or pseudo-labelled samples, all of one shape.
+        validation: Samples that decide when to stop and which weights to keep; None to train
+            for all epochs and keep the last one's weights, which asks for ``keep="last"``.
+        options: How to train.
+        progress: Called after each step, the epoch being the stage.
+        checkpoint: A file that is written after each epoch. If it is there, training goes on from
+            it and ends with the weights that an uninterrupted training would have.
+
+    Raises:
+        InputError: ``train`` or ``validation`` is empty, a sample does not fit the module,
+            nothing validates and ``keep`` is not ``last``, or the loss was never finite.
+        DeviceError: The device is not there, or does not compute in the precision asked for.
+        RunChangedError: The checkpoint is of another training.
+    """
+    options = options or TrainingOptions()
+    if validation is None:
+        check_unvalidated(options)
+    channels = _channels(module, train, validation)
+    options = _long_enough(options, len(train))
+    fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
+    state = TrainingState()
+    if checkpoint is not None and checkpoint.exists():
+        state = load_state(checkpoint, fingerprint)
+    network = copy.deepcopy(module).cpu()
+    if state.module:
+        network.load_state_dict(state.module)
+
+    def save(state: TrainingState) -> None:
+        if checkpoint is not None:
+            save_state(state, checkpoint, fingerprint)
+
+    if not state.finished:
+        held = None if validation is None else Pairs(validation, channels)
+        stopping = None if held is None else early_stopping(options.patience, state.stopping)
+        recorder = Recorder(state, stopping, save, progress)
+        _run(network, (Pairs(train, channels, soft=True), held), options, recorder)
+    return _result(network, state)
+
+
+def check_unvalidated(options: TrainingOptions) -> None:
+    """Refuse options that ask for a validation where there is none.
+
+    Raises:
+        InputError: ``keep`` is not ``last``.
+    """
+    if options.keep != "last":
+        raise InputError(
+            f"keep is {options.keep!r} and validation is None, so that no epoch is known to be "
+            "better than another; give keep='last', or samples to validate on."
+        )
+
+
+def _long_enough(options: TrainingOptions, samples: int) -> TrainingOptions:
+    """Return the options with as many epochs as the least number of steps asks for."""
+    steps = steps_in_epoch(samples, options.batch_size)
+    return replace(options, epochs=max(options.epochs, math.ceil(options.min_steps / steps)))
+
+
+def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught] | None) -> int:
+    for name, samples in (("train", train), ("validation", validation)):
+        if samples is not None and len(samples) == 0:
+            raise InputError(f"There is no sample in {name!r}; training needs at least one.")
+    parameter = next(module.parameters(), torch.empty(0))
+    image = as_tensor(train[0].image).float()[None].to(parameter.device)
+    with torch.no_grad(), evaluating(module):
+        logits = module(image)
+    check_logits(logits, image)
+    return int(logits.shape[1])
+
+
+def _fingerprint(
+    module: nn.Module,
+    train: Samples[Taught],
+    validation: Samples[Taught] | None,
+    options: TrainingOptions,
+) -> dict[str, Any]:
+    sizes = {"train": len(train), "validation": None if validation is None else len(validation)}
+    return {"module": state_sha256(module), **sizes, **options.describe()}
+
+
+def _run(
+    network: nn.Module,
+    data: tuple[Pairs, Pairs | None],
+    options: TrainingOptions,
+    recorder: Recorder,
+) -> None:
+    first = len(recorder.state.history)
+    task = Task(network, copy.deepcopy(options.loss), options, first).train()
+    size, workers = options.batch_size, options.workers
+    train = training_batches(data[0], size, seed=options.seed, first=first, workers=workers)
+    held = None if data[1] is None else validation_batches(data[1], size, workers=workers)
+    parts = (recorder.stopping, recorder)
+    callbacks: list[pl.Callback] = [part for part in parts if part is not None]
+    with isolated():
+        _trainer(options, first, callbacks).fit(task, train, held)
+
+
+def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    device = resolve_device(options.device)
+    return pl.Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=[device.index] if device.type == "cuda" and device.index is not None else 1,
+        precision=_PRECISION[autocast_type(options.amp, device)],
+        max_epochs=options.epochs - first,
+        gradient_clip_val=options.gradient_clip,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
+    )
+
+
+def _result(network: nn.Module, state: TrainingState) -> FitResult:
+    if not state.best:
+        losses = [row.get("val_loss", row["train_loss"]) for row in state.history]
+        raise InputError(
+            f"The loss was never finite: {losses}. Look for NaN in the images, or give "
+            "an optimizer with a lower learning rate."
+        )
+    network.load_state_dict(state.best)
+    network.zero_grad()
+    kept = network.cpu().eval()
+    return FitResult(kept, state.history, state.best_epoch, state.optimizer or {})

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pladapt import InputError, LabelledSample, LabelledTargetError, Sample
+from pladapt.predictors.agreement import Views, measure_agreement
+
+
+class Identity:
+    """The images are the probabilities: mirrored images are predicted mirrored."""
+
+    def predict(self, images: Any, /) -> Any:
+        return images
+
+
+class LeftHalf:
+    """Marks the left half of whatever it sees, wherever the object is."""
+
+    def predict(self, images: Any, /) -> Any:
+        probabilities = np.zeros_like(images)
+        probabilities[..., : images.shape[-1] // 2] = 0.9
+        return probabilities
+
+
+def discs(count: int, seed: int = 0) -> list[Sample]:
+    places = np.random.default_rng(seed).uniform(10, 22, (count, 2))
+    y, x = np.mgrid[:32, :32]
+    images = [np.exp(-((y - v) ** 2 + (x - u) ** 2) / 50)[None] for v, u in places]
+    return [
+        Sample(f"s{i}", f"g{i // 2}", image.astype(np.float32)) for i, image in enumerate(images)
+    ]
+
+
+def test_a_predictor_that_follows_the_image_agrees_with_itself() -> None:
+    found = measure_agreement(Identity(), discs(4), views=Views(axes=(-1, -2), scales=()))
+    assert found.pooled == 1
+    marked = np.mean([s.image > 0.5 for s in discs(4)])
+    assert found.fraction == pytest.approx([marked])
+
+
+def test_one_that_does_not_follow_it_disagrees() -> None:
+    mirror = measure_agreement(LeftHalf(), discs(3), views=Views(axes=(-1,), scales=()))
+    assert mirror.pooled == 0
+    upside_down = measure_agreement(LeftHalf(), discs(3), views=Views(axes=(-2,), scales=()))
+    assert upside_down.pooled == 1
+
+
+def test_scales_compare_what_both_images_show() -> None:
+    found = measure_agreement(Identity(), discs(6), views=Views(axes=(), scales=(0.8, 1.25)))
+    assert 0.93 < found.pooled < 1  # interpolated twice
+    of_view = found.counts.group_by("view").aggregate([(name, "sum") for name in ("tp", "tn")])
+    compared = {
+        row["view"]: sum(
+            sum(each[name] for name in ("tp", "fp", "fn", "tn"))
+            for each in found.counts.to_pylist()
+            if each["view"] == row["view"]
+        )
+        for row in of_view.to_pylist()
+    }
+    # a magnified image shows 32 / 1.25 = 25.6 of 32 pixels, of which 24 lie wholly inside
+    assert compared["scale 1.25"] == 6 * 24 * 24
+    assert compared["scale 0.8"] == 6 * 32 * 32
+
+
+def test_by_hand() -> None:
+    image = np.zeros((1, 2, 4), np.float32)
+    image[0, :, :3] = 1  # a fixed band: the mirror image marks columns 1 to 3
+    found = measure_agreement(
+        Identity(), [Sample("a", "p", image)], views=Views(axes=(-1,), scales=())
+    )
+    assert found.pooled == 1  # it follows the image
+
+    class Fixed:
+        def predict(self, images: Any, /) -> Any:
+            return np.broadcast_to(image, images.shape).copy()
+
+    fixed = measure_agreement(
+        Fixed(), [Sample("a", "p", image)], views=Views(axes=(-1,), scales=())
+    )
+    assert fixed.pooled == pytest.approx(2 * 4 / (2 * 4 + 2 + 2))  # 4 pixels of 6 and 6
+    assert fixed.fraction == pytest.approx([6 / 8])
+    assert fixed.by_sample().to_pylist() == [{"id": "a", "group": "p", "agreement": 2 / 3}]
+
+
+def test_where_nothing_is_marked_there_is_nothing_to_disagree_on() -> None:
+    blank = [Sample("a", "p", np.zeros((1, 8, 8), np.float32))]
+    found = measure_agreement(Identity(), blank)
+    assert (found.pooled, found.fraction.tolist()) == (1, [0])
+
+
+@given(st.integers(0, 5), st.integers(1, 7), st.permutations(range(5)))
+def test_neither_the_order_nor_the_batches_matter(
+    seed: int, batch_size: int, order: list[int]
+) -> None:
+    samples = discs(5, seed)
+    first = measure_agreement(Identity(), samples)
+    other = measure_agreement(Identity(), [samples[i] for i in order], batch_size=batch_size)
+    assert other.counts.equals(first.counts)
+    assert other.marked.equals(first.marked)
+
+
+def test_it_takes_no_masks_and_no_empty_target() -> None:
+    with pytest.raises(InputError, match="at least one unlabelled"):
+        measure_agreement(Identity(), [])
+    labelled: Any = [LabelledSample("a", "p", np.zeros((1, 8, 8)), np.zeros((8, 8), int))]
+    with pytest.raises(LabelledTargetError, match="has a mask"):
+        measure_agreement(Identity(), labelled)
+    with pytest.raises(InputError, match="at least one view"):
+        Views(axes=(), scales=())
+    with pytest.raises(InputError, match="not 1"):
+        Views(scales=(1.0,))
