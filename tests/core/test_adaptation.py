@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, LabelledTargetError, PluginManager, RunChangedError, Sample
+from pladapt import InputError, Sample
+from pladapt.errors import LabelledTargetError, RunChangedError
+from pladapt.plugins import PluginManager
 from pladapt.types import Evaluation
 
 if TYPE_CHECKING:
@@ -122,7 +124,9 @@ def test_each_round_scores_with_the_last_round_s_predictor(toy: SimpleNamespace)
 def test_soft_labels_reach_the_retrainer_and_come_back_from_the_folder(
     toy: SimpleNamespace, tmp_path: Path
 ) -> None:
-    soft = pladapt.SoftLabelling(labeller=pladapt.Labelling(boundary=1), weight=True)
+    soft = pladapt.selection.SoftLabelling(
+        labeller=pladapt.selection.Labelling(boundary=1), weight=True
+    )
     selector = pladapt.compose(toy.parts()["selector"], label=soft)
     for _ in range(2):  # the second time the labels are read from the folder
         recorder = Recorder()

@@ -23,7 +23,8 @@ from pladapt.selection.random_control import RandomSelector
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from pladapt import Audit, LabelledSample
+    from pladapt import LabelledSample
+    from pladapt.evaluation import Audit
 
 VALUE = st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1)
 PAIRS = st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=30)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import IGNORE, InputError, Labelling, Prediction, compose
+from pladapt import IGNORE, InputError, Prediction, compose
 from pladapt.functional.arrays import to_numpy
+from pladapt.selection import Labelling
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.selection.components import WithoutSmallComponents
 from pladapt.testing import SelectorContract
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
-
 
 
 class TestWithoutSmallComponents(SelectorContract):

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 import pladapt
-from pladapt import InputError, Prediction, Rules, SoftLabelling, compose
+from pladapt import InputError, Prediction, Rules, compose
+from pladapt.selection import SoftLabelling
 from pladapt.selection.certain_negatives import CertainNegativesSelector
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
@@ -162,6 +163,6 @@ def test_chance_is_uniform_seeded_and_blind_to_the_prediction() -> None:
 
 
 def test_chance_and_negatives_are_found_by_name() -> None:
-    plugins = pladapt.PluginManager()
+    plugins = pladapt.plugins.PluginManager()
     inner = plugins.build("selector", "random", seed=2, min_pixels=1)
     assert plugins.build("selector", "certain-negatives", selector=inner).selector == inner

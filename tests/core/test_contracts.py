@@ -18,16 +18,14 @@ from pladapt import (
     Batch,
     Evaluation,
     FlipPredictor,
-    LogitShiftPredictor,
     Prediction,
-    Recalibration,
     Rules,
     Sample,
     Selection,
-    TemperaturePredictor,
     hard_labels,
 )
 from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import (
     EvaluatorContract,
@@ -38,6 +36,7 @@ from pladapt.testing import (
     SelectorContract,
 )
 from pladapt.testing.checks import Sigmoid, pseudo_labelled, some_images, some_prediction
+from pladapt.typing import Recalibration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import (
-    IGNORE,
-    InputError,
-    Labelling,
-    Prediction,
-    SoftLabelling,
-    SoftLabels,
-    compose,
-    hard_labels,
-)
+from pladapt import IGNORE, InputError, Prediction, SoftLabels, compose, hard_labels
 from pladapt.functional.arrays import to_numpy
+from pladapt.selection import Labelling, SoftLabelling
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.selection.labelling import pseudo_labels
 from pladapt.testing import SelectorContract

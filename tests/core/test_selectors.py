@@ -87,8 +87,8 @@ def test_every_library_gives_the_same_columns(
     ],
 )
 def test_every_score_is_found_by_name(name: str, parameters: dict[str, Any]) -> None:
-    selector = pladapt.PluginManager().build("selector", name, min_pixels=7, **parameters)
-    assert isinstance(selector, pladapt.BaseSelector)
+    selector = pladapt.plugins.PluginManager().build("selector", name, min_pixels=7, **parameters)
+    assert isinstance(selector, pladapt.selection.BaseSelector)
     assert (selector.min_pixels, selector.top_k) == (7, None)
 
 

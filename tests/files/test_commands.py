@@ -9,16 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import (
-    DataError,
-    InputError,
-    MissingDataError,
-    Prediction,
-    Rules,
-    Selection,
-    UnknownPluginError,
-)
+from pladapt import DataError, InputError, Prediction, Rules, Selection
 from pladapt.cli.application import application
+from pladapt.errors import MissingDataError, UnknownPluginError
 from pladapt.files import select_file
 from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
 from pladapt.selection.soft_dice import SoftDiceSelector

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pladapt import DataError, RunChangedError
+from pladapt import DataError
+from pladapt.errors import RunChangedError
 from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files, scoring
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.storage import read_table

@@ -18,7 +18,7 @@ kept_in_rounds: list[int] = []
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeakSelector(pladapt.BaseSelector):
+class PeakSelector(pladapt.selection.BaseSelector):
     """Keep the predictions with the highest foreground probability anywhere."""
 
     def score_classes(self, prediction: pladapt.Prediction, /) -> tuple[Array, Array]:
@@ -30,7 +30,7 @@ class PeakSelector(pladapt.BaseSelector):
 
 
 @pladapt.hookimpl
-def pladapt_selectors() -> list[pladapt.Registration[pladapt.Selector]]:
+def pladapt_selectors() -> list[pladapt.Registration[pladapt.typing.Selector]]:
     """Offer the selector as ``peak``."""
     return [
         pladapt.Registration(

@@ -11,14 +11,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from pladapt import (
-    Evaluation,
-    InputError,
-    LabelledSample,
-    MissingDependencyError,
-    Rules,
-    hard_labels,
-)
+from pladapt import Evaluation, InputError, LabelledSample, Rules, hard_labels
+from pladapt.errors import MissingDependencyError
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 

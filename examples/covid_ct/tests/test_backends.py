@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pladapt import RunChangedError
+from pladapt.errors import RunChangedError
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.settings import Settings

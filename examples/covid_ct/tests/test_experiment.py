@@ -7,7 +7,8 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import InputError, LabelledSample, MissingDataError, RunChangedError
+from pladapt import InputError, LabelledSample
+from pladapt.errors import MissingDataError, RunChangedError
 from pladapt_covid_ct import domains, report, tables
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms

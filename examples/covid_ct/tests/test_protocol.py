@@ -18,8 +18,9 @@ import torch
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from pladapt import InputError, MissingDataError, RunChangedError
+from pladapt import InputError
 from pladapt.cli.application import application
+from pladapt.errors import MissingDataError, RunChangedError
 from pladapt.reports.comparison import NOT_RETRAINED, selected
 from pladapt_covid_ct import paper, protocol
 from pladapt_covid_ct.phantoms import write_phantoms

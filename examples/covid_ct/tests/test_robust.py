@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import InputError, RunChangedError, SourceStatistics
+from pladapt import InputError, SourceStatistics
 from pladapt.cli.application import application
+from pladapt.errors import RunChangedError
 from pladapt.reports.comparison import selected
 from pladapt.runs.records import read_run
 from pladapt_covid_ct.experiment import run_experiment

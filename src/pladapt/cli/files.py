@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pladapt.files import Files, Grouping, Pairing, Problem
-    from pladapt.protocols import Predictor
     from pladapt.selection.rules import Stratum
     from pladapt.types import Evaluation
+    from pladapt.typing import Predictor
 
 Part = TypeVar("Part")
 

@@ -17,9 +17,9 @@ from pladapt.selection.labelling import soft
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pladapt.protocols import Predictor, Selector
     from pladapt.runs.records import Round, RunRecord
     from pladapt.types import Array, LabelledSample, Sample, Samples
+    from pladapt.typing import Predictor, Selector
 
 Row: TypeAlias = dict[str, Any]
 

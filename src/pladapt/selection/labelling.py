@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.morphology import Band
-    from pladapt.protocols import Selector
     from pladapt.types import Array, Prediction
+    from pladapt.typing import Selector
 
 Labeller: TypeAlias = "Callable[[Prediction], Array | SoftLabels]"
-"""What makes pseudo-labels of a prediction, as `pladapt.Selector.label` does."""
+"""What makes pseudo-labels of a prediction, as `pladapt.typing.Selector.label` does."""
 
 _ROUNDING: Final = 1e-6  # how far a mean of members, say, may leave [0, 1]
 

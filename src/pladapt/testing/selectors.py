@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from pladapt.functional.arrays import to_numpy
-from pladapt.protocols import Selector
 from pladapt.selection.labelling import pseudo_labels, soft
 from pladapt.testing.checks import check_description, part, require, same, some_prediction
 from pladapt.types import IGNORE, Selection
+from pladapt.typing import Selector
 
 if TYPE_CHECKING:
     from pladapt.types import Prediction
@@ -23,7 +23,7 @@ _RESERVED: Final = {"id", "group", "sha256"}
 
 
 class SelectorContract:
-    """What every `pladapt.Selector` promises.
+    """What every `pladapt.typing.Selector` promises.
 
     Fixtures to override: ``selector``; and ``prediction`` where the selector cannot take planes and
     volumes of one class and of several.

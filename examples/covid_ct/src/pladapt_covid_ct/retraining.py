@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt import PseudoLabelled, Samples, Selector
+    from pladapt import PseudoLabelled
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor
     from pladapt.torch import ModulePredictor
+    from pladapt.typing import Predictor, Samples, Selector
     from pladapt_covid_ct.settings import Settings
 
 

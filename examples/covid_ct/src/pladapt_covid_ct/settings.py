@@ -1,4 +1,4 @@
-"""The choices of an experiment, each with a name; docs/covid_ct_choices.md says why it is so."""
+"""The choices of an experiment, each with a name and explained on the page of choices."""
 
 from __future__ import annotations
 
