@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pladapt import DataError, InputError, MissingDataError
+from pladapt import DataError, InputError
+from pladapt.errors import MissingDataError
 from pladapt.files import (
     Files,
     Grouping,
