@@ -224,6 +224,16 @@ def test_a_file_that_is_missing_truncated_or_other_is_named(tmp_path: Path) -> N
         SourceStatistics.load(path)
 
 
+def test_an_archive_made_to_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "source.npz"
+    SourceStatistics.measure(organ()).save(path)
+    monkeypatch.setattr("pladapt.source.statistics._MAX_BYTES", 100)
+    with pytest.raises(DataError, match=r"would take .* bytes of memory"):
+        SourceStatistics.load(path)
+
+
 def with_value(value: float) -> list[Sample]:
     samples = organ()
     samples[3].image[0, 5, 5] = value

@@ -49,11 +49,14 @@ class AgreementRecalibrator:
     (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). Those are taken only where
     one of the two agreements, that of all pixels and that of single images, is higher by more than
     ``margin``, and the other not lower by more than twice that, surely, whichever of the target's
-    groups are drawn: the first alone is fooled by images without foreground.
+    groups are drawn (`pladapt.predictors.Agreement.surely_above`): the first alone is fooled by
+    images without foreground. Of fewer than five groups (patients, volumes, pictures) nothing is
+    sure, and nothing is changed.
 
-    What won is to be trained where it agrees with itself less than the model did on the source, by
-    more than ``room``: where it agrees as well, training has little to teach and only loses. Where
-    the network as it is won and there is no such room, adaptation ends and it stays as it is.
+    What won is to be trained where it surely agrees with itself less than the model did on the
+    source, by more than ``room``: where it agrees as well, training has little to teach and only
+    loses. Where the network as it is won and there is no such room, adaptation ends and it stays
+    as it is.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
@@ -149,7 +152,7 @@ class AgreementRecalibrator:
     def _without_training(self, taken: str, winner: Agreement) -> Verdict | None:
         """Return the verdict where what won is not to be trained, or None where it is."""
         known = None if self.source is None else self.source.agreement
-        if known is not None and known - winner.pooled > self.room:
+        if known is not None and winner.surely_below(known - self.room):
             return None
         if taken == _BATCH_NORM:
             reason = "with batch normalisation's statistics of the target it agrees better"
