@@ -30,7 +30,7 @@ def ids(view: Samples[Sample]) -> list[str]:
     names=st.lists(st.text(max_size=4), unique=True, max_size=12), max_samples=st.integers(1, 14)
 )
 def test_at_most_so_many_are_left_those_of_the_lowest_digests_in_their_order(
-    names: list[str], most: int
+    names: list[str], max_samples: int
 ) -> None:
     digests = sorted(hashlib.sha256(name.encode()).hexdigest() for name in names)[:most]
     expected = [name for name in names if hashlib.sha256(name.encode()).hexdigest() in digests]
