@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 TITLE = "Inference"
-TEXT = """A LinkNet with random weights; its images, logits and sigmoid in one call. The fraction is of
-the rate that the device reaches in a large matrix product of the same precision, by the fastest
+TEXT = """A LinkNet with random weights; its images, logits and sigmoid in one call. The fraction is
+of the rate that the device reaches in a large matrix product of the same precision, by the fastest
 library at hand.
 The last row is what the selector adds: scoring the same batch where its probabilities are."""
 

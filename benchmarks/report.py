@@ -131,5 +131,6 @@ def _rates(case: Mapping[str, Any]) -> Iterator[str]:
             if most
             else ""
         )
-        yield f"| {method['name']} | {case['items'] / seconds:.3g} | {rate / 1e12:.3g} | {fraction} |"
+        pace = f"{case['items'] / seconds:.3g} | {rate / 1e12:.3g}"
+        yield f"| {method['name']} | {pace} | {fraction} |"
     yield ""

@@ -43,7 +43,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     parser.add_argument("--label", help="the JSON's name; else cpu or gpu")
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where it goes")
-    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "benchmarks.md")
+    parser.add_argument(
+        "--page", type=Path, default=HERE.parent / "docs" / "project" / "benchmarks.md"
+    )
     arguments = parser.parse_args()
     if arguments.quick and arguments.results == HERE / "results":
         parser.error("a quick run says nothing of speed: give --results and --page of its own")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt import Samples
+    from pladapt.typing import Samples
 
 EPOCHS: Final = 15
 """The most of a training on source masks or pseudo-labels."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from sources import Source
 
-    from pladapt import AdaptationResult, LabelledSample, Predictor, Sample, Samples
+    from pladapt import AdaptationResult, LabelledSample, Sample
+    from pladapt.typing import Predictor, Samples
 
 ORACLE: Final = "target-labels"
 ORACLES: Final = (ORACLE, f"{ORACLE}-batch-norm")

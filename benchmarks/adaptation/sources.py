@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from domains import Config, Family, Pair
     from torch import nn
 
-    from pladapt import LabelledSample, Samples
+    from pladapt import LabelledSample
     from pladapt.torch import TrainingOptions
+    from pladapt.typing import Samples
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -132,5 +133,5 @@ def _cutoff(
 ) -> float:
     if not path.exists():
         write_table(pladapt.calibrate_cutoff(predictor, test, cutoffs=cutoffs).curve, path)
-    found = pladapt.Calibration.from_curve(read_table(path), "pooled").cutoff
+    found = pladapt.evaluation.Calibration.from_curve(read_table(path), "pooled").cutoff
     return found if isinstance(found, float) else found[0]

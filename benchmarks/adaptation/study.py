@@ -30,7 +30,7 @@ from pladapt.storage import atomic_write  # noqa: E402 - after torch's threads a
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-_PAGE: Final = HERE.parents[1] / "docs" / "adaptation-study.md"
+_PAGE: Final = HERE.parents[1] / "docs" / "project" / "adaptation-study.md"
 _RESULTS: Final = HERE / "results.json"
 
 

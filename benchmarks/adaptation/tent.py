@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from pladapt.errors import InputError
-from pladapt.protocols import Predictor
 from pladapt.torch.devices import resolve_device
 from pladapt.torch.quiet import isolated
 from pladapt.torch.recalibration import batch_norms, mixed_batches, recalibrate_batch_norm
 from pladapt.torch.wrapping import module_of, with_module
+from pladapt.typing import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

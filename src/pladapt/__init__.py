@@ -2,60 +2,24 @@
 
 A trained segmenter meets images from a new scanner and does worse. pladapt scores its own
 predictions on the unlabelled images, keeps the ones it can trust, retrains on them, and shows with
-evidence whether the result is better.
+evidence whether the result is better. What cannot be shown to help is not done.
+
+What most users need is here; the rest is in rooms: `pladapt.typing`, `pladapt.predictors`,
+`pladapt.selection`, `pladapt.evidence`, `pladapt.evaluation`, `pladapt.torch` and so on.
 """
 
-from pladapt.data.views import unlabelled
-from pladapt.errors import (
-    DataError,
-    DeviceError,
-    InputError,
-    LabelledTargetError,
-    MissingDataError,
-    MissingDependencyError,
-    PladaptError,
-    PluginError,
-    RunChangedError,
-    UnknownPluginError,
-)
-from pladapt.evaluation.auditing import Audit, audit
-from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
-from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
-from pladapt.evidence.gates import DoNoHarm
-from pladapt.functional.certainty import certainty_index, combine_classes, hard_labels
-from pladapt.plugins.hookspecs import Registration, hookimpl
-from pladapt.plugins.manager import (
-    PluginManager,
-    PluginWarning,
-    evaluator,
-    predictor,
-    retrainer,
-    selector,
-)
-from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor
-from pladapt.predictors.shift import LogitShiftPredictor
-from pladapt.predictors.temperature import TemperaturePredictor
-from pladapt.protocols import (
-    BatchPredictor,
-    Evaluator,
-    Gate,
-    Predictor,
-    Recalibration,
-    Recalibrator,
-    ResumableRetrainer,
-    Retrainer,
-    Selector,
-    WrappingPredictor,
-)
-from pladapt.recipes.bundle import Recipe, recipe
-from pladapt.runs.adaptation import AdaptationResult, adapt
-from pladapt.runs.keep_fraction import keep_fraction
-from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
-from pladapt.selection.base import BaseSelector
-from pladapt.selection.composition import ComposedSelector, compose
-from pladapt.selection.labelling import Labelling, SoftLabelling
-from pladapt.selection.rules import Rules
-from pladapt.source.statistics import SourceStatistics
+from pladapt import typing
+from pladapt.data import unlabelled
+from pladapt.errors import DataError, InputError, PladaptError
+from pladapt.evaluation import OverlapEvaluator, audit, calibrate_cutoff
+from pladapt.evidence import DoNoHarm
+from pladapt.functional import certainty_index, hard_labels
+from pladapt.plugins import Registration, evaluator, hookimpl, predictor, retrainer, selector
+from pladapt.predictors import EnsemblePredictor, FlipPredictor
+from pladapt.recipes import Recipe, recipe
+from pladapt.runs import AdaptationResult, RunRecord, adapt, read_run
+from pladapt.selection import CertaintyIndexSelector, Rules, compose
+from pladapt.source import SourceStatistics
 from pladapt.types import (
     IGNORE,
     Batch,
@@ -63,10 +27,8 @@ from pladapt.types import (
     Judgement,
     LabelledSample,
     Prediction,
-    Progress,
     PseudoLabelled,
     Sample,
-    Samples,
     Selection,
     SoftLabels,
     Verdict,
@@ -77,74 +39,42 @@ __version__ = "0.2.0"
 __all__ = [
     "IGNORE",
     "AdaptationResult",
-    "Audit",
-    "BaseSelector",
     "Batch",
-    "BatchPredictor",
-    "Calibration",
-    "ComposedSelector",
+    "CertaintyIndexSelector",
     "DataError",
-    "DeviceError",
     "DoNoHarm",
     "EnsemblePredictor",
     "Evaluation",
-    "Evaluator",
     "FlipPredictor",
-    "Gate",
     "InputError",
     "Judgement",
     "LabelledSample",
-    "LabelledTargetError",
-    "Labelling",
-    "LogitShiftPredictor",
-    "MissingDataError",
-    "MissingDependencyError",
+    "OverlapEvaluator",
     "PladaptError",
-    "PluginError",
-    "PluginManager",
-    "PluginWarning",
     "Prediction",
-    "Predictor",
-    "Progress",
     "PseudoLabelled",
-    "Recalibrated",
-    "Recalibration",
-    "Recalibrator",
     "Recipe",
     "Registration",
-    "ResumableRetrainer",
-    "Retrainer",
-    "Round",
     "Rules",
-    "RunChangedError",
     "RunRecord",
     "Sample",
-    "Samples",
     "Selection",
-    "Selector",
-    "SoftLabelling",
     "SoftLabels",
     "SourceStatistics",
-    "TemperatureCalibration",
-    "TemperaturePredictor",
-    "UnknownPluginError",
     "Verdict",
-    "WrappingPredictor",
     "adapt",
     "audit",
     "calibrate_cutoff",
-    "calibrate_temperature",
     "certainty_index",
-    "combine_classes",
     "compose",
     "evaluator",
     "hard_labels",
     "hookimpl",
-    "keep_fraction",
     "predictor",
     "read_run",
     "recipe",
     "retrainer",
     "selector",
+    "typing",
     "unlabelled",
 ]

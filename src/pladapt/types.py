@@ -223,7 +223,7 @@ class Selection:
 
     Args:
         table: One row per scored sample, in the order of the scores: ``id`` (string), ``score``
-            (double, by which it was chosen or dropped; NaN where it has none), ``rank`` (int64,
+            (double, by which it was chosen or dropped; null where it has none), ``rank`` (int64,
             from 1 for the surest; null for a dropped sample) and ``rule`` (string, null for a
             kept sample).
 

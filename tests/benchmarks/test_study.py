@@ -375,7 +375,7 @@ def test_a_study_that_is_done_does_nothing_and_writes_the_same_page(quick: Path)
 
 @pytest.mark.skipif(not (STUDY / "results.json").exists(), reason="the study has not been run")
 def test_the_projects_page_says_what_was_measured(study: Any, tmp_path: Path) -> None:
-    pages = ROOT / "docs" / "adaptation-study.md"
+    pages = ROOT / "docs" / "project" / "adaptation-study.md"
     study("page").write_page(
         json.loads((STUDY / "results.json").read_text()), tmp_path / pages.name
     )

@@ -177,7 +177,7 @@ def test_the_page_shows_targets_ratios_and_what_is_missing(suite: Any) -> None:
 def test_the_page_in_the_docs_is_what_was_measured(suite: Any, tmp_path: Path) -> None:
     written = tmp_path / "page.md"
     suite("report").write_page(BENCHMARKS / "results", written)
-    assert (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8") == written.read_text(
+    assert (ROOT / "docs/project/benchmarks.md").read_text(encoding="utf-8") == written.read_text(
         encoding="utf-8"
     )
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pladapt import PseudoLabelled, Sample, Samples
+    from pladapt import PseudoLabelled, Sample
+    from pladapt.typing import Samples
 
 
 @dataclass

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, LabelledTargetError, PluginManager, RunChangedError, Sample
+from pladapt import InputError, Sample
+from pladapt.errors import LabelledTargetError, RunChangedError
+from pladapt.plugins import PluginManager
 from pladapt.types import Evaluation
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ def test_the_surest_samples_teach_the_predictor(toy: SimpleNamespace, tmp_path: 
     result = pladapt.adapt(given_, toy.target(), **toy.parts(), workdir=tmp_path / "run")
     (done,) = result.rounds
     assert done.selection.kept == ("s0", "s1", "s2")
-    assert done.selection.counts == {"kept": 3, "top_k": 3, "ci_limit": 1}
-    assert done.selection.dropped["s6"] == "ci_limit"
+    assert done.selection.counts == {"kept": 3, "top_k": 3, "limit": 1}
+    assert done.selection.dropped["s6"] == "limit"
     assert given_.shift == 0 < result.predictor.shift  # type: ignore[attr-defined]  # the toy's
     assert result.after["overlap"].value("dsc") > result.before["overlap"].value("dsc")
     assert result.stopped is None
@@ -122,7 +124,9 @@ def test_each_round_scores_with_the_last_round_s_predictor(toy: SimpleNamespace)
 def test_soft_labels_reach_the_retrainer_and_come_back_from_the_folder(
     toy: SimpleNamespace, tmp_path: Path
 ) -> None:
-    soft = pladapt.SoftLabelling(labeller=pladapt.Labelling(boundary=1), weight=True)
+    soft = pladapt.selection.SoftLabelling(
+        labeller=pladapt.selection.Labelling(boundary=1), weight=True
+    )
     selector = pladapt.compose(toy.parts()["selector"], label=soft)
     for _ in range(2):  # the second time the labels are read from the folder
         recorder = Recorder()
@@ -271,8 +275,16 @@ class Selector:
         ),
         ("label", lambda p: p.probabilities[:, 0], r"float64 of shape .*; expected uint8"),
         ("label", lambda p: np.zeros(p.probabilities.shape, np.uint8), r"shape \(8, 1, 6, 6\); ex"),
-        ("select", lambda s: pladapt.rank(s.slice(1)), "for each of the 8 samples, in their order"),
-        ("select", lambda s: pladapt.rank(s.take([1, 0, *range(2, 8)])), "in their order"),
+        (
+            "select",
+            lambda s: pladapt.Rules().select(s.slice(1)),
+            "for each of the 8 samples, in their order",
+        ),
+        (
+            "select",
+            lambda s: pladapt.Rules().select(s.take([1, 0, *range(2, 8)])),
+            "in their order",
+        ),
     ],
 )
 def test_a_selector_that_returns_another_shape_is_named(
@@ -333,12 +345,10 @@ def test_where_nothing_is_selected_the_predictor_stays_and_the_reason_is_given(
     for _ in range(2):  # anew, and continued
         result = pladapt.adapt(predictor, target, **parts, rounds=3, workdir=tmp_path)
         assert result.predictor is predictor
-        assert (
-            result.stopped == "round 1 selected none of 7 samples: 6 by min_pixels, 1 by ci_limit"
-        )
+        assert result.stopped == "round 1 selected none of 7 samples: 6 by min_pixels, 1 by limit"
         (done,) = result.rounds
         assert done.selection.kept == ()
-        assert done.selection.counts == {"kept": 0, "min_pixels": 6, "ci_limit": 1}
+        assert done.selection.counts == {"kept": 0, "min_pixels": 6, "limit": 1}
         assert done.evaluations == {}
         assert result.after == result.before
     assert sorted(path.name for path in (tmp_path / "round-1").iterdir()) == [
@@ -354,7 +364,7 @@ def test_where_a_later_round_selects_nothing_the_last_predictor_is_returned(
     limits = iter([0.6, 1.0])
 
     def select(scores: Any) -> Any:
-        return pladapt.rank(scores, limit=next(limits))
+        return pladapt.Rules(limit=next(limits)).select(scores)
 
     parts = toy.parts()
     parts["selector"] = Selector(parts["selector"], select=select)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import InputError, LabelledSample, LabelledTargetError, Sample
+from pladapt import InputError, LabelledSample, Sample
+from pladapt.errors import LabelledTargetError
 from pladapt.predictors.agreement import Views, measure_agreement
 
 

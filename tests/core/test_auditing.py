@@ -23,7 +23,8 @@ from pladapt.selection.random_control import RandomSelector
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from pladapt import Audit, LabelledSample
+    from pladapt import LabelledSample
+    from pladapt.evaluation import Audit
 
 VALUE = st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1)
 PAIRS = st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=30)
@@ -205,7 +206,7 @@ def test_nothing_to_compare_on_is_refused() -> None:
     with pytest.raises(InputError, match="no column 'sen'"):
         audit_tables({"a": scored([0.5])}, evaluated([0.5]), metric="sen")
     twice = pa.table({"id": ["s0", "s0"], "score": [0.1, 0.2]})
-    with pytest.raises(InputError, match="stands twice"):
+    with pytest.raises(InputError, match="is there twice"):
         audit_tables({"a": twice}, evaluated([0.5]))
 
 
@@ -230,7 +231,7 @@ def test_an_audit_predicts_as_an_evaluation_does(toy: SimpleNamespace, classes: 
         table = pa.table(
             {"id": list(ids), "group": [sample.group for sample in samples]} | dict(columns)
         )
-        scores[name] = selector.rescore(table) if hasattr(selector, "rescore") else table
+        scores[name] = selector.select(table).table
     expected = audit_tables(scores, evaluation.samples)
     assert repr(found.table.to_pydict()) == repr(expected.table.to_pydict())
     whole = pladapt.audit(toy.Predictor(), samples, selectors, batch_size=9)

@@ -11,22 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import (
-    Batch,
-    BatchPredictor,
-    EnsemblePredictor,
-    FlipPredictor,
-    InputError,
-    LogitShiftPredictor,
-    Prediction,
-    Sample,
-)
+from pladapt import Batch, EnsemblePredictor, FlipPredictor, InputError, Prediction, Sample
 from pladapt.functional.arrays import to_numpy
+from pladapt.predictors import LogitShiftPredictor
 from pladapt.predictors.prediction import predict_batch, predictions
-from pladapt.protocols import WrappingPredictor
 from pladapt.runs.manifest import describe
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector
 from pladapt.testing import PredictorContract
+from pladapt.typing import BatchPredictor, WrappingPredictor
 
 if TYPE_CHECKING:
     from types import SimpleNamespace

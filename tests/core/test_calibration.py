@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import Calibration, InputError, LabelledSample, calibrate_cutoff
+from pladapt import InputError, LabelledSample, calibrate_cutoff
+from pladapt.evaluation import Calibration
 from pladapt.evaluation.calibration import DEFAULT_CUTOFFS, count_above
 
 if TYPE_CHECKING:

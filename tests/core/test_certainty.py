@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import InputError, certainty_index, combine_classes, hard_labels
+from pladapt import InputError, certainty_index, hard_labels
+from pladapt.functional import combine_classes
 from pladapt.functional.arrays import to_numpy
 
 if TYPE_CHECKING:

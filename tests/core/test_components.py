@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import IGNORE, InputError, Labelling, Prediction, compose
+from pladapt import IGNORE, InputError, Prediction, compose
 from pladapt.functional.arrays import to_numpy
+from pladapt.selection import Labelling
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.selection.components import WithoutSmallComponents
 from pladapt.testing import SelectorContract
@@ -30,21 +31,10 @@ class TestWithoutSmallComponents(SelectorContract):
         return compose(CertaintyIndexSelector(min_pixels=5, top_k=3), label=labelling)
 
 
-class Given:
-    """Labels as it is told to."""
-
-    def __init__(self, labels: Any) -> None:
-        self.labels = labels
-
-    def label(self, _prediction: Prediction, /) -> Any:
-        """Return the labels."""
-        return self.labels
-
-
 def cleaned(labels: Any, **options: Any) -> Any:
     probabilities = np.zeros((labels.shape[0], 1, *labels.shape[1:]))
     prediction = Prediction(tuple(map(str, range(labels.shape[0]))), probabilities)
-    return WithoutSmallComponents(labeller=Given(labels), **options).label(prediction)
+    return WithoutSmallComponents(labeller=lambda _: labels, **options)(prediction).label
 
 
 def components(label: NDArray[Any]) -> Iterator[set[tuple[int, ...]]]:

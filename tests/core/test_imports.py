@@ -25,7 +25,7 @@ def test_importing_the_core_loads_no_framework_and_nothing_of_the_command_line()
 def test_scoring_and_selecting_load_no_framework() -> None:
     code = """
 import numpy, pladapt
-selector = pladapt.PluginManager().build("selector", "certainty-index", min_pixels=1)
+selector = pladapt.plugins.PluginManager().build("selector", "certainty-index", min_pixels=1)
 prediction = pladapt.Prediction(("a",), numpy.full((1, 1, 4, 4), 0.75))
 assert selector.score(prediction)["score"] == 0.75
 assert selector.label(prediction).all()
@@ -37,7 +37,7 @@ assert selector.label(prediction).all()
 def test_the_parts_that_need_a_framework_are_listed_without_it(name: str) -> None:
     code = f"""
 import pladapt
-plugins = pladapt.PluginManager()
+plugins = pladapt.plugins.PluginManager()
 kinds = ("retrainer", "predictor", "recipe")
 assert {name!r} in [item.name for kind in kinds for _, item in plugins.registrations(kind)]
 """

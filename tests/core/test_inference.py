@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import BatchPredictor, InputError, Prediction, Sample
+from pladapt import InputError, Prediction, Sample
 from pladapt.data.views import Mapped, Subset
 from pladapt.functional.arrays import native_float, to_numpy
 from pladapt.predictors.prediction import predictions
+from pladapt.typing import BatchPredictor
 
 if TYPE_CHECKING:
     from pladapt import Batch

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pladapt import (
-    IGNORE,
-    InputError,
-    Labelling,
-    Prediction,
-    SoftLabeller,
-    SoftLabelling,
-    compose,
-    hard_labels,
-)
+from pladapt import IGNORE, InputError, Prediction, SoftLabels, compose, hard_labels
 from pladapt.functional.arrays import to_numpy
+from pladapt.selection import Labelling, SoftLabelling
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.selection.labelling import pseudo_labels
 from pladapt.testing import SelectorContract
@@ -49,7 +41,7 @@ class TestSoftLabelling(SelectorContract):
 
 
 def label(labelling: Labelling, maps: Any) -> Any:
-    return labelling.label(Prediction(tuple(map(str, range(maps.shape[0]))), maps))
+    return labelling(Prediction(tuple(map(str, range(maps.shape[0]))), maps))
 
 
 @given(maps=MAPS, cutoffs=st.tuples(st.floats(0.01, 0.99), st.floats(0.01, 0.99)))
@@ -121,19 +113,19 @@ def prediction_of(maps: Any) -> Prediction:
 
 def test_a_pixel_counts_by_its_certainty(xp: Any) -> None:
     maps = xp.asarray(np.array([[[[0.0, 1.0, 0.5, 0.9]]]]))
-    soft = SoftLabelling(weight=True).soft_label(prediction_of(maps))
-    assert soft.keys() == {"probabilities", "weight"}
-    np.testing.assert_array_equal(to_numpy(soft["probabilities"]), to_numpy(maps))
+    soft = SoftLabelling(weight=True)(prediction_of(maps))
+    np.testing.assert_array_equal(to_numpy(soft.probabilities), to_numpy(maps))
     bits = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
-    np.testing.assert_allclose(to_numpy(soft["weight"]), [[[1, 1, 0, 1 - bits]]], atol=1e-6)
+    np.testing.assert_allclose(to_numpy(soft.weight), [[[1, 1, 0, 1 - bits]]], atol=1e-6)
 
 
 @given(maps=MAPS)
 def test_the_labels_beside_the_soft_ones_are_the_labeller_s(maps: NDArray[Any]) -> None:
     labeller = Labelling(cutoff=0.7, background_cutoff=0.2)
     soft = SoftLabelling(labeller=labeller, probabilities=False, weight=True)
-    rows = dict(pseudo_labels(soft, prediction_of(maps)))
-    expected = dict(pseudo_labels(labeller, prediction_of(maps)))
+    selector = CertaintyIndexSelector()
+    rows = dict(pseudo_labels(compose(selector, label=soft), prediction_of(maps)))
+    expected = dict(pseudo_labels(compose(selector, label=labeller), prediction_of(maps)))
     for id_, arrays in rows.items():
         assert arrays.keys() == {"label", "weight"}
         assert expected[id_].keys() == {"label"}
@@ -142,10 +134,12 @@ def test_the_labels_beside_the_soft_ones_are_the_labeller_s(maps: NDArray[Any]) 
 
 def test_a_composed_selector_labels_softly_where_its_labeller_does() -> None:
     prediction, selector = prediction_of(np.full((2, 1, 3, 3), 0.7)), CertaintyIndexSelector()
-    assert isinstance(compose(selector), SoftLabeller)
-    assert compose(selector).soft_label(prediction) == {}
-    soft = compose(selector, label=SoftLabelling()).soft_label(prediction)
-    np.testing.assert_array_equal(soft["probabilities"], prediction.probabilities)
+    np.testing.assert_array_equal(compose(selector).label(prediction), np.ones((2, 3, 3)))
+    soft = compose(selector, label=SoftLabelling()).label(prediction)
+    assert isinstance(soft, SoftLabels)
+    np.testing.assert_array_equal(soft.label, np.ones((2, 3, 3)))
+    np.testing.assert_array_equal(soft.probabilities, prediction.probabilities)
+    assert soft.weight is None
 
 
 def test_soft_labelling_asks_for_something() -> None:
@@ -156,17 +150,17 @@ def test_soft_labelling_asks_for_something() -> None:
 @pytest.mark.parametrize(
     ("soft", "told"),
     [
-        ({"probabilities": np.ones((2, 3, 3))}, r"'probabilities', float64 of shape \(2, 3, 3\)"),
-        ({"weight": np.ones((2, 3, 3), np.uint8)}, "'weight', uint8"),
-        ({"certainty": np.ones((2, 3, 3))}, "'certainty'.*expected floating point of these"),
-        ({"weight": np.full((2, 3, 3), 1.5)}, r"'weight' with values outside \[0, 1\]"),
-        ({"weight": np.full((2, 3, 3), math.nan)}, "'weight' with .* or NaN"),
+        ({"probabilities": np.ones((2, 3, 3))}, r"probabilities of float64 and shape \(2, 3, 3\)"),
+        ({"weight": np.ones((2, 3, 3), np.uint8)}, "weight of uint8"),
+        ({"weight": np.full((2, 3, 3), 1.5)}, r"weight outside \[0, 1\]"),
+        ({"weight": np.full((2, 3, 3), math.nan)}, "weight outside .* or NaN"),
+        ({"label": np.ones((2, 3, 3))}, r"float64 of shape \(2, 3, 3\); expected uint8"),
     ],
 )
 def test_what_is_no_soft_label_is_refused(soft: dict[str, Any], told: str) -> None:
-    class Odd(Labelling):
-        def soft_label(self, prediction: Prediction, /) -> dict[str, Any]:
-            return soft
+    class Odd(CertaintyIndexSelector):
+        def label(self, prediction: Prediction, /) -> SoftLabels:
+            return SoftLabels(**({"label": super().label(prediction)} | soft))
 
-    with pytest.raises(InputError, match=f"Odd.soft_label returned {told}"):
+    with pytest.raises(InputError, match=f"Odd.label returned {told}"):
         list(pseudo_labels(Odd(), prediction_of(np.full((2, 1, 3, 3), 0.7))))

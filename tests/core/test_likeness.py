@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import InputError, LabelledSample, LabelledTargetError, Sample, SourceStatistics
+from pladapt import InputError, LabelledSample, Sample, SourceStatistics
+from pladapt.errors import LabelledTargetError
 from pladapt.source.likeness import Likeness, measure_likeness
 
 if TYPE_CHECKING:

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pladapt
-from pladapt import (
-    PluginError,
-    PluginManager,
-    PluginWarning,
-    Registration,
-    UnknownPluginError,
-    hookimpl,
-)
-from pladapt.plugins import hookspecs
+from pladapt import Registration, hookimpl
+from pladapt.errors import PluginError, UnknownPluginError
+from pladapt.plugins import PluginManager, PluginWarning, hookspecs
 from pladapt.plugins.manager import KINDS, default_manager
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 
@@ -88,8 +82,8 @@ def test_parts_are_made_by_name() -> None:
 
 
 def test_every_kind_of_part_has_its_function(toy: SimpleNamespace) -> None:
-    assert isinstance(pladapt.selector("certainty-index"), pladapt.Selector)
-    assert isinstance(pladapt.evaluator("overlap", samples=toy.lesions()), pladapt.Evaluator)
+    assert isinstance(pladapt.selector("certainty-index"), pladapt.typing.Selector)
+    assert isinstance(pladapt.evaluator("overlap", samples=toy.lesions()), pladapt.typing.Evaluator)
     for make, kind in (
         (pladapt.retrainer, "retrainer"),
         (pladapt.predictor, "predictor"),
@@ -458,7 +452,7 @@ def test_a_run_tells_the_log(toy: SimpleNamespace, caplog: pytest.LogCaptureFixt
     assert [record.getMessage() for record in caplog.records] == [
         "Round 1 started.",
         "Round 1: scored 7 samples.",
-        "Round 1: selection {'kept': 3, 'top_k': 3, 'ci_limit': 1}.",
+        "Round 1: selection {'kept': 3, 'top_k': 3, 'limit': 1}.",
         "Round 1: retrained a Brightness.",
         "Round 1 finished; evaluated by overlap.",
     ]

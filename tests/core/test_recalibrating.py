@@ -12,19 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import pladapt
-from pladapt import (
-    DataError,
-    DoNoHarm,
-    InputError,
-    LabelledTargetError,
-    MissingDataError,
-    PluginManager,
-    Recalibration,
-    RunChangedError,
-    Verdict,
-)
+from pladapt import DataError, DoNoHarm, InputError, Verdict
+from pladapt.errors import LabelledTargetError, MissingDataError, RunChangedError
 from pladapt.functional.arrays import to_numpy
+from pladapt.plugins import PluginManager
 from pladapt.testing import RecalibratorContract
+from pladapt.typing import Recalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import (
-    DataError,
-    InputError,
-    LabelledTargetError,
-    MissingDataError,
-    PluginManager,
-    RunChangedError,
-)
+from pladapt import DataError, InputError
+from pladapt.errors import LabelledTargetError, MissingDataError, RunChangedError
 from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.plugins import PluginManager
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:

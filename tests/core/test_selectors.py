@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, Prediction, RescoringSelector, Sample
+from pladapt import InputError, Prediction, Sample
 from pladapt.functional.arrays import to_numpy
 from pladapt.selection.boundary_free_certainty import BoundaryFreeCertaintySelector
 from pladapt.selection.foreground_entropy import ForegroundEntropySelector
@@ -87,8 +87,8 @@ def test_every_library_gives_the_same_columns(
     ],
 )
 def test_every_score_is_found_by_name(name: str, parameters: dict[str, Any]) -> None:
-    selector = pladapt.PluginManager().build("selector", name, min_pixels=7, **parameters)
-    assert isinstance(selector, pladapt.ClassSelector)
+    selector = pladapt.plugins.PluginManager().build("selector", name, min_pixels=7, **parameters)
+    assert isinstance(selector, pladapt.selection.BaseSelector)
     assert (selector.min_pixels, selector.top_k) == (7, None)
 
 
@@ -146,18 +146,20 @@ def disc(radius: float, centre: tuple[float, float] = (16, 16), size: int = 32) 
     return ((y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2).astype(np.float64)
 
 
-def rescored(maps: NDArray[Any], ids: list[str], groups: list[str], **options: Any) -> list[float]:
+def agreement_of(
+    maps: NDArray[Any], ids: list[str], groups: list[str], **options: Any
+) -> list[float]:
     selector = NeighbourAgreementSelector(**({"min_pixels": 1} | options))
     columns = selector.score(Prediction(tuple(ids), maps))
     table = pa.table({"id": ids, "group": groups} | dict(columns))
-    scores: list[float] = selector.rescore(table)["score"].to_pylist()
+    scores: list[float] = selector.select(table).table["score"].to_numpy().tolist()
     return scores
 
 
 def test_equal_neighbours_agree_wholly_and_a_lone_mistake_does_not() -> None:
     lesion, elsewhere = disc(5), disc(2, (4, 28))
     maps = stack_of(lesion, lesion, elsewhere, lesion, lesion, np.zeros((32, 32)))
-    scores = rescored(maps, [f"s{n}" for n in range(6)], ["p"] * 6)
+    scores = agreement_of(maps, [f"s{n}" for n in range(6)], ["p"] * 6)
     assert scores[0] == pytest.approx(1)
     assert scores[1] == pytest.approx(0.5, abs=0.01)  # one neighbour is the mistake
     assert scores[2] < 0.01
@@ -183,7 +185,7 @@ def test_the_agreement_is_the_dice_of_gaussians(
     places = np.mgrid[-40:80:0.5, -40:80:0.5]
     f, g = gaussian(one, places), gaussian(two, places)
     expected = 2 * np.sqrt(f * g).sum() / (f.sum() + g.sum())
-    agreement = rescored(stack_of(one, two), ["a", "b"], ["p", "p"])
+    agreement = agreement_of(stack_of(one, two), ["a", "b"], ["p", "p"])
     assert agreement == pytest.approx([expected, expected], abs=0.01)
 
 
@@ -191,10 +193,10 @@ def test_neighbours_are_of_one_group_in_the_natural_order_of_ids() -> None:
     small, large = disc(3), disc(9)
     maps = stack_of(large, small, large, small)
     ids = ["s10", "s2", "s9", "s1"]  # s1 s2 | s9 s10
-    assert rescored(maps, ids, ["p"] * 4)[0] == pytest.approx(1)
-    assert rescored(maps, ids, ["p"] * 4)[3] == pytest.approx(1)
-    assert rescored(maps, ids, ["p"] * 4)[1] == rescored(maps, ids, ["p"] * 4)[2] < 1
-    apart = rescored(maps, ids, ["a", "b", "a", "c"])
+    assert agreement_of(maps, ids, ["p"] * 4)[0] == pytest.approx(1)
+    assert agreement_of(maps, ids, ["p"] * 4)[3] == pytest.approx(1)
+    assert agreement_of(maps, ids, ["p"] * 4)[1] == agreement_of(maps, ids, ["p"] * 4)[2] < 1
+    apart = agreement_of(maps, ids, ["a", "b", "a", "c"])
     assert apart[0] == apart[2] == pytest.approx(1)
     assert math.isnan(apart[1])
     assert math.isnan(apart[3])
@@ -204,42 +206,47 @@ def test_neighbours_are_of_one_group_in_the_natural_order_of_ids() -> None:
 def test_the_order_of_the_rows_does_not_matter_to_neighbours(order: list[int]) -> None:
     maps = some_prediction((8, 3, 8, 8)).probabilities
     ids, groups = [f"s{n}" for n in range(8)], [f"p{n // 3}" for n in range(8)]
-    expected = rescored(maps, ids, groups, cutoff=0.3)
-    shuffled = rescored(
+    expected = agreement_of(maps, ids, groups, cutoff=0.3)
+    shuffled = agreement_of(
         maps[order], [ids[n] for n in order], [groups[n] for n in order], cutoff=0.3
     )
     np.testing.assert_array_equal(shuffled, [expected[n] for n in order])
 
 
-def test_rescoring_twice_changes_nothing_and_selecting_rescores() -> None:
+def test_selecting_compares_and_leaves_the_scores_as_they_are() -> None:
     selector = NeighbourAgreementSelector(min_pixels=1, top_k=2)
     maps = stack_of(disc(5), disc(5), disc(9, (9, 9)), disc(5))
     ids = ["s1", "s2", "s3", "s4"]
     columns = selector.score(Prediction(tuple(ids), maps))
     table = pa.table({"id": ids, "group": ["p"] * 4} | dict(columns))
-    once = selector.rescore(table)
-    assert selector.rescore(once).equals(once)
-    assert once.drop_columns("score").equals(table.drop_columns("score"))
-    assert selector.select(table).table.equals(selector.select(once).table)
-    assert selector.select(table).kept == ("s1", "s2")
+    before = table["score"].to_pylist()
+    selection = selector.select(table)
+    assert selection.kept == ("s1", "s2")
+    assert table["score"].to_pylist() == before == [1.0] * 4
+    assert selection.table["score"].to_pylist()[2] < 1
 
 
 def test_the_columns_of_the_score_are_needed() -> None:
     selector = NeighbourAgreementSelector()
     with pytest.raises(InputError, match="no column 'centre_0'"):
-        selector.rescore(pa.table({"id": ["a"], "group": ["p"], "score": [0.5]}))
+        selector.select(pa.table({"id": ["a"], "group": ["p"], "score": [0.5]}))
     with pytest.raises(InputError, match="no column 'group'"):
-        selector.rescore(pa.table({"id": ["a"], "score": [0.5], "centre_0": [0.5]}))
+        selector.select(pa.table({"id": ["a"], "score": [0.5], "centre_0": [0.5]}))
 
 
-def test_a_run_stores_the_score_that_it_ranked_by(toy: SimpleNamespace) -> None:
+def test_a_run_learns_from_the_score_that_it_selected_by(toy: SimpleNamespace) -> None:
+    class Recorder(type(toy.Retrainer())):  # type: ignore[misc]  # a class of the fixture's
+        def retrain(self, predictor: Any, labels: Any, /) -> Any:
+            seen.extend((label.id, label.score) for label in labels)
+            return super().retrain(predictor, labels)
+
+    seen: list[tuple[str, float]] = []
     selector = NeighbourAgreementSelector(min_pixels=3, top_k=3)
-    assert isinstance(selector, RescoringSelector)
     target = [Sample(s.id, "p", s.image) for s in toy.target()]
     result = pladapt.adapt(
-        toy.Predictor(), target, selector=selector, retrainer=toy.Retrainer(), batch_size=2
+        toy.Predictor(), target, selector=selector, retrainer=Recorder(), batch_size=2
     )
-    scores = result.rounds[0].scores
-    assert selector.rescore(scores).equals(scores)
-    best = scores.sort_by([("score", "descending"), ("id", "ascending")])["id"].to_pylist()[:3]
-    assert list(result.rounds[0].selection.kept) == best
+    table = result.rounds[0].selection.table
+    best = table.sort_by([("score", "descending"), ("id", "ascending")]).slice(0, 3)
+    assert seen == list(zip(best["id"].to_pylist(), best["score"].to_pylist(), strict=True))
+    assert table["score"].to_pylist() != result.rounds[0].scores["score"].to_pylist()

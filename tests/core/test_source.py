@@ -16,13 +16,13 @@ from pladapt import (
     DataError,
     InputError,
     LabelledSample,
-    MissingDataError,
     Prediction,
     Sample,
     SourceStatistics,
     certainty_index,
     hard_labels,
 )
+from pladapt.errors import MissingDataError
 from pladapt.functional.overlap import dsc
 from pladapt.functional.uncertainty import foreground_entropy
 from pladapt.predictors.agreement import Views

@@ -9,24 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pladapt import (
-    IGNORE,
-    LogitShiftPredictor,
-    PseudoLabelled,
-    ResumableRetrainer,
-    Retrainer,
-    keep_fraction,
-)
+from pladapt import IGNORE, PseudoLabelled
 from pladapt.data.views import subsample
+from pladapt.predictors import LogitShiftPredictor
+from pladapt.runs import keep_fraction
 from pladapt.runs.keep_fraction import FractionKeeping
 from pladapt.runs.manifest import describe
 from pladapt.testing import RetrainerContract
 from pladapt.testing.checks import Sigmoid
+from pladapt.typing import ResumableRetrainer, Retrainer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt import Predictor, Samples
+    from pladapt.typing import Predictor, Samples
 
 
 @dataclass(frozen=True)

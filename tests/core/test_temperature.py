@@ -14,20 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import optimize
 
-from pladapt import (
-    IGNORE,
-    EnsemblePredictor,
-    InputError,
-    LabelledSample,
-    TemperaturePredictor,
-    calibrate_temperature,
-)
+from pladapt import IGNORE, EnsemblePredictor, InputError, LabelledSample
+from pladapt.evaluation import calibrate_temperature
 from pladapt.evaluation.temperature import DEFAULT_TEMPERATURES
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.logits import scale_temperature
-from pladapt.protocols import WrappingPredictor
+from pladapt.predictors import TemperaturePredictor
 from pladapt.runs.manifest import describe
 from pladapt.testing import PredictorContract
+from pladapt.typing import WrappingPredictor
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn

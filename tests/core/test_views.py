@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import LabelledTargetError, Sample
+from pladapt import Sample
 from pladapt.data.views import checked, draw_places, subsample
+from pladapt.errors import LabelledTargetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import SimpleNamespace
 
-    from pladapt import Samples
+    from pladapt.typing import Samples
 
 
 def samples(ids: Sequence[str]) -> list[Sample]:

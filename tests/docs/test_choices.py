@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = Path(__file__).parents[2] / "docs/reference"
 ROW = re.compile(r"^\| `(\w+)` \| `([^`]*)` \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -20,7 +20,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def rows() -> list[tuple[str, ...]]:
-    return ROW.findall((DOCS / "covid_ct_choices.md").read_text(encoding="utf-8"))
+    return ROW.findall((REFERENCE / "covid_ct_choices.md").read_text(encoding="utf-8"))
 
 
 def test_every_setting_is_in_the_table_once_with_its_default(
@@ -30,13 +30,13 @@ def test_every_setting_is_in_the_table_once_with_its_default(
 
 
 def test_every_line_of_the_tables_was_read(rows: list[tuple[str, ...]]) -> None:
-    text = (DOCS / "covid_ct_choices.md").read_text(encoding="utf-8")
+    text = (REFERENCE / "covid_ct_choices.md").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.startswith("| `")]
     assert len(lines) == len(rows)
 
 
 def test_every_setting_says_on_the_command_line_what_it_means(settings: dict[str, str]) -> None:
-    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    page = (REFERENCE / "commands.md").read_text(encoding="utf-8")
     for command in ("run", "reproduce"):
         section = page.split(f"### `pladapt covid-ct {command}`")[1].split("### `")[0]
         for name in settings.keys() - ({"fold"} if command == "reproduce" else set()):

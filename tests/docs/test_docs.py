@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from pladapt.plugins import hookspecs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-AUTOFUNCTION = re.compile(r"^\.\. autofunction:: (pladapt_\w+)$", re.MULTILINE)
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+KINDS = ("tutorial", "howto", "reference", "explanation", "project")
+TUTORIAL = DOCS / "tutorial/first_adaptation.py"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DOCS.glob("[!_]*/*.md")])
 
 
 def read(path: Path) -> str:
@@ -34,48 +36,54 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 SNIPPETS = [
-    pytest.param(code, id=f"{page.name}-{number}")
+    pytest.param(code, id=f"{page.relative_to(ROOT)}-{number}")
     for page in PAGES
     for number, code in enumerate(blocks(page, "python"))
 ]
 
 
-def test_the_plugin_page_has_every_hook() -> None:
+def test_every_page_is_of_one_kind_and_in_the_contents() -> None:
+    listed = re.findall(r"^(\w+/[\w-]+)$", read(DOCS / "index.md"), re.MULTILINE)
+    pages = {f"{page.parent.name}/{page.stem}" for page in PAGES if page.parent.parent == DOCS}
+    assert sorted(listed) == sorted(pages)
+    assert {page.split("/")[0] for page in pages} == set(KINDS)
+
+
+def test_the_reference_has_every_hook() -> None:
     specified = {name for name in vars(hookspecs) if name.startswith("pladapt_")}
-    documented = re.findall(
-        r"^\.\. autofunction:: (pladapt_\w+)$", read(DOCS / "plugins.md"), re.MULTILINE
-    )
+    page = read(DOCS / "reference/hooks.md")
+    documented = re.findall(r"^\.\. autofunction:: (pladapt_\w+)$", page, re.MULTILINE)
     assert specified
     assert sorted(documented) == sorted(specified)
 
 
-@pytest.mark.parametrize("path", [*PAGES, *DOCS.glob("*.py")], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PAGES, *DOCS.glob("**/*.py")], ids=lambda path: path.name)
 def test_every_hook_that_is_named_exists(path: Path) -> None:
     named = set(re.findall(r"\bpladapt_(?!covid_ct|peak)\w+", read(path)))
     assert {name for name in named if not hasattr(hookspecs, name)} == set()
 
 
 def test_the_reference_has_every_public_name() -> None:
-    page = read(DOCS / "reference.md")
+    page = read(DOCS / "reference/api.md")
     documented = set(re.findall(r"^\.\. auto\w+:: pladapt\.(\w+)$", page, re.MULTILINE))
     documented |= set(re.findall(r"^\.\. data:: (\w+)$", page, re.MULTILINE))
     public = {name for name in pladapt.__all__ if not hasattr(errors, name)}  # automodule has those
     assert public - documented == set()
 
 
-def test_every_exception_is_in_the_table_of_bad_input() -> None:
+def test_every_exception_is_in_the_table_of_errors() -> None:
     raised = {name for name in vars(errors) if name.endswith("Error")}
-    in_table = set(re.findall(r"`(\w+Error)`", read(DOCS / "bad_input.md")))
+    in_table = set(re.findall(r"`(\w+Error)`", read(DOCS / "reference/errors.md")))
     assert raised - in_table - {"PladaptError"} == set()
     builtins = {base.__name__ for name in raised for base in getattr(errors, name).__mro__}
     assert in_table - builtins == set()
 
 
 def test_the_tutorial_prints_what_it_shows(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", str(DOCS / "tutorial.py")]
+    command = [sys.executable, "-W", "error", str(TUTORIAL)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stderr == ""
-    assert run.stdout == "".join(blocks(DOCS / "tutorial.md", "text"))
+    assert run.stdout == "".join(blocks(TUTORIAL.with_suffix(".md"), "text"))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +92,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("tutorial"))
-        tutorial = runpy.run_path(str(DOCS / "tutorial.py"))
+        tutorial = runpy.run_path(str(TUTORIAL))
     images = np.stack([sample.image for sample in tutorial["target"]])
     return {
         "pladapt": pladapt,
@@ -104,7 +112,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_snippet_runs(
     code: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugins = pladapt.PluginManager()
+    plugins = pladapt.plugins.PluginManager()
     monkeypatch.syspath_prepend(ROOT / "tests/plugin_distribution")
     plugins.register(importlib.import_module("pladapt_peak"), "peak")
     monkeypatch.setattr("pladapt.plugins.manager.default_manager", lambda: plugins)
@@ -131,12 +139,14 @@ def test_the_commands_page_is_what_the_commands_say() -> None:
     arguments = [str(DOCS / "commands_app.py"), "utils", "docs", "--name", "pladapt"]
     result = CliRunner().invoke(app, [*arguments, "--title", "Commands"])
     assert result.exit_code == 0, result.output
-    assert result.output.strip() == read(DOCS / "commands.md").strip(), "see CONTRIBUTING.md"
+    assert result.output.strip() == read(DOCS / "reference/commands.md").strip(), (
+        "see CONTRIBUTING.md"
+    )
 
 
 def test_the_example_page_tells_where_every_data_set_is() -> None:
     datasets = pytest.importorskip("pladapt_covid_ct.datasets", reason="no example installed")
-    page = read(DOCS / "covid_ct.md")
+    page = read(DOCS / "howto/covid_ct.md")
     for letter, info in datasets.DATASETS.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| {letter} |"))
         assert info.page in row
@@ -144,11 +154,12 @@ def test_the_example_page_tells_where_every_data_set_is() -> None:
 
 
 def test_the_architecture_page_has_every_room() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", read(DOCS / "architecture.md"), re.MULTILINE)
-    rooms = [name for row in rows for name in re.findall(r"`(\w+)/?`", row)]
-    package = (ROOT / "src/pladapt").iterdir()
-    modules = {path.stem for path in package if path.name[0] not in "._" and path.stem != "py"}
-    assert sorted(rooms) == sorted(modules)
+    page = read(DOCS / "explanation/architecture.md")
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    rooms = [set(re.findall(r"`(\w+)/?`", row)) for row in rows]
+    contracts = tomllib.loads(read(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert rooms == [set(layer.split(" | ")) for layer in layers]
 
 
 def test_contributing_explains_every_environment() -> None:

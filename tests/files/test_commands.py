@@ -9,10 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import DataError, InputError, MissingDataError, Selection, rank
+from pladapt import DataError, InputError, Prediction, Rules, Selection
 from pladapt.cli.application import application
+from pladapt.errors import MissingDataError, UnknownPluginError
 from pladapt.files import select_file
-from pladapt.selection.ranking import rank_blocks
+from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
+from pladapt.selection.soft_dice import SoftDiceSelector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +55,12 @@ def test_the_steps_one_after_the_other(maps: Path) -> None:
     assert "Left out: torn: It cannot be read" in scored.stdout
     assert (maps.parent / "scores.left-out.csv").read_text().startswith("name,reason\ntorn,")
 
-    selected = pladapt("select scores.parquet -o selection.parquet --top-fraction 0.4")
+    selected = pladapt("select scores.parquet -o selection.parquet --top-k 0.4")
     assert selected.exit_code == 0, selected.output
+    assert "Selector: certainty-index" in selected.stdout
+    assert "Rules: min_pixels 50, top_k 0.4" in selected.stdout
     scores = pq.read_table("scores.parquet")
-    expected = rank(scores, min_pixels=50, top_k=2).table
+    expected = Rules(min_pixels=50, top_k=2).select(scores).table
     assert pq.read_table("selection.parquet").equals(expected)
     assert len(Selection(expected).kept) == 2
 
@@ -162,50 +166,116 @@ def table(rows: int, **columns: Any) -> pa.Table:
     return pa.table({"id": ids, "score": generator.random(rows).round(4), **columns})
 
 
-def test_a_file_of_many_blocks_is_selected_as_a_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pladapt.files.selection._BLOCK", 100)
+def test_a_file_is_selected_as_a_table(tmp_path: Path) -> None:
     scores = table(2_500, pixels=np.arange(2_500) % 90)
     pq.write_table(scores, tmp_path / "scores.parquet", row_group_size=333)
-    options: dict[str, Any] = {"min_pixels": 50, "top_k": 70}
-    counts = select_file(
-        tmp_path / "scores.parquet", tmp_path / "out.parquet", ci_limit=0.3, **options
-    )
-    expected = rank(scores, limit=0.3, limit_name="ci_limit", **options)
+    options: dict[str, Any] = {"min_pixels": 50, "limit": 0.3, "quantile": 0.1, "top_k": 70}
+    found = select_file(tmp_path / "scores.parquet", tmp_path / "out.parquet", **options)
+    expected = Rules(**options).select(scores)
     assert pq.read_table(tmp_path / "out.parquet").equals(expected.table)
-    assert counts == expected.counts
-
-
-def test_selecting_holds_no_more_memory_for_more_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    allocated: list[int] = []
-
-    def watched(*arguments: Any, **options: Any) -> Any:
-        for block in rank_blocks(*arguments, **options):
-            allocated.append(pa.total_allocated_bytes() - before)
-            yield block
-
-    monkeypatch.setattr("pladapt.files.selection.rank_blocks", watched)
-    monkeypatch.setattr("pladapt.files.selection._BLOCK", 10_000)
-    path = tmp_path / "scores.parquet"
-    pq.write_table(table(400_000), path, row_group_size=10_000)
-    before = pa.total_allocated_bytes()
-    select_file(path, tmp_path / "out.parquet", min_pixels=0, top_k=100)
-    assert len(allocated) == 40
-    assert max(allocated) < path.stat().st_size / 2  # the file alone would be more
+    assert found.selection.counts == expected.counts
+    assert (found.selector, found.rules) == (None, Rules(**options))
 
 
 def test_scores_without_pixels_can_be_selected_without_that_rule(tmp_path: Path) -> None:
-    path = tmp_path / "scores.parquet"
+    path, out = tmp_path / "scores.parquet", tmp_path / "out.parquet"
     pq.write_table(table(10), path)
-    with pytest.raises(InputError, match=r"no column 'pixels'; they have \['id', 'score'\]"):
-        select_file(path, tmp_path / "out.parquet")
-    assert select_file(path, tmp_path / "out.parquet", min_pixels=0, top_fraction=0.25) == {
+    with pytest.raises(InputError, match=r"no column 'pixels'.* Leave out min_pixels"):
+        select_file(path, out, min_pixels=50)
+    assert select_file(path, out).selection.counts == {"kept": 10}
+    assert select_file(path, out, min_pixels=0, top_k=0.25).selection.counts == {
         "kept": 2,
         "top_k": 8,
     }
+
+
+def test_a_limit_given_while_scoring_is_the_one_that_selecting_uses(maps: Path) -> None:
+    line = "score --probabilities maps -o scores.parquet --selector soft-dice"
+    assert pladapt(f"{line} --selector-option limit=0.7 --selector-option top_k=2").exit_code == 0
+    assert maps.exists()
+    scores = pq.read_table("scores.parquet")
+    for given, changed in (
+        ("", {}),
+        ("--limit 0.65", {"limit": 0.65}),
+        ("--top-k 4 --spread group --spread size", {"top_k": 4, "spread": ("group", "size")}),
+        ("--min-pixels 130 --quantile 0.5", {"min_pixels": 130, "quantile": 0.5}),
+    ):
+        result = pladapt(f"select scores.parquet -o selection.parquet {given}")
+        assert result.exit_code == 0, result.output
+        rules = Rules(**({"min_pixels": 50, "limit": 0.7, "top_k": 2} | changed))
+        assert pq.read_table("selection.parquet").equals(rules.select(scores).table)
+        assert "Selector: soft-dice" in result.stdout
+    assert "Rules: min_pixels 130, limit 0.7, quantile 0.5, top_k 2" in result.stdout
+
+
+def test_a_score_that_compares_samples_is_the_one_that_selects_from_a_file(maps: Path) -> None:
+    line = "score --probabilities maps -o scores.parquet --group-by folder"
+    line += " --selector neighbour-agreement --selector-option min_pixels=1"
+    assert pladapt(line).exit_code == 0
+    assert maps.exists()
+    assert pladapt("select scores.parquet -o selection.parquet --top-k 3").exit_code == 0
+    scores, found = pq.read_table("scores.parquet"), pq.read_table("selection.parquet")
+    assert found.equals(NeighbourAgreementSelector(min_pixels=1, top_k=3).select(scores).table)
+    assert found["score"].to_pylist() != scores["score"].to_pylist()
+
+
+def test_an_audit_of_a_file_is_of_the_score_that_selects(
+    maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # a line for each row
+    names = ("certainty-index", "neighbour-agreement")
+    for name in names:
+        line = f"score --probabilities {maps} -o {name}.parquet --selector {name}"
+        assert pladapt(f"{line} --group-by folder").exit_code == 0
+        assert pladapt(f"select {name}.parquet -o {name}.selection.parquet").exit_code == 0
+    line = f"evaluate {maps} truth -o evaluation --cutoff 0.5 --truth-label 255 --group-by folder"
+    assert pladapt(line).exit_code == 0
+    shown = []
+    for suffix in ("parquet", "selection.parquet"):
+        files = " ".join(f"{name}={name}.{suffix}" for name in names)
+        result = pladapt(f"audit {files} --evaluation evaluation")
+        assert result.exit_code == 0, result.output
+        shown.append(result.stdout)
+    assert shown[0] == shown[1]
+    rows = [line.split("│")[2:] for line in shown[0].splitlines() if line.startswith("│")]
+    assert len(rows) == len(names)
+    assert rows[0] != rows[1]
+
+
+def test_a_selector_without_a_name_is_asked_for(maps: Path, tmp_path: Path) -> None:
+    selector = SoftDiceSelector(min_pixels=1, top_k=2)
+    prediction = Prediction(("a", "b", "c"), MAPS[:3, None])
+    scores = pa.table({"id": list(prediction.ids)} | dict(selector.score(prediction)))
+    made = json.dumps({"selector": {"type": "mine.Selector"}})
+    path, out = tmp_path / "own.parquet", tmp_path / "out.parquet"
+    pq.write_table(scores.replace_schema_metadata({"pladapt": made}), path)
+    with pytest.raises(InputError, match=r"mine\.Selector.*give the selector itself"):
+        select_file(path, out)
+    found = select_file(path, out, selector=selector)
+    assert found.selection.table.equals(selector.select(scores).table)
+    assert select_file(path, out, selector=selector, top_k=1).selection.counts["top_k"] == 2
+
+
+@pytest.mark.parametrize(
+    ("metadata", "error", "message"),
+    [
+        ("no json", DataError, "do not say what made them"),
+        ('{"made_by": 3}', DataError, "do not say what made them"),
+        ('{"made_by": {"selector": "nobodys", "options": {}}}', UnknownPluginError, "nobodys"),
+        (
+            '{"made_by": {"selector": "soft-dice", "options": {"depth": 3}}}',
+            DataError,
+            "cannot be made with {'depth': 3}",
+        ),
+    ],
+)
+def test_a_damaged_record_of_the_selector_is_named(
+    tmp_path: Path, metadata: str, error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "scores.parquet"
+    pq.write_table(table(10).replace_schema_metadata({"pladapt": metadata}), path)
+    with pytest.raises(error, match=message):
+        select_file(path, tmp_path / "out.parquet")
 
 
 def test_what_cannot_be_selected_from_is_said(tmp_path: Path) -> None:
@@ -216,14 +286,18 @@ def test_what_cannot_be_selected_from_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no whole parquet file"):
         select_file(path, out)
     pq.write_table(table(10), path)
-    for options in ({"top_fraction": 0.0}, {"top_fraction": 0.5, "top_k": 3}):
-        with pytest.raises(InputError, match="top_fraction is"):
-            select_file(path, out, min_pixels=0, **options)  # type: ignore[arg-type]  # mixed
+    for top_k in (0, 0.0, 1.5):
+        with pytest.raises(InputError, match="top_k is"):
+            select_file(path, out, top_k=top_k)
+    assert "--top-k is 'half'; give a number" in error_of(f"select {path} -o {out} --top-k half")
+    assert "Cannot spread over 'patient'" in error_of(
+        f"select {path} -o {out} --top-k 3 --spread patient"
+    )
     with pytest.raises(InputError, match="must not be negative"):
         select_file(path, out, min_pixels=-1)
     pq.write_table(pa.concat_tables([table(10), table(10)]), path)
-    with pytest.raises(InputError, match="stands twice"):
-        select_file(path, out, min_pixels=0)
+    with pytest.raises(InputError, match="is there twice"):
+        select_file(path, out)
     assert not out.exists()
 
 

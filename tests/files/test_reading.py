@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import DataError, InputError, MissingDataError, MissingDependencyError
+from pladapt import DataError, InputError
+from pladapt.errors import MissingDataError, MissingDependencyError
 from pladapt.files import Files, Grouping, ImageLayout, MaskLayout
 from pladapt.files.formats import decode
 

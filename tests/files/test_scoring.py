@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pladapt import DataError, RunChangedError
+from pladapt import DataError
+from pladapt.errors import RunChangedError
 from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files, scoring
 from pladapt.selection.certainty_index import CertaintyIndexSelector
-from pladapt.selection.neighbour_agreement import NeighbourAgreementSelector
 from pladapt.storage import read_table
 
 if TYPE_CHECKING:
@@ -193,12 +193,3 @@ def test_progress_counts_files(folder: Path) -> None:
     run(folder, progress=lambda *step: seen.append(step))
     assert seen[-1] == ("score", 12, 12)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
-
-
-def test_a_score_that_compares_samples_is_made_of_all_of_them(folder: Path) -> None:
-    selector = NeighbourAgreementSelector(min_pixels=1)
-    scores, _ = run(folder, selector=selector, batch_size=2)
-    assert selector.rescore(scores).equals(scores)
-    alone, _ = run(folder, "ci.parquet")
-    assert scores["score"].to_pylist() != alone["score"].to_pylist()
-    assert scores.schema.metadata is not None

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from pladapt import DataError, InputError, MissingDataError, Prediction
+from pladapt import DataError, InputError, Prediction
+from pladapt.errors import MissingDataError
 from pladapt.onnx import Contract, OnnxPredictor, session
 from pladapt.onnx.contract import METADATA_KEY
 from pladapt.onnx.session import default_threads

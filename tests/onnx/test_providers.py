@@ -11,7 +11,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from pladapt import DataError, DeviceError, InputError
+from pladapt import DataError, InputError
+from pladapt.errors import DeviceError
 from pladapt.onnx import OnnxPredictor, providers, session, wheels
 from pladapt.onnx.providers import CPU, CUDA, TENSORRT, Acceleration
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from array_api_compat import array_namespace
 
 import pladapt
+from pladapt.functional.certainty import foreground
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pladapt.types import Array
 
 kept_in_rounds: list[int] = []
@@ -19,18 +18,19 @@ kept_in_rounds: list[int] = []
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeakSelector(pladapt.RankingSelector):
+class PeakSelector(pladapt.selection.BaseSelector):
     """Keep the predictions with the highest foreground probability anywhere."""
 
-    def score(self, prediction: pladapt.Prediction, /) -> Mapping[str, Array]:
-        """Return the highest probability of the last channel."""
-        xp = array_namespace(prediction.probabilities)
-        last = prediction.probabilities[:, -1, ...]
-        return {"score": xp.max(last, axis=tuple(range(1, last.ndim)))}
+    def score_classes(self, prediction: pladapt.Prediction, /) -> tuple[Array, Array]:
+        """Return each class's highest probability, and its pixels above the cut-off."""
+        _, pixels = pladapt.certainty_index(prediction.probabilities, self.cutoff)
+        planes = foreground(prediction.probabilities)
+        peak = array_namespace(planes).max(planes, axis=tuple(range(2, planes.ndim)))
+        return peak, pixels
 
 
 @pladapt.hookimpl
-def pladapt_selectors() -> list[pladapt.Registration[pladapt.Selector]]:
+def pladapt_selectors() -> list[pladapt.Registration[pladapt.typing.Selector]]:
     """Offer the selector as ``peak``."""
     return [
         pladapt.Registration(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typer.testing import Result
 
-    from pladapt import Audit
+    from pladapt.evaluation import Audit
 
 
 @pytest.fixture

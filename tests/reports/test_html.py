@@ -5,12 +5,14 @@ import importlib
 import io
 import re
 import sys
+from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
-from pladapt import Evaluation, InputError, LabelledSample, MissingDependencyError, RankingSelector
+from pladapt import Evaluation, InputError, LabelledSample, Rules, hard_labels
+from pladapt.errors import MissingDependencyError
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
@@ -130,7 +132,7 @@ def test_the_marks_are_the_cutoff_the_limit_and_the_last_kept_score(made, html):
         zip(*(made.record.rounds[0].scores[n].to_pylist() for n in ("id", "score")), strict=True)
     )
     last = scores[made.record.rounds[0].selection.kept[-1]]
-    for mark in ("cut-off 0.5", "ci_limit 0.6", f"k = 3: {last:.3f}"):
+    for mark in ("cut-off 0.5", "limit 0.6", f"k = 3: {last:.3f}"):
         assert f">{mark}</text>" in html
 
 
@@ -227,7 +229,7 @@ def test_a_run_that_selected_nothing_says_why(toy, tmp_path):
 def test_the_marks_are_there_without_a_folder(toy):
     text = to_html(document(toy.run(toy.lesions())))
     assert ">cut-off 0.5</text>" in text
-    assert ">ci_limit 0.6</text>" in text
+    assert ">limit 0.6</text>" in text
 
 
 def test_a_run_without_evaluators_or_folder_shows_what_there_is(toy):
@@ -252,11 +254,15 @@ def test_every_round_has_a_column_of_counts_and_a_chart(toy, tmp_path):
     assert {"Retraining, round 1", "Retraining, round 2"} <= set(page.headings)
 
 
-class Least(RankingSelector):
+@dataclass(frozen=True, kw_only=True)
+class Least(Rules):
     """A selector that knows neither CI nor pixels."""
 
     def score(self, prediction, /):
         return {"score": prediction.probabilities.min(axis=(1, 2, 3))}
+
+    def label(self, prediction, /):
+        return hard_labels(prediction.probabilities)
 
 
 class Counting:

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pladapt
-from pladapt import IGNORE, LabelledSample, MissingDataError, read_run
+from pladapt import IGNORE, LabelledSample, read_run
+from pladapt.errors import MissingDataError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.runs.stages import write_evaluation
 from pladapt.selection.certainty_index import CertaintyIndexSelector

@@ -37,7 +37,7 @@ class Brighten:
 
     def recalibrate(self, predictor, target, /):
         made = replace(predictor, shift=predictor.shift + 0.05)
-        return pladapt.Recalibration(
+        return pladapt.typing.Recalibration(
             made, made, pa.table(CONSENSUS if self.consensus else EVIDENCE)
         )
 

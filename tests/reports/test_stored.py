@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import pladapt
-from pladapt import MissingDataError, read_run
+from pladapt import read_run
+from pladapt.errors import MissingDataError
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 

@@ -12,18 +12,10 @@ from scipy import ndimage
 from torch import nn
 
 import pladapt
-from pladapt import (
-    AlignedPredictor,
-    EnsemblePredictor,
-    FlipPredictor,
-    InputError,
-    LogitShiftPredictor,
-    Sample,
-    TemperaturePredictor,
-)
+from pladapt import AlignedPredictor, EnsemblePredictor, FlipPredictor, InputError, Sample
 from pladapt.functional.arrays import to_numpy
+from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
 from pladapt.predictors.prediction import predictions
-from pladapt.protocols import WrappingPredictor
 from pladapt.runs.manifest import describe
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector
 from pladapt.testing import PredictorContract
@@ -39,6 +31,7 @@ from pladapt.torch import (
     with_module,
 )
 from pladapt.torch.storage import state_sha256
+from pladapt.typing import WrappingPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,13 +14,12 @@ from pladapt import (
     EnsemblePredictor,
     FlipPredictor,
     InputError,
-    LogitShiftPredictor,
-    MissingDataError,
     QuantileMatching,
     Sample,
     SourceStatistics,
-    TemperaturePredictor,
 )
+from pladapt.errors import MissingDataError
+from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
 from pladapt.predictors.prediction import predictions
 from pladapt.torch import (
     ConsensusRecalibrator,
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt import Predictor
+    from pladapt.typing import Predictor
 
     Net = Callable[..., nn.Module]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pladapt.errors import DeviceError, InputError
-from pladapt.protocols import Predictor
 from pladapt.torch import ModulePredictor, TorchPredictor
 from pladapt.torch.storage import state_sha256
+from pladapt.typing import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,15 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from pladapt import (
-    FlipPredictor,
-    InputError,
-    LabelledTargetError,
-    Sample,
-    SourceStatistics,
-    keep_fraction,
-)
+from pladapt import FlipPredictor, InputError, Sample, SourceStatistics
+from pladapt.errors import LabelledTargetError
 from pladapt.functional.logits import shift_logits
+from pladapt.runs import keep_fraction
 from pladapt.testing import RecalibratorContract, RetrainerContract
 from pladapt.torch import (
     BatchNormRecalibrator,

@@ -7,16 +7,10 @@ import numpy as np
 import pytest
 
 import pladapt
-from pladapt import (
-    InputError,
-    LabelledTargetError,
-    PluginManager,
-    RunChangedError,
-    Sample,
-    SourceStatistics,
-    UnknownPluginError,
-)
+from pladapt import InputError, Sample, SourceStatistics
+from pladapt.errors import LabelledTargetError, RunChangedError, UnknownPluginError
 from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.plugins import PluginManager
 from pladapt.runs.manifest import describe
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing.checks import contents
@@ -135,7 +129,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def dying(at: str) -> pladapt.Progress:
+def dying(at: str) -> pladapt.typing.Progress:
     """End the process in this stage."""
 
     def progress(stage: str, _done: int, _total: int, /) -> None:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt.errors import DataError, InputError, LabelledTargetError
-from pladapt.protocols import ResumableRetrainer
 from pladapt.torch import FineTune, TorchPredictor, TrainingOptions
 from pladapt.torch import retrainer as retrainer_module
 from pladapt.torch.retrainer import _held_out
 from pladapt.torch.storage import state_sha256
 from pladapt.types import PseudoLabelled
+from pladapt.typing import ResumableRetrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from pladapt.evidence.gates import Agreement, Churn, ForegroundFraction, InDomai
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ci, pixels = pladapt.certainty_index(np.zeros((2, 1, 4, 4)), cutoff=0.5)
 pladapt.certainty_index(np.zeros((2, 3, 4, 4)), cutoff=(0.5, 0.4))
-pladapt.combine_classes(ci, pixels, rule="min", min_pixels=50)
+pladapt.functional.combine_classes(ci, pixels, rule="min", min_pixels=50)
 pladapt.hard_labels(np.zeros((2, 3, 4, 4)), [0.5, 0.4])
 
 
@@ -51,31 +51,39 @@ class Nothing:
     """A retrainer that learns nothing, and can be resumed."""
 
     def retrain(
-        self, predictor: pladapt.Predictor, labels: pladapt.Samples[pladapt.PseudoLabelled], /
-    ) -> pladapt.Predictor:
+        self,
+        predictor: pladapt.typing.Predictor,
+        labels: pladapt.typing.Samples[pladapt.PseudoLabelled],
+        /,
+    ) -> pladapt.typing.Predictor:
         """Look at the labels."""
         for index in range(len(labels)):
             assert_type(labels[index], pladapt.PseudoLabelled)
             assert_type(labels[index].score, float)
         return predictor
 
-    def save(self, predictor: pladapt.Predictor, folder: Path, /) -> None:
+    def save(self, predictor: pladapt.typing.Predictor, folder: Path, /) -> None:
         """Write nothing."""
 
-    def load(self, predictor: pladapt.Predictor, folder: Path, /) -> pladapt.Predictor:
+    def load(
+        self, predictor: pladapt.typing.Predictor, folder: Path, /
+    ) -> pladapt.typing.Predictor:
         """Read nothing."""
         return predictor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Peak(pladapt.RankingSelector):
+class Peak(pladapt.selection.BaseSelector):
     """A selector of one method."""
 
     power: float = 1.0
 
-    def score(self, prediction: pladapt.Prediction, /) -> Mapping[str, NDArray[np.float64]]:
-        """Return the highest probability."""
-        return {"score": prediction.probabilities.max(axis=(1, 2, 3)) ** self.power}
+    def score_classes(
+        self, prediction: pladapt.Prediction, /
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return each class's highest probability, and its pixels."""
+        _, pixels = pladapt.certainty_index(prediction.probabilities, self.cutoff)
+        return prediction.probabilities.max(axis=(2, 3)) ** self.power, pixels
 
 
 class Lazy:
@@ -94,59 +102,61 @@ def show(stage: str, done: int, total: int, /) -> None:
 
 
 labelled = [pladapt.LabelledSample("a", "p", np.zeros((1, 4, 4)), np.zeros((4, 4), np.uint8))]
-predictor: pladapt.Predictor = Threshold()
-members: pladapt.BatchPredictor = Averaging()
-retrainer: pladapt.Retrainer = Nothing()
-resumable: pladapt.ResumableRetrainer = Nothing()
-selector: pladapt.Selector = Peak(cutoff=(0.5, 0.4), limit=0.8, top_k=3, power=2)
-target: pladapt.Samples[pladapt.Sample] = Lazy()
-progress: pladapt.Progress = show
+predictor: pladapt.typing.Predictor = Threshold()
+members: pladapt.typing.BatchPredictor = Averaging()
+retrainer: pladapt.typing.Retrainer = Nothing()
+resumable: pladapt.typing.ResumableRetrainer = Nothing()
+selector: pladapt.typing.Selector = Peak(cutoff=(0.5, 0.4), limit=0.8, top_k=3, power=2)
+target: pladapt.typing.Samples[pladapt.Sample] = Lazy()
+progress: pladapt.typing.Progress = show
 
 # Parts by name
 
-assert_type(pladapt.selector("certainty-index", cutoff=0.5, top_k=100), pladapt.Selector)
-assert_type(pladapt.retrainer("fine-tune"), pladapt.Retrainer)
-assert_type(pladapt.predictor("torch", module=None), pladapt.Predictor)
+assert_type(pladapt.selector("certainty-index", cutoff=0.5, top_k=100), pladapt.typing.Selector)
+assert_type(pladapt.retrainer("fine-tune"), pladapt.typing.Retrainer)
+assert_type(pladapt.predictor("torch", module=None), pladapt.typing.Predictor)
 evaluator = pladapt.evaluator("overlap", samples=labelled)
-assert_type(evaluator, pladapt.Evaluator)
+assert_type(evaluator, pladapt.typing.Evaluator)
 
 # Calibrating
 
 calibration = pladapt.calibrate_cutoff(predictor, labelled, aggregation="group")
-assert_type(calibration, pladapt.Calibration)
+assert_type(calibration, pladapt.evaluation.Calibration)
 pladapt.certainty_index(np.zeros((2, 1, 4, 4)), calibration.cutoff)
 
-temperature = pladapt.calibrate_temperature(predictor, labelled, temperatures=(1.5, 2))
-assert_type(temperature, pladapt.TemperatureCalibration)
+temperature = pladapt.evaluation.calibrate_temperature(predictor, labelled, temperatures=(1.5, 2))
+assert_type(temperature, pladapt.evaluation.TemperatureCalibration)
 assert_type(temperature.ece_after, float)
 
 # Averaging
 
 flips = pladapt.FlipPredictor(predictor, axes=(-1, -2), combine=True)
 assert_type(flips.with_predictor(predictor), pladapt.FlipPredictor)
-wrapping: pladapt.WrappingPredictor = flips
-averaging: pladapt.BatchPredictor = pladapt.EnsemblePredictor([flips, predictor])
-tempered: pladapt.BatchPredictor = pladapt.TemperaturePredictor(averaging, 1.5)
+wrapping: pladapt.typing.WrappingPredictor = flips
+averaging: pladapt.typing.BatchPredictor = pladapt.EnsemblePredictor([flips, predictor])
+tempered: pladapt.typing.BatchPredictor = pladapt.predictors.TemperaturePredictor(averaging, 1.5)
 
 # Composing, and auditing scores
 
 composed = pladapt.compose(
     selector,
-    select=pladapt.Choice(quantile=0.25, top_k=0.5, spread=["group", "size"]),
-    label=pladapt.Labelling(cutoff=0.7, background_cutoff=(0.3,), boundary=(1, 2)),
+    rules=pladapt.Rules(quantile=0.25, top_k=0.5, spread=["group", "size"]),
+    label=pladapt.selection.Labelling(cutoff=0.7, background_cutoff=(0.3,), boundary=(1, 2)),
 )
-chosen: pladapt.Selector = composed
-soft = pladapt.compose(selector, label=pladapt.SoftLabelling(weight=True))
-labeller: pladapt.SoftLabeller = soft
+chosen: pladapt.typing.Selector = composed
+soft = pladapt.compose(selector, label=pladapt.selection.SoftLabelling(weight=True))
+predicted = pladapt.Prediction(("a",), np.zeros((1, 1, 4, 4)))
+labels = pladapt.selection.SoftLabelling(weight=True)(predicted)
+assert_type(labels, pladapt.SoftLabels)
 pladapt.adapt(predictor, target, selector=[composed, soft], retrainer=Nothing(), rounds=2)
 audited = pladapt.audit(predictor, labelled, {"own": selector, "composed": composed})
-assert_type(audited, pladapt.Audit)
+assert_type(audited, pladapt.evaluation.Audit)
 assert_type(audited.reference, str)
-pladapt.compose(selector, label=composed, select=selector)
+pladapt.compose(selector, label=composed.label, rules=Peak().rules)
 
 # Adapting
 
-gate: pladapt.Gate = pladapt.DoNoHarm(
+gate: pladapt.typing.Gate = pladapt.DoNoHarm(
     cutoff=(0.5, 0.4),
     measures=[
         ForegroundFraction(reference=[0.1, 0.2]),
@@ -176,15 +186,15 @@ pladapt.adapt(
     selector=selector,
     retrainer=resumable,
     evaluators={"overlap": evaluator},
-    plugins=pladapt.PluginManager(),
+    plugins=pladapt.plugins.PluginManager(),
 )
 assert_type(result, pladapt.AdaptationResult)
-assert_type(result.predictor, pladapt.Predictor)
+assert_type(result.predictor, pladapt.typing.Predictor)
 assert_type(result.stopped, str | None)
 assert_type(result.workdir, "Path | None")
 assert_type(result.after["overlap"].value("dsc", aggregation="group"), float)
 for done in result.rounds:
-    assert_type(done, pladapt.Round)
+    assert_type(done, pladapt.runs.Round)
     assert_type(done.stands, bool)
     assert_type(done.judgement, pladapt.Judgement | None)
     assert_type(done.selection.kept, tuple[str, ...])
@@ -198,25 +208,25 @@ class Shifting:
     """A recalibrator."""
 
     def recalibrate(
-        self, predictor: pladapt.Predictor, target: pladapt.Samples[pladapt.Sample], /
-    ) -> pladapt.Recalibration:
+        self, predictor: pladapt.typing.Predictor, target: pladapt.typing.Samples[pladapt.Sample], /
+    ) -> pladapt.typing.Recalibration:
         """Shift the predictor by what is agreed on."""
         found = pladapt.find_consensus([pladapt.FlipPredictor(predictor)], target, cutoff=0.4)
         assert_type(found, pladapt.Consensus)
         assert_type(found.fraction, float)
         assert_type(found.kept, tuple[int, ...])
         assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
-        teacher = pladapt.LogitShiftPredictor(predictor, found.shifts[0], found.groups)
-        assert_type(teacher.with_predictor(predictor), pladapt.LogitShiftPredictor)
-        return pladapt.Recalibration(teacher, student=predictor, evidence=found.curve)
+        teacher = pladapt.predictors.LogitShiftPredictor(predictor, found.shifts[0], found.groups)
+        assert_type(teacher.with_predictor(predictor), pladapt.predictors.LogitShiftPredictor)
+        return pladapt.typing.Recalibration(teacher, student=predictor, evidence=found.curve)
 
 
-recalibrator: pladapt.Recalibrator = Shifting()
-keeping: pladapt.Retrainer = pladapt.keep_fraction(resumable, 0.4, batch_size=2)
+recalibrator: pladapt.typing.Recalibrator = Shifting()
+keeping: pladapt.typing.Retrainer = pladapt.runs.keep_fraction(resumable, 0.4, batch_size=2)
 recalibrated = pladapt.adapt(
     predictor, target, selector=selector, retrainer=keeping, recalibrator=recalibrator, rounds=0
 )
-assert_type(recalibrated.recalibration, pladapt.Recalibrated | None)
+assert_type(recalibrated.recalibration, pladapt.runs.Recalibrated | None)
 recipe = pladapt.recipe("robust", cutoff=0.4)
 assert_type(recipe, pladapt.Recipe)
 recipe = pladapt.Recipe(selector=[selector, composed], retrainer=keeping, rounds=2)
@@ -236,7 +246,7 @@ alignment: pladapt.Alignment = pladapt.QuantileMatching.fit(target, source)
 alignment = pladapt.QuantileMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
 assert_type(pladapt.Aligned(target, alignment)[0], pladapt.Sample)
 assert_type(pladapt.Aligned(labelled, alignment)[0], pladapt.LabelledSample)
-aligned: pladapt.Predictor = pladapt.AlignedPredictor(predictor, alignment)
+aligned: pladapt.typing.Predictor = pladapt.AlignedPredictor(predictor, alignment)
 
 # Masks do not enter: each ignore is needed, or mypy complains of it
 
@@ -244,14 +254,14 @@ pladapt.adapt(predictor, labelled, selector=selector, retrainer=retrainer)  # ty
 pladapt.QuantileMatching.fit(labelled, source)  # type: ignore[arg-type]  # masks
 pladapt.calibrate_cutoff(predictor, target)  # type: ignore[arg-type]  # no masks
 pladapt.audit(predictor, target, {"own": selector})  # type: ignore[arg-type]  # no masks
-pladapt.combine_classes(ci, pixels, rule="median")  # type: ignore[arg-type]  # no such rule
+pladapt.functional.combine_classes(ci, pixels, rule="median")  # type: ignore[arg-type]  # no such rule
 
 
 # Plugins
 
 
 @pladapt.hookimpl
-def pladapt_selectors() -> Sequence[pladapt.Registration[pladapt.Selector]]:
+def pladapt_selectors() -> Sequence[pladapt.Registration[pladapt.typing.Selector]]:
     """Offer a selector, by its class or by where it is."""
     return [
         pladapt.Registration("peak", Peak, "Keeps the highest."),
@@ -263,7 +273,7 @@ class TestPeak(SelectorContract):
     """The contract of a selector."""
 
     @pytest.fixture
-    def selector(self) -> pladapt.Selector:
+    def selector(self) -> pladapt.typing.Selector:
         """Make the selector under test."""
         return Peak(top_k=2)
 
@@ -273,14 +283,14 @@ class TestPeak(SelectorContract):
 errors: list[type[pladapt.PladaptError]] = [
     pladapt.InputError,
     pladapt.DataError,
-    pladapt.MissingDataError,
-    pladapt.LabelledTargetError,
-    pladapt.PluginError,
-    pladapt.UnknownPluginError,
-    pladapt.MissingDependencyError,
-    pladapt.DeviceError,
-    pladapt.RunChangedError,
+    pladapt.errors.MissingDataError,
+    pladapt.errors.LabelledTargetError,
+    pladapt.errors.PluginError,
+    pladapt.errors.UnknownPluginError,
+    pladapt.errors.MissingDependencyError,
+    pladapt.errors.DeviceError,
+    pladapt.errors.RunChangedError,
 ]
 a_value_error: ValueError = pladapt.InputError("what")
-a_type_error: TypeError = pladapt.LabelledTargetError("what")
+a_type_error: TypeError = pladapt.errors.LabelledTargetError("what")
 anything: Any = pladapt.IGNORE

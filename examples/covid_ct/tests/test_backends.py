@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pladapt import RunChangedError
+from pladapt.errors import RunChangedError
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
 from pladapt_covid_ct.settings import Settings
@@ -33,7 +33,7 @@ SETTINGS = Settings(
     encoder="resnet18",
     encoder_weights="none",
     epochs=1,
-    top_fraction=0.5,
+    top_k=0.5,
     min_pixels=0,
     device="cpu",
 )

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import MissingDataError
 from pladapt.cli.application import application
+from pladapt.errors import MissingDataError
 from pladapt_covid_ct.datasets import DATASETS, Counts
 from pladapt_covid_ct.inventory import take_stock
 

@@ -7,7 +7,8 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import InputError, LabelledSample, MissingDataError, RunChangedError
+from pladapt import InputError, LabelledSample
+from pladapt.errors import MissingDataError, RunChangedError
 from pladapt_covid_ct import domains, report, tables
 from pladapt_covid_ct.experiment import run_experiment
 from pladapt_covid_ct.phantoms import write_phantoms
@@ -18,7 +19,7 @@ SETTINGS = Settings(
     encoder="resnet18",
     encoder_weights="none",
     epochs=2,
-    top_fraction=0.5,
+    top_k=0.5,
     min_pixels=0,
     device="cpu",
 )
@@ -119,8 +120,8 @@ def test_the_same_seed_gives_the_same_table(data, finished, tmp_path):
 
 def test_other_settings_do_not_continue_a_run(data, finished):
     out, _ = finished
-    with pytest.raises(RunChangedError, match=r"settings\.top_fraction was 0\.5 and is now 0\.25"):
-        run(data, out, settings=Settings(**{**vars(SETTINGS), "top_fraction": 0.25}))
+    with pytest.raises(RunChangedError, match=r"settings\.top_k was 0\.5 and is now 0\.25"):
+        run(data, out, settings=Settings(**{**vars(SETTINGS), "top_k": 0.25}))
 
 
 def test_the_report_has_a_row_before_and_after_for_each_target(finished, tmp_path):

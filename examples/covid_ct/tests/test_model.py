@@ -5,7 +5,8 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
-from pladapt import DataError, InputError, MissingDataError
+from pladapt import DataError, InputError
+from pladapt.errors import MissingDataError
 from pladapt_covid_ct.model import build_model
 
 

@@ -18,8 +18,9 @@ import torch
 from pyarrow import csv
 from typer.testing import CliRunner
 
-from pladapt import InputError, MissingDataError, RunChangedError
+from pladapt import InputError
 from pladapt.cli.application import application
+from pladapt.errors import MissingDataError, RunChangedError
 from pladapt.reports.comparison import NOT_RETRAINED, selected
 from pladapt_covid_ct import paper, protocol
 from pladapt_covid_ct.phantoms import write_phantoms
@@ -257,8 +258,8 @@ def test_one_data_set_is_too_few(data, tmp_path):
 
 
 def test_other_settings_do_not_continue_a_protocol(data, fold):
-    with pytest.raises(RunChangedError, match=r"top_fraction was 0\.25 and is now 0\.5"):
-        run(data, fold.out, settings=replace(TINY, top_fraction=0.5))
+    with pytest.raises(RunChangedError, match=r"top_k was 0\.25 and is now 0\.5"):
+        run(data, fold.out, settings=replace(TINY, top_k=0.5))
 
 
 def test_a_fold_that_fails_is_told_and_does_not_lose_the_others(data, fold, tmp_path, monkeypatch):

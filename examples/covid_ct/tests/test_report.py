@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import Calibration
+from pladapt.evaluation import Calibration
 from pladapt.reports.document import Table
 from pladapt_covid_ct import appearance, tables
 from pladapt_covid_ct.datasets import DATASETS
@@ -26,7 +26,7 @@ SETTINGS = Settings(
     encoder="resnet18",
     encoder_weights="none",
     epochs=2,
-    top_fraction=0.5,
+    top_k=0.5,
     min_pixels=0,
     device="cpu",
 )

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import InputError, RunChangedError, SourceStatistics
+from pladapt import InputError, SourceStatistics
 from pladapt.cli.application import application
+from pladapt.errors import RunChangedError
 from pladapt.reports.comparison import selected
 from pladapt.runs.records import read_run
 from pladapt_covid_ct.experiment import run_experiment
@@ -112,7 +113,7 @@ def test_the_report_shows_the_evidence_of_all_rounds(finished):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"top_fraction": 0.5},
+        {"top_k": 0.5},
         {"min_pixels": 0},
         {"optimiser": "continued"},
         {"validation": "pseudo-labels"},

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from pladapt import Choice, InputError
+from pladapt import InputError, Rules
 from pladapt.evaluation.calibration import DEFAULT_CUTOFFS
 from pladapt.torch import fit
 from pladapt_covid_ct.experiment import run_experiment
@@ -66,11 +66,12 @@ def silent(stage, done, total):
         {"cutoffs": "half"},
         {"calibration": "slice"},
         {"min_pixels": -1},
-        {"ci_limit": 1.1},
-        {"ci_limit_quantile": -0.1},
-        {"ci_limit_quantile": 1.0},
+        {"limit": 1.1},
+        {"quantile": -0.1},
+        {"quantile": 1.0},
         {"top_k": 0},
-        {"top_fraction": 0.0},
+        {"top_k": 0.0},
+        {"top_k": 1.5},
         {"source_ratio": -1.0},
         {"retrain_from": "scratch"},
         {"optimiser": "old"},
@@ -105,14 +106,14 @@ def test_a_grid_is_a_range_or_a_list(text, grid):
     ("given", "kept"),
     [
         ({}, 10),
-        ({"top_fraction": 0.5}, 20),
+        ({"top_k": 0.5}, 20),
+        ({"top_k": 1.0}, 40),
+        ({"top_k": 1}, 1),
         ({"top_k": 7}, 7),
-        ({"top_k": 30}, 10),
-        ({"top_k": 30, "top_fraction": 1.0}, 30),
-        ({"top_fraction": 0.001}, 1),
+        ({"top_k": 0.001}, 1),
     ],
 )
-def test_the_smaller_of_a_count_and_a_share_is_kept(given, kept):
+def test_a_number_or_a_fraction_of_the_slices_is_kept(given, kept):
     assert Settings(**given).most_kept(40) == kept
 
 
@@ -132,7 +133,7 @@ def scores(ci, pixels):
 
 def test_a_quantile_is_of_the_indices_that_pass_the_other_rules():
     table = scores([0.9, 0.8, 0.7, 0.6, 0.5, 0.99, np.nan], [9, 9, 9, 9, 9, 1, 0])
-    settings = Settings(min_pixels=5, ci_limit=0.55, ci_limit_quantile=0.5, top_fraction=1.0)
+    settings = Settings(min_pixels=5, limit=0.55, quantile=0.5, top_k=1.0)
     selection = selector(settings, 0.5, len(table)).select(table)
     assert selection.kept == ("00", "01")  # of 0.9, 0.8, 0.7 and 0.6 the median is 0.75
     assert selection.dropped == {
@@ -144,11 +145,10 @@ def test_a_quantile_is_of_the_indices_that_pass_the_other_rules():
     }
 
 
-def test_without_a_quantile_the_papers_selector_is_as_it_is():
-    found = selector(Settings(ci_limit=0.8, top_k=3), (0.4, 0.6), 100)
-    assert (found.min_pixels, found.ci_limit, found.top_k) == (50, 0.8, 3)
+def test_the_selector_has_the_settings_rules():
+    found = selector(Settings(limit=0.8, top_k=0.03), (0.4, 0.6), 100)
+    assert found.rules == Rules(min_pixels=50, limit=0.8, top_k=3)
     assert found.cutoff == (0.4, 0.6)
-    assert not isinstance(found, Choice)
 
 
 # Retraining
@@ -184,7 +184,7 @@ def default(data, tmp_path_factory):
         {"retrain_from": "encoder"},
         {"optimiser": "continued"},
         {"source_ratio": 1.0},
-        {"validation": "pseudo-labels", "top_fraction": 1.0},
+        {"validation": "pseudo-labels", "top_k": 1.0},
         {"flip": "none"},
         {"zoom": 0.3},
         {"cutoffs": "0.3"},
@@ -255,3 +255,14 @@ def test_a_command_has_an_option_for_each_setting_and_gets_them_together():
     given = {name: getattr(TINY, name) for name in names}
     command(out="there", **given)
     assert seen == [("there", TINY)]
+
+
+@pytest.mark.parametrize(("text", "top_k"), [("1", 1), ("1.0", 1.0), ("0.25", 0.25), ("40", 40)])
+def test_a_command_tells_a_number_from_a_fraction(text, top_k):
+    @with_settings()
+    def command(*, settings: Settings) -> None:
+        seen.append(settings.top_k)
+
+    seen = []
+    command(**{item.name: getattr(TINY, item.name) for item in fields(Settings)} | {"top_k": text})
+    assert (seen, type(seen[0])) == ([top_k], type(top_k))

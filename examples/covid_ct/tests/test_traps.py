@@ -13,7 +13,7 @@ from pladapt_covid_ct.preprocessing import Preprocessing
 from pladapt_covid_ct.slices import Intensity, Slice
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[2] / "docs" / "covid_ct_traps.md"
+PAGE = HERE.parents[2] / "docs" / "reference" / "covid_ct_traps.md"
 
 KAGGLE = (
     *(f"coronacases_org_{number:03}" for number in (1, 2, 3, 4, 5, 6, 8)),

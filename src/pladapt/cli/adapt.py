@@ -40,11 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pladapt.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
-    from pladapt.protocols import Evaluator
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Progress
+    from pladapt.typing import Evaluator
 
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")]
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pladapt.files import Grouping, Problem
-    from pladapt.protocols import Predictor
     from pladapt.selection.rules import Stratum
     from pladapt.types import Evaluation
+    from pladapt.typing import Predictor
 
 Part = TypeVar("Part")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ProgressBars:
-    """Draws a bar for each stage that reports its advance; a `pladapt.Progress`.
+    """Draws a bar for each stage that reports its advance; a `pladapt.typing.Progress`.
 
     Args:
         progress: The display that holds the bars.

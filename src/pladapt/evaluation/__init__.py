@@ -1,1 +1,17 @@
 """What labels may tell: cut-off, temperature, audits of scores, evaluators."""
+
+from pladapt.evaluation.auditing import Audit, audit, audit_tables
+from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
+
+__all__ = [
+    "Audit",
+    "Calibration",
+    "OverlapEvaluator",
+    "TemperatureCalibration",
+    "audit",
+    "audit_tables",
+    "calibrate_cutoff",
+    "calibrate_temperature",
+]

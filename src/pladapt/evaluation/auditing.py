@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor, Selector
     from pladapt.types import LabelledSample, Samples
+    from pladapt.typing import Predictor, Selector
 
 _COUNTS: Final = ("tp", "fp", "fn")  # without one of them a class is neither there nor predicted
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Samples
+    from pladapt.typing import Predictor
 
 Aggregation: TypeAlias = Literal["sample", "group", "pooled"]
 """Whose DSC is best: the samples' mean, the groups' mean, or that of all pixels together."""

@@ -11,8 +11,8 @@ from pladapt.predictors.prediction import predictions
 
 if TYPE_CHECKING:
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor
     from pladapt.types import Evaluation, LabelledSample, Samples
+    from pladapt.typing import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Prediction, Samples
+    from pladapt.typing import Predictor
 
 DEFAULT_TEMPERATURES: Final = tuple(2 ** (step / 8) for step in range(-8, 25))
 """From 1/2 to 8, each 9 % above the one before; 1 among them."""

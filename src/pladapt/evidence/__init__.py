@@ -1,1 +1,23 @@
 """What can be told of a target without its labels: comparisons, and gates that refuse harm."""
+
+from pladapt.evidence.comparison import Comparison, Finding, compare
+from pladapt.evidence.gates import (
+    Churn,
+    DoNoHarm,
+    FlipAgreement,
+    ForegroundFraction,
+    InDomain,
+    Measure,
+)
+
+__all__ = [
+    "Churn",
+    "Comparison",
+    "DoNoHarm",
+    "Finding",
+    "FlipAgreement",
+    "ForegroundFraction",
+    "InDomain",
+    "Measure",
+    "compare",
+]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor
     from pladapt.types import Array, Sample, Samples
+    from pladapt.typing import Predictor
 
     Rows = list[dict[str, object]]
 

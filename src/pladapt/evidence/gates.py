@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from pladapt.evidence.comparison import Comparison
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Sample, Samples
+    from pladapt.typing import Predictor
 
 
 class Measure(Protocol):
@@ -134,7 +134,7 @@ class Churn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class FlipAgreement:
     """Refuses a round after which predictions of an image and of its mirror image disagree.
 
     A sample's agreement is the DSC of the two masks. Two empty masks agree perfectly, so only
@@ -241,7 +241,7 @@ class DoNoHarm:
     """
 
     cutoff: Cutoff = 0.5
-    measures: Sequence[Measure] = (ForegroundFraction(), Churn(), Agreement())
+    measures: Sequence[Measure] = (ForegroundFraction(), Churn(), FlipAgreement())
     batch_size: int = 8
     max_samples: int | None = None
 
@@ -258,7 +258,7 @@ class DoNoHarm:
 
     @property
     def _axes(self) -> list[int]:
-        return [each.axis for each in self.measures if isinstance(each, Agreement)]
+        return [each.axis for each in self.measures if isinstance(each, FlipAgreement)]
 
     def judge(self, before: Predictor, after: Predictor, target: Samples[Sample], /) -> Judgement:
         """Compare what both predictors make of the target.

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout
-    from pladapt.protocols import Predictor, Selector
     from pladapt.types import Array, Progress
+    from pladapt.typing import Predictor, Selector
 
 _WRITE_SECONDS: Final = 30.0  # what a killed call costs at the most, but for a volume
 _PROBLEMS: Final = b"problems"

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.protocols import Selector
     from pladapt.selection.rules import Amount, Stratum
     from pladapt.types import Selection
+    from pladapt.typing import Selector
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pladapt.plugins.hookspecs import Registration, hookimpl
 
 if TYPE_CHECKING:
-    from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
+    from pladapt.typing import Evaluator, Predictor, Retrainer, Selector
 
 
 @hookimpl

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
     from pladapt.types import Evaluation, Selection
+    from pladapt.typing import Evaluator, Predictor, Retrainer, Selector
 
 hookspec = pluggy.HookspecMarker("pladapt")
 hookimpl = pluggy.HookimplMarker("pladapt")

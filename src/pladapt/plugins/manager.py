@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from importlib.metadata import EntryPoint
 
-    from pladapt.protocols import Evaluator, Predictor, Retrainer, Selector
+    from pladapt.typing import Evaluator, Predictor, Retrainer, Selector
 
 Kind: TypeAlias = Literal["selector", "retrainer", "evaluator", "predictor", "recipe", "command"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

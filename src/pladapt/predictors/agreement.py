@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor
     from pladapt.types import Array, Progress, Sample, Samples
+    from pladapt.typing import Predictor
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Views:
     """Which other views of an image a predictor is asked about.
 

@@ -20,8 +20,8 @@ from pladapt.types import Prediction
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pladapt.protocols import Predictor
     from pladapt.types import Array, Batch
+    from pladapt.typing import Predictor
 
 
 def averaged(batch: Batch, parts: Sequence[Array]) -> Prediction:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from pladapt.data.batches import batches
 from pladapt.errors import InputError
-from pladapt.protocols import BatchPredictor
 from pladapt.types import Batch, LabelledSample, Prediction, Sample
+from pladapt.typing import BatchPredictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pladapt.protocols import Predictor
     from pladapt.types import Array, PseudoLabelled, Samples
+    from pladapt.typing import Predictor
 
 S = TypeVar("S", Sample, LabelledSample)
 

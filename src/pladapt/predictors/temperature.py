@@ -20,9 +20,9 @@ class TemperaturePredictor(WrapperPredictor):
     """Divides another predictor's logits by a temperature.
 
     The members of a predictor that averages are scaled one by one, and their mean is predicted; so
-    it is this mean that `pladapt.calibrate_temperature` calibrates. One prediction keeps its order:
-    of its classes, and of its pixels where there is one channel. A cut-off found before the scaling
-    is to be found anew.
+    it is this mean that `pladapt.evaluation.calibrate_temperature` calibrates. One prediction keeps
+    its order: of its classes, and of its pixels where there is one channel. A cut-off found before
+    the scaling is to be found anew.
 
     Args:
         predictor: Gives the probabilities.

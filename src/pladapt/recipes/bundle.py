@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.plugins.manager import PluginManager
-    from pladapt.protocols import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
     from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Progress, Sample, Samples
+    from pladapt.typing import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

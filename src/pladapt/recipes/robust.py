@@ -26,9 +26,9 @@ from pladapt.torch.training import TrainingOptions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt.protocols import Retrainer, Selector
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress
+    from pladapt.typing import Retrainer, Selector
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
 
@@ -37,9 +37,9 @@ _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), Rand
 class RobustOptions:
     """The options of the recipe that we recommend: source-free, without a label of the target.
 
-    First `pladapt.torch.AgreementRecalibrator` looks whether the model is fit for the images, and
-    whether batch normalisation's statistics of the target surely make it agree better with itself.
-    Only then is anything changed: the network with these statistics labels the target, and is
+    First `pladapt.torch.AgreementRecalibrator` looks whether the model is fit for the images,
+    whether batch normalisation's statistics of the target surely make it agree better with itself,
+    and whether there is room for a training. Where there is, what won labels the target, and is
     trained on its labels, those of samples without foreground among them, with an exponential
     moving average of its weights, on strongly varied geometry, intensity and sharpness, and so that
     it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
@@ -48,13 +48,17 @@ class RobustOptions:
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
             ``source``, or else 0.5.
-        source: What the source's images are like, which travels with the model; without it the
-            target's images are not compared with them.
+        source: What the source's images are like, and the model's masks on them
+            (`pladapt.SourceStatistics.measure` with the predictor): it travels with the model.
+            Without it the images are not compared with the source's, and nothing is trained.
         train: Whether the network is trained, or only recalibrated.
         axes: The spatial axes along which a mirror image is as likely as the image, counted from
             the end: the network is asked about these mirror images, and varied by them in training.
-        scales: The magnifications at which the network is asked.
-        margin: By how much the agreement must be higher.
+            By default those that ``source`` was measured with, or else (-1,).
+        scales: The magnifications at which the network is asked; by default likewise, or (0.8,
+            1.25).
+        margin: By how much an agreement must be higher.
+        room: How far below the source's the agreement must be for a training.
         epochs: Of the training.
         min_steps: Of the training: a small target is gone through more often than ``epochs``, since
             a network that has only begun to change is worse than both before and after.
@@ -73,9 +77,10 @@ class RobustOptions:
     cutoff: float | None = None
     source: SourceStatistics | None = None
     train: bool = True
-    axes: tuple[int, ...] = (-1,)
-    scales: tuple[float, ...] = (0.8, 1.25)
+    axes: tuple[int, ...] | None = None
+    scales: tuple[float, ...] | None = None
     margin: float = 0.005
+    room: float = 0.02
     epochs: int = 8
     min_steps: int = 150
     learning_rate: float = 5e-4
@@ -103,6 +108,14 @@ class RobustOptions:
             return self.cutoff
         return 0.5 if self.source is None else _single(self.source.cutoff)
 
+    @property
+    def _views(self) -> Views:
+        known = Views() if self.source is None else Views(self.source.axes, self.source.scales)
+        return Views(
+            known.axes if self.axes is None else self.axes,
+            known.scales if self.scales is None else self.scales,
+        )
+
     def _selector(self) -> Selector:
         """Keep every sample with foreground, and as many that surely show none."""
         every = SoftDiceSelector(cutoff=self._cutoff, min_pixels=1)
@@ -116,7 +129,7 @@ class RobustOptions:
             min_steps=self.min_steps,
             batch_size=self.batch_size,
             optimizer=partial(Adam, lr=self.learning_rate),
-            augmentation=Augmentations((RandomAffine(flip=self.axes), *_VARIED)),
+            augmentation=Augmentations((RandomAffine(flip=self._views.axes), *_VARIED)),
             keep="last",
             ema=self.ema,
             seed=self.seed,
@@ -131,8 +144,9 @@ class RobustOptions:
         return AgreementRecalibrator(
             cutoff=self._cutoff,
             source=self.source,
-            views=Views(axes=self.axes, scales=self.scales),
+            views=self._views,
             margin=self.margin,
+            room=self.room,
             batch_size=self.batch_size,
             device=self.device,
             progress=self.progress,

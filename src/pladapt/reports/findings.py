@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pladapt.protocols import Selector
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
     from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
+    from pladapt.typing import Selector
 
 
 def describe_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -18,9 +17,9 @@ from pladapt.selection.labelling import soft
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pladapt.protocols import Predictor, Selector
     from pladapt.runs.records import Round, RunRecord
     from pladapt.types import Array, LabelledSample, Sample, Samples
+    from pladapt.typing import Predictor, Selector
 
 Row: TypeAlias = dict[str, Any]
 
@@ -104,7 +103,7 @@ def _by_fate(current: Round) -> dict[str, list[Row]]:
         {**score, **fate, "position": position}
         for position, (score, fate) in enumerate(zip(scored, selected, strict=True))
     ]
-    rows.sort(key=lambda row: (row["rank"] or 0, math.isnan(row["score"]), -row["score"]))
+    rows.sort(key=lambda row: (row["rank"] or 0, row["score"] is None, -(row["score"] or 0)))
     fates = (KEPT, *(name for name in current.selection.counts if name != KEPT))
     found = {name: [row for row in rows if (row["rule"] or KEPT) == name] for name in fates}
     return {name: rows for name, rows in found.items() if rows}
@@ -137,7 +136,7 @@ class _Pictures:
             _check(row["id"], labelled)
             outlines[TRUTH] = labelled.mask
         name = "CI" if hasattr(self.shown.selector, "ci_limit") else "score"
-        score = f"no {name}" if math.isnan(row["score"]) else f"{name} {row['score']:.3f}"
+        score = f"no {name}" if row["score"] is None else f"{name} {row['score']:.3f}"
         said = [score] if row["rank"] is None else [f"rank {row['rank']}", score]
         said += [f"N {row['pixels']}"] if "pixels" in row else []
         said += [self.measured[row["id"]]] if row["id"] in self.measured else []

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.protocols import Predictor
     from pladapt.types import Evaluation, Selection
+    from pladapt.typing import Predictor
 
 _log = logging.getLogger("pladapt")
 

@@ -1,1 +1,16 @@
 """Adaptation: the loop over rounds, the run folder, and the records read from it."""
+
+from pladapt.runs.adaptation import AdaptationResult, adapt
+from pladapt.runs.keep_fraction import FractionKeeping, keep_fraction
+from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
+
+__all__ = [
+    "AdaptationResult",
+    "FractionKeeping",
+    "Recalibrated",
+    "Round",
+    "RunRecord",
+    "adapt",
+    "keep_fraction",
+    "read_run",
+]

@@ -15,7 +15,6 @@ from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
 from pladapt.plugins.manager import default_manager
 from pladapt.predictors.prediction import predictions
-from pladapt.protocols import Recalibration, ResumableRetrainer
 from pladapt.runs.manifest import describe, fingerprint, open_run
 from pladapt.runs.records import (
     EVIDENCE_FILE,
@@ -37,6 +36,7 @@ from pladapt.selection.labelling import pseudo_labels
 from pladapt.selection.scoring import score
 from pladapt.storage import atomic_write, read_table, write_table
 from pladapt.types import Selection
+from pladapt.typing import Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.plugins.manager import PluginManager
-    from pladapt.protocols import (
+    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
+    from pladapt.typing import (
         Evaluator,
         Gate,
         Predictor,
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
         Retrainer,
         Selector,
     )
-    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
 
 _LABELS: Final = "labels/labels.parquet"
 
@@ -217,7 +217,7 @@ def _run(
     made, recalibrated = _recalibrated(job, folder / "recalibration")
     teacher, student = made.teacher, made.student
     done: list[Round] = []
-    stopped = recalibrated is not None and not recalibrated.stands
+    stopped = recalibrated is not None and recalibrated.ended
     for number, selector in enumerate([] if stopped else selectors, start=1):
         of_round = replace(job, selector=selector)
         current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
@@ -249,7 +249,7 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated 
     job.progress("recalibrate", 1, 1)
     if not (folder / EVIDENCE_FILE).exists():
         write_table(made.evidence, folder / EVIDENCE_FILE)
-    changed = made.verdict is None and made.teacher is not job.given
+    changed = made.teacher is not job.given
     found = Recalibrated(made.evidence, {}, changed, verdict=made.verdict)
     write_outcome(found, folder / OUTCOME_FILE)
     if changed:
@@ -308,7 +308,7 @@ def _pass(
         scored = score(job.selector, batch, prediction)
         digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
         scores.append(scored.add_column(2, "sha256", digests))
-        yield from pseudo_labels(job.selector.label, prediction)
+        yield from pseudo_labels(job.selector, prediction)
         job.progress("score", len(seen), len(job.target))
 
 

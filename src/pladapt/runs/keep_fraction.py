@@ -14,9 +14,9 @@ from pladapt.functional.arrays import to_numpy
 from pladapt.functional.logits import foreground_logit, logit
 from pladapt.predictors.prediction import predict
 from pladapt.predictors.shift import LogitShiftPredictor
-from pladapt.protocols import ResumableRetrainer
 from pladapt.runs.manifest import describe
 from pladapt.types import IGNORE
+from pladapt.typing import ResumableRetrainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.protocols import Predictor, Retrainer
     from pladapt.types import PseudoLabelled, Samples
+    from pladapt.typing import Predictor, Retrainer
 
 _SHIFT: Final = "shift.json"
 _PIXELS: Final = 1_000_000  # measured at the most, all samples together
@@ -52,7 +52,7 @@ class FractionKeeping:
     max_samples: int = 256
 
     def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
-        """Return a `pladapt.LogitShiftPredictor` around the retrained one."""
+        """Return a `pladapt.predictors.LogitShiftPredictor` around the retrained one."""
         trained = self.retrainer.retrain(_unshifted(predictor), labels)
         odds, marked = _labelled_logits(
             trained, subsample(labels, self.max_samples), self.batch_size
@@ -70,7 +70,7 @@ class FractionKeeping:
 
 
 class ResumableFractionKeeping(FractionKeeping):
-    """The same around a `pladapt.ResumableRetrainer`; see `keep_fraction`."""
+    """The same around a `pladapt.typing.ResumableRetrainer`; see `keep_fraction`."""
 
     retrainer: ResumableRetrainer
 

@@ -77,8 +77,13 @@ class Recalibrated:
 
     @property
     def stands(self) -> bool:
-        """Whether adaptation continued from the recalibrated predictor."""
-        return self.verdict is None and (self.judgement is None or self.judgement.accepted)
+        """Whether the recalibrated predictor took the place of the one given."""
+        return self.judgement is None or self.judgement.accepted
+
+    @property
+    def ended(self) -> bool:
+        """Whether the adaptation ended here, without a round."""
+        return self.verdict is not None or not self.stands
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -108,7 +113,7 @@ class RunRecord:
     def verdict(self) -> Verdict:
         """Whether the model was adapted, and why, or why not."""
         found = self.recalibration
-        if found is not None and found.verdict is not None:
+        if found is not None and found.stands and found.verdict is not None:
             return found.verdict
         if found is not None and found.judgement is not None and not found.judgement.accepted:
             reasons = "; ".join(found.judgement.reasons)
@@ -151,7 +156,7 @@ def read_run(folder: str | Path) -> RunRecord:
     recalibrated = None
     if "recalibrator" in config:
         recalibrated = _read_recalibrated(folder / "recalibration", before.keys(), gated=gated)
-    stopped = recalibrated is not None and not recalibrated.stands
+    stopped = recalibrated is not None and recalibrated.ended
     rounds: list[Round] = []
     for number in range(1, 1 if stopped else config["rounds"] + 1):
         rounds.append(_read_round(folder / f"round-{number}", number, before.keys(), gated=gated))

@@ -35,7 +35,7 @@ class BaseSelector(Rules, ABC):
             one for every class, or one per foreground class.
         min_pixels: The fewest pixels above the cut-off that some class must have; 50 in the paper,
             for 512 x 512 pixels.
-        combination: How several classes make one score; see `pladapt.combine_classes`.
+        combination: How several classes make one score; see `pladapt.functional.combine_classes`.
 
     Raises:
         InputError: A parameter outside its range.

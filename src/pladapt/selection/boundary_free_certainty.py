@@ -20,7 +20,7 @@ class BoundaryFreeCertaintySelector(BaseSelector):
 
     See `pladapt.functional.uncertainty.interior_certainty`. The pixels are those that are left, and
     ``min_pixels`` asks for so many of them; the other arguments are those of
-    `pladapt.BaseSelector`.
+    `pladapt.selection.BaseSelector`.
 
     Args:
         band: How many pixels from the boundary inwards are left out; one number, or one per

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.protocols import Selector
     from pladapt.selection.rules import Amount
     from pladapt.types import Array, Prediction, Selection, SoftLabels
+    from pladapt.typing import Selector
 
 
 @dataclass(frozen=True, kw_only=True)

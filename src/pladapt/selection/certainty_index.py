@@ -27,7 +27,7 @@ class CertaintyIndexSelector(BaseSelector):
         ci_limit: The lowest CI that is kept, in [0, 1]; None for no limit. It is the rule
             ``limit``, as the paper calls it.
         top_k: How many samples are kept at the most; None for no end.
-        combination: How several classes make one score; see `pladapt.combine_classes`.
+        combination: How several classes make one score; see `pladapt.functional.combine_classes`.
 
     Raises:
         InputError: A parameter outside its range.

@@ -27,7 +27,7 @@ class WithoutSmallComponents:
     A component is a set of pixels of one class that touch at least at a corner.
 
     Args:
-        labeller: Makes the labels: a `pladapt.Labelling`, or the ``label`` of a selector.
+        labeller: Makes the labels: a `pladapt.selection.Labelling`, or the ``label`` of a selector.
         min_pixels: The fewest pixels of a component that stays.
         becomes: What the others become: 0, the background, or 255, pixels to ignore.
 

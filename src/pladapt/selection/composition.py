@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.protocols import Selector
     from pladapt.selection.labelling import Labeller
     from pladapt.selection.rules import Rules
     from pladapt.types import Array, Prediction, Selection, SoftLabels
+    from pladapt.typing import Selector
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def compose(
     Args:
         selector: Gives the scores, and whatever is not replaced.
         rules: Select instead of it.
-        label: Labels instead of it: a `pladapt.Labelling`, a `pladapt.SoftLabelling`, the ``label``
-            of another selector, or any callable of a `pladapt.Prediction`.
+        label: Labels instead of it: a `pladapt.selection.Labelling`, a
+            `pladapt.selection.SoftLabelling`, the ``label`` of another selector, or any callable of
+            a `pladapt.Prediction`.
     """
     return ComposedSelector(selector, rules, label)

@@ -18,7 +18,7 @@ class ForegroundEntropySelector(BaseSelector):
 
     The score is 1 minus the mean entropy of the pixels above the cut-off, in [0, 1]; see
     `pladapt.functional.uncertainty.foreground_entropy`. Arguments and errors are those of
-    `pladapt.BaseSelector`.
+    `pladapt.selection.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

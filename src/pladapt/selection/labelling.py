@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.morphology import Band
     from pladapt.types import Array, Prediction
+    from pladapt.typing import Selector
 
 Labeller: TypeAlias = "Callable[[Prediction], Array | SoftLabels]"
-"""What makes pseudo-labels of a prediction, as `pladapt.Selector.label` does."""
+"""What makes pseudo-labels of a prediction, as `pladapt.typing.Selector.label` does."""
 
 _ROUNDING: Final = 1e-6  # how far a mean of members, say, may leave [0, 1]
 
@@ -141,7 +142,7 @@ def soft(labels: Array | SoftLabels) -> SoftLabels:
 
 
 def pseudo_labels(
-    labeller: Labeller, prediction: Prediction
+    selector: Selector, prediction: Prediction
 ) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
     """Yield each sample's id and pseudo-label, on the host.
 
@@ -149,11 +150,11 @@ def pseudo_labels(
     ``(K, *S)``, ``weight`` ``(*S)``, or both.
 
     Raises:
-        InputError: The labeller returned something else.
+        InputError: The selector's ``label`` returned something else.
     """
     batch, channels, *spatial = prediction.probabilities.shape
-    name = getattr(labeller, "__qualname__", type(labeller).__name__)
-    labels = soft(labeller(prediction))
+    name = f"{type(selector).__name__}.label"
+    labels = soft(selector.label(prediction))
     made = {"label": to_numpy(labels.label)}
     expected = (batch, *spatial)
     if made["label"].shape != expected or made["label"].dtype != np.uint8:

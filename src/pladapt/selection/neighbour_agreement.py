@@ -47,7 +47,7 @@ class NeighbourAgreementSelector(BaseSelector):
     The order within a group is the natural one of the ids: s2 comes before s10. A sample that is
     alone in its group has no neighbours and no score.
 
-    Arguments and errors are those of `pladapt.BaseSelector`.
+    Arguments and errors are those of `pladapt.selection.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

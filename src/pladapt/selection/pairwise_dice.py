@@ -21,9 +21,10 @@ class PairwiseDiceSelector(BaseSelector):
     """Keep the predictions whose members agree best.
 
     The score is the mean DSC over all pairs of members, in [0, 1]; see
-    `pladapt.functional.uncertainty.pairwise_dice`. Members come from a `pladapt.BatchPredictor`:
-    augmentations, checkpoints, an ensemble, or MC-dropout. The score is defined where the mean of
-    the members has a pixel above the cut-off. Arguments are those of `pladapt.BaseSelector`.
+    `pladapt.functional.uncertainty.pairwise_dice`. Members come from a
+    `pladapt.typing.BatchPredictor`: augmentations, checkpoints, an ensemble, or MC-dropout. The
+    score is defined where the mean of the members has a pixel above the cut-off. Arguments are
+    those of `pladapt.selection.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

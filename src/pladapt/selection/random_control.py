@@ -22,7 +22,7 @@ class RandomSelector(BaseSelector):
     The score is uniform in [0, 1) and depends on the seed and the sample's id alone, so the same
     samples are drawn in whatever order and batches they come. Like the certainty index it is
     undefined where no pixel is above the cut-off, and ``min_pixels`` applies: the ranking alone is
-    left to chance. The other arguments are those of `pladapt.BaseSelector`.
+    left to chance. The other arguments are those of `pladapt.selection.BaseSelector`.
 
     Args:
         seed: Of the draw.

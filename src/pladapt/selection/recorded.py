@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from pladapt.protocols import Selector
+    from pladapt.typing import Selector
 
 METADATA: Final = b"pladapt"
 """Under which name a file of scores says, as JSON, what made it."""

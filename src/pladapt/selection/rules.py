@@ -264,7 +264,7 @@ def selection_of(
 
     Args:
         scores: At least ``id``.
-        score: ``(N,)``, by which they were chosen.
+        score: ``(N,)``, by which they were chosen; NaN where there is none.
         order: The kept rows.
         rules: ``(N,)``, the rule that dropped each row; None for a kept one.
     """
@@ -272,7 +272,7 @@ def selection_of(
     ranks[order] = np.arange(1, len(order) + 1)
     columns = [
         scores["id"].cast(pa.string()),
-        pa.array(score),
+        pa.array(score, from_pandas=True),  # null for NaN
         pa.array(ranks, mask=ranks == 0),
         pa.array(rules.tolist(), pa.string()),
     ]

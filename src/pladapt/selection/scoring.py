@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.protocols import Selector
     from pladapt.types import Prediction, Sample
+    from pladapt.typing import Selector
 
 
 def score(selector: Selector, batch: Sequence[Sample], prediction: Prediction) -> pa.Table:
@@ -23,7 +23,7 @@ def score(selector: Selector, batch: Sequence[Sample], prediction: Prediction) -
 
     Raises:
         InputError: The probabilities are none, or the selector returned other columns than
-            `pladapt.Selector` asks for.
+            `pladapt.typing.Selector` asks for.
     """
     try:
         scored = selector.score(prediction)

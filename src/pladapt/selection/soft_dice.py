@@ -17,7 +17,7 @@ class SoftDiceSelector(BaseSelector):
     """Keep the predictions with the highest Soft Dice Confidence, in (0, 1].
 
     See `pladapt.functional.uncertainty.soft_dice`. Arguments and errors are those of
-    `pladapt.BaseSelector`.
+    `pladapt.selection.BaseSelector`.
     """
 
     def score_classes(self, prediction: Prediction, /) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ class TrimmedCertaintySelector(BaseSelector):
     """Keep the predictions with the highest trimmed mean of the foreground's probabilities.
 
     See `pladapt.functional.uncertainty.trimmed_certainty`; the other arguments are those of
-    `pladapt.BaseSelector`.
+    `pladapt.selection.BaseSelector`.
 
     Args:
         trim: The fraction of the pixels above the cut-off that is left out at either end, in

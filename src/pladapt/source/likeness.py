@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FAR: Final = 2.0
 """The distance beyond which images are not what a model was trained on, in standard deviations."""
 
+NEARER: Final = 0.7
+"""How much nearer negated intensities must be for bright and dark to have changed places."""
+
 OTHER_SHAPE: Final = 0.4
 """The distance of standardised intensities beyond which their polarity is looked at."""
 
@@ -46,7 +49,7 @@ class Likeness:
     @property
     def reason(self) -> str | None:
         """Why a model of the source is not fit for such images; None where nothing says so."""
-        if self.shape > OTHER_SHAPE and self.inverted < self.shape:
+        if self.shape > OTHER_SHAPE and self.inverted < NEARER * self.shape:
             return (
                 "bright and dark are the other way round than in the source's images (with the "
                 f"intensities negated they are nearer, {self.inverted:.2f} instead of "

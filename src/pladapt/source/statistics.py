@@ -14,7 +14,7 @@ import numpy as np
 from pladapt.data.views import Mapped
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.functional.intensities import region_name
-from pladapt.predictors.agreement import measure_agreement
+from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.predictors.prediction import predict
 from pladapt.source.measuring import PredictionStatistics, RegionQuantiles, checked
 from pladapt.storage import atomic_write
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
     from pladapt.functional.certainty import Cutoff
     from pladapt.functional.intensities import Region
-    from pladapt.predictors.agreement import Views
-    from pladapt.protocols import Predictor
     from pladapt.types import LabelledSample, Samples
+    from pladapt.typing import Predictor
 
 LEVELS: Final = 1001
 """How many quantiles are kept: one for each thousandth of the pixels, and the least."""
@@ -67,7 +66,9 @@ class SourceStatistics:
         entropy: ``(F,)``, in [0, 1]: their mean
             `pladapt.functional.uncertainty.foreground_entropy`.
         agreement: How far the predictor agrees with itself on other views of the images, in
-            [0, 1]; see `pladapt.predictors.agreement`.
+            [0, 1]; see `pladapt.predictors.measure_agreement`.
+        axes: The spatial axes along which the images were mirrored for that.
+        scales: At which they were scaled.
 
     Raises:
         InputError: The quantiles are not ``(C, Q)`` ascending numbers, two or more for a channel.
@@ -84,6 +85,8 @@ class SourceStatistics:
     certainty_std: NDArray[np.float64] | None = None
     entropy: NDArray[np.float64] | None = None
     agreement: float | None = None
+    axes: tuple[int, ...] = Views.axes
+    scales: tuple[float, ...] = Views.scales
 
     def __post_init__(self) -> None:
         given = self.quantiles
@@ -136,7 +139,7 @@ class SourceStatistics:
                 predicted.add(predict(predictor, batch, images), inside)
         again = (images for _, images in checked(images_alone, batch_size))
         intensities, background = pooled.refined(again)
-        agreement = None
+        views, agreement = views or Views(), None
         if predictor is not None:
             agreement = measure_agreement(
                 predictor, images_alone, cutoff=cutoff, views=views, batch_size=batch_size
@@ -148,6 +151,8 @@ class SourceStatistics:
             samples=len(samples),
             cutoff=cutoff if isinstance(cutoff, float | int) else tuple(cutoff),
             agreement=agreement,
+            axes=views.axes,
+            scales=views.scales,
             **predicted.summary(),
         )
 

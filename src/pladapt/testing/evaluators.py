@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pladapt.protocols import Evaluator
 from pladapt.runs.stages import read_evaluation, write_evaluation
 from pladapt.testing.checks import check_description, require
 from pladapt.types import Evaluation
+from pladapt.typing import Evaluator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt.protocols import Predictor
+    from pladapt.typing import Predictor
 
 
 class EvaluatorContract:
-    """What every `pladapt.Evaluator` promises.
+    """What every `pladapt.typing.Evaluator` promises.
 
     Fixtures to override: ``evaluator``, bound to labelled samples; and ``predictor``, one that can
     predict them.

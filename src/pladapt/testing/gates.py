@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from pladapt.data.views import Subset
-from pladapt.protocols import Gate
 from pladapt.runs.stages import read_judgement, write_judgement
 from pladapt.testing.checks import Sigmoid, check_description, require, some_images
 from pladapt.types import EVIDENCE, Judgement, Sample
+from pladapt.typing import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pladapt.protocols import Predictor
+    from pladapt.typing import Predictor
 
 
 class GateContract:
-    """What every `pladapt.Gate` promises.
+    """What every `pladapt.typing.Gate` promises.
 
     Fixtures to override: ``gate``; and ``before``, ``after`` and ``target`` where it takes other
     predictors or images.

@@ -9,16 +9,16 @@ import pytest
 
 from pladapt.functional.arrays import to_numpy
 from pladapt.predictors.prediction import predict_batch
-from pladapt.protocols import BatchPredictor, Predictor, WrappingPredictor
 from pladapt.testing.checks import check_description, require, same, some_images
 from pladapt.types import Batch, Prediction
+from pladapt.typing import BatchPredictor, Predictor, WrappingPredictor
 
 if TYPE_CHECKING:
     from pladapt.types import Array
 
 
 class PredictorContract:
-    """What every `pladapt.Predictor` promises.
+    """What every `pladapt.typing.Predictor` promises.
 
     Fixtures to override: ``predictor``; and ``images`` where it takes other ones.
     """

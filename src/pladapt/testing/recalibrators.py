@@ -10,10 +10,10 @@ import pytest
 
 from pladapt.data.views import Subset
 from pladapt.functional.arrays import to_numpy
-from pladapt.protocols import Predictor, Recalibration, Recalibrator
 from pladapt.storage import read_table, write_table
 from pladapt.testing.checks import Sigmoid, check_description, require, same, some_images
 from pladapt.types import Sample
+from pladapt.typing import Predictor, Recalibration, Recalibrator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RecalibratorContract:
-    """What every `pladapt.Recalibrator` promises.
+    """What every `pladapt.typing.Recalibrator` promises.
 
     Fixtures to override: ``recalibrator``; and ``predictor`` and ``target`` where it takes another
     predictor or other images.

@@ -9,8 +9,8 @@ import pytest
 
 from pladapt.data.views import Mapped
 from pladapt.functional.arrays import to_numpy
-from pladapt.protocols import Predictor, ResumableRetrainer, Retrainer
 from pladapt.testing.checks import check_description, contents, pseudo_labelled, require, same
+from pladapt.typing import Predictor, ResumableRetrainer, Retrainer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RetrainerContract:
-    """What every `pladapt.Retrainer` promises.
+    """What every `pladapt.typing.Retrainer` promises.
 
     Fixtures to override: ``retrainer`` and ``predictor``, one that it can retrain; and ``labels``
     where it takes other images.

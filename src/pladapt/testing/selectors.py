@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from pladapt.functional.arrays import to_numpy
-from pladapt.protocols import Selector
 from pladapt.selection.labelling import pseudo_labels, soft
 from pladapt.testing.checks import check_description, part, require, same, some_prediction
 from pladapt.types import IGNORE, Selection
+from pladapt.typing import Selector
 
 if TYPE_CHECKING:
     from pladapt.types import Prediction
@@ -23,7 +23,7 @@ _RESERVED: Final = {"id", "group", "sha256"}
 
 
 class SelectorContract:
-    """What every `pladapt.Selector` promises.
+    """What every `pladapt.typing.Selector` promises.
 
     Fixtures to override: ``selector``; and ``prediction`` where the selector cannot take planes and
     volumes of one class and of several.
@@ -164,9 +164,9 @@ class SelectorContract:
         self, selector: Selector, prediction: Prediction
     ) -> None:
         """A sample's label is the same alone and in company, and fit to be stored."""
-        together = dict(pseudo_labels(selector.label, prediction))
+        together = dict(pseudo_labels(selector, prediction))
         for index, id_ in enumerate(prediction.ids):
-            alone = dict(pseudo_labels(selector.label, part(prediction, index)))[id_]
+            alone = dict(pseudo_labels(selector, part(prediction, index)))[id_]
             for name, array in alone.items():
                 what = f"the {name} of sample {index} depends on the other samples of its batch"
                 same(array, together[id_][name], what, 0 if name == "label" else self.tolerance)

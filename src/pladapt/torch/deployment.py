@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt.protocols import Predictor
+    from pladapt.typing import Predictor
 
 _NAME: Final = "predictor.json"
 _VERSION: Final = 1

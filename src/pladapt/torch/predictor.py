@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, runti
 import torch
 
 from pladapt.errors import InputError
-from pladapt.protocols import Predictor
 from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.torch.storage import state_sha256
+from pladapt.typing import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt.protocols import Predictor
     from pladapt.types import Progress, Sample, Samples
+    from pladapt.typing import Predictor
 
 P = TypeVar("P", bound="Predictor")
 

@@ -9,31 +9,29 @@ import pyarrow as pa
 
 from pladapt.data.views import subsample
 from pladapt.predictors.agreement import Views, measure_agreement
-from pladapt.protocols import Recalibration
 from pladapt.runs.manifest import describe
 from pladapt.source.likeness import measure_likeness
 from pladapt.torch.recalibration import batch_norms, recalibrate_batch_norm
 from pladapt.torch.wrapping import module_of
 from pladapt.types import Verdict
+from pladapt.typing import Recalibration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pladapt.predictors.agreement import Agreement
-    from pladapt.protocols import Predictor
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress, Sample, Samples
+    from pladapt.typing import Predictor
 
 _NONE: Final = "none"
 _BATCH_NORM: Final = "batch norm"
-_TOLERANCE: Final = 0.01
 _EVIDENCE: Final = pa.schema(
     [
         ("adjustment", pa.string()),
         ("agreement", pa.float64()),
         ("per_image", pa.float64()),
         ("fraction", pa.float64()),
-        ("source", pa.float64()),
         ("taken", pa.bool_()),
     ]
 )
@@ -49,16 +47,21 @@ class AgreementRecalibrator:
     Then the masks of images are compared with those of mirrored and scaled ones, at the source's
     own cut-off, by the network as it is and with batch normalisation's statistics of the target
     (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). Those are taken only where
-    the agreement of all pixels is higher by more than ``margin``, and that of single images is not
-    lower by more than 0.01: on images without foreground the first alone would be fooled. Else the
-    network stays as it is, and adaptation ends: the paper's rule and others may still be tried, but
-    nothing here says that they would help.
+    one of the two agreements, that of all pixels and that of single images, is higher by more than
+    ``margin``, and the other not lower by more than twice that: the first alone is fooled by images
+    without foreground.
+
+    What won is to be trained where it agrees with itself less than the model did on the source, by
+    more than ``room``: where it agrees as well, training has little to teach and only loses. Where
+    the network as it is won and there is no such room, adaptation ends and it stays as it is.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
-        source: What the source's images are like; without it they are not looked at.
-        views: What the network is asked about; give the mirror axes that are natural.
-        margin: By how much the agreement must be higher, in [0, 1).
+        source: What the source's images are like, and the model's masks on them; without it the
+            target's images are not looked at, and nothing is trained.
+        views: What the network is asked about, as for ``source``; give natural mirror axes.
+        margin: By how much an agreement must be higher, in [0, 1).
+        room: How far below the source's the agreement must be for a training, in [0, 1).
         max_fraction: A network that marks more of the target's pixels than this is not fit for it.
         batch_size: How many samples are predicted at once.
         max_samples: At most so many samples are compared, drawn by their ids. Statistics are
@@ -72,6 +75,7 @@ class AgreementRecalibrator:
     source: SourceStatistics | None = None
     views: Views = field(default_factory=Views)
     margin: float = 0.005
+    room: float = 0.02
     max_fraction: float = 0.9
     batch_size: int = 8
     max_samples: int = 256
@@ -80,12 +84,11 @@ class AgreementRecalibrator:
     progress: Progress | None = None
 
     def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
-        """Return the network with the target's statistics, or a verdict why not.
+        """Return what won, with a verdict where it is not to be trained.
 
         The evidence has a row for each network that was measured: ``adjustment``, the ``agreement``
         of all pixels, that ``per_image``, the ``fraction`` of the pixels that it marks at the
-        source's cut-off, that of the ``source`` (null where it is not known), and whether it was
-        ``taken``.
+        source's cut-off, and whether it was ``taken``; and a row ``source``, where that is known.
 
         Raises:
             InputError: The predictor has no module, the target is empty, or its images have other
@@ -93,21 +96,16 @@ class AgreementRecalibrator:
             LabelledTargetError: A sample has a mask.
         """
         found = {_NONE: self._measured(predictor, target)}
-        if (verdict := self._first_look(predictor, target, found[_NONE])) is not None:
-            return self._ended(predictor, found, verdict)
-        normalised = recalibrate_batch_norm(
-            predictor,
-            target,
-            batch_size=self.statistics_batch_size,
-            device=self.device,
-            progress=self.progress,
-        )
-        found[_BATCH_NORM] = self._measured(normalised, target)
-        if self._surely_better(found[_BATCH_NORM], found[_NONE]):
-            evidence = self._evidence(found, _BATCH_NORM)
-            return Recalibration(normalised, normalised, evidence)
-        reason = "no change makes the model surely agree better with itself on these images"
-        return self._ended(predictor, found, Verdict("unchanged", reason))
+        if (verdict := self._first_look(target, found[_NONE])) is not None:
+            return Recalibration(predictor, predictor, self._evidence(found, _NONE), verdict)
+        taken, winner = _NONE, predictor
+        if batch_norms(module_of(predictor)):
+            normalised = self._normalised(predictor, target)
+            found[_BATCH_NORM] = self._measured(normalised, target)
+            if self._surely_better(found[_BATCH_NORM], found[_NONE]):
+                taken, winner = _BATCH_NORM, normalised
+        verdict = self._without_training(taken, found[taken])
+        return Recalibration(winner, winner, self._evidence(found, taken), verdict)
 
     def describe(self) -> dict[str, Any]:
         """Return what the result depends on beside predictor and target."""
@@ -125,9 +123,16 @@ class AgreementRecalibrator:
             progress=self.progress,
         )
 
-    def _first_look(
-        self, predictor: Predictor, target: Samples[Sample], as_it_is: Agreement
-    ) -> Verdict | None:
+    def _normalised(self, predictor: Predictor, target: Samples[Sample]) -> Predictor:
+        return recalibrate_batch_norm(
+            predictor,
+            target,
+            batch_size=self.statistics_batch_size,
+            device=self.device,
+            progress=self.progress,
+        )
+
+    def _first_look(self, target: Samples[Sample], as_it_is: Agreement) -> Verdict | None:
         """Return why there is nothing to try, or None."""
         if self.source is not None:
             unlike = measure_likeness(target, self.source, batch_size=self.batch_size).reason
@@ -139,32 +144,42 @@ class AgreementRecalibrator:
             return Verdict("unfit", reason)
         if marked == 0:
             return Verdict("unchanged", "the model finds no foreground in these images")
-        if not batch_norms(module_of(predictor)):
-            reason = "the network has no batch normalisation, which is what would be measured anew"
-            return Verdict("unchanged", reason)
         return None
 
     def _surely_better(self, new: Agreement, old: Agreement) -> bool:
-        return new.pooled > old.pooled + self.margin and new.per_image >= old.per_image - _TOLERANCE
+        gains = new.pooled - old.pooled, new.per_image - old.per_image
+        return max(gains) > self.margin and min(gains) >= -2 * self.margin
 
-    def _ended(
-        self, predictor: Predictor, found: Mapping[str, Agreement], verdict: Verdict
-    ) -> Recalibration:
-        return Recalibration(predictor, predictor, self._evidence(found, _NONE), verdict)
+    def _without_training(self, taken: str, winner: Agreement) -> Verdict | None:
+        """Return the verdict where what won is not to be trained, or None where it is."""
+        known = None if self.source is None else self.source.agreement
+        if known is not None and known - winner.pooled > self.room:
+            return None
+        if taken == _BATCH_NORM:
+            reason = "with batch normalisation's statistics of the target it agrees better"
+            return Verdict("adapted", f"{reason} with itself on other views of the images")
+        if known is None:
+            return Verdict("unchanged", "no change makes the model surely agree better with itself")
+        return Verdict(
+            "unchanged",
+            f"no shift was found: the model agrees with itself to {winner.pooled:.3f} on these "
+            f"images, and to {known:.3f} on the source's",
+        )
 
     def _evidence(self, found: Mapping[str, Agreement], taken: str) -> pa.Table:
-        source = None
-        if self.source is not None and self.source.foreground_fraction is not None:
-            source = float(self.source.foreground_fraction.sum())
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "adjustment": name,
                 "agreement": each.pooled,
                 "per_image": each.per_image,
                 "fraction": float(each.fraction.sum()),
-                "source": source,
                 "taken": name == taken,
             }
             for name, each in found.items()
         ]
+        if self.source is not None and self.source.foreground_fraction is not None:
+            fraction = float(self.source.foreground_fraction.sum())
+            rows.append(
+                {"adjustment": "source", "agreement": self.source.agreement, "fraction": fraction}
+            )
         return pa.Table.from_pylist(rows, schema=_EVIDENCE)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.data.leakage import Names
-    from pladapt.protocols import Predictor
     from pladapt.torch.data import Taught
     from pladapt.types import LabelledSample, Progress, Samples
+    from pladapt.typing import Predictor
 
 P = TypeVar("P", bound="Predictor")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from pladapt.errors import InputError
-from pladapt.protocols import Predictor, WrappingPredictor
 from pladapt.torch.predictor import ModulePredictor
+from pladapt.typing import Predictor, WrappingPredictor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,8 +18,8 @@ def module_of(predictor: Predictor) -> nn.Module:
     """Return the module of a predictor, or of the one that it wraps.
 
     Args:
-        predictor: A `ModulePredictor`, or any stack of `pladapt.WrappingPredictor` around one:
-            flips of a `TorchPredictor`, say.
+        predictor: A `ModulePredictor`, or any stack of `pladapt.typing.WrappingPredictor` around
+            one: flips of a `TorchPredictor`, say.
 
     Raises:
         InputError: There is no module inside.

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt import LabelledSample, Samples
+    from pladapt import LabelledSample
     from pladapt.reports.document import Block
+    from pladapt.typing import Samples
     from pladapt_covid_ct.domains import Domain
     from pladapt_covid_ct.slices import Slice, Slices
 

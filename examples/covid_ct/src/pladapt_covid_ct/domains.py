@@ -14,8 +14,9 @@ from pladapt_covid_ct.preprocessing import PreparedSlices, keep_slices
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pladapt import LabelledSample, Samples
+    from pladapt import LabelledSample
     from pladapt.types import Progress
+    from pladapt.typing import Samples
     from pladapt_covid_ct.datasets import Dataset
     from pladapt_covid_ct.settings import Settings
 

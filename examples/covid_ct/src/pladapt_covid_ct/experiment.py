@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pladapt import AdaptationResult, LabelledSample, Samples
+    from pladapt import AdaptationResult, LabelledSample
     from pladapt.types import Progress
+    from pladapt.typing import Samples
     from pladapt_covid_ct.domains import Domain
     from pladapt_covid_ct.settings import Settings
     from pladapt_covid_ct.source import Trained

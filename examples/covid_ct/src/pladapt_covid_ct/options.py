@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_origin, ge
 
 import typer
 
+from pladapt.cli.options import amount
+from pladapt.selection.rules import Amount
 from pladapt_covid_ct.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def with_settings(
         names = {item.name for item in fields(Settings)} - set(without)
 
         def called(**given: Any) -> None:
-            chosen = {name: given.pop(name) for name in names}
+            chosen = {name: _read(name, given.pop(name)) for name in names}
             command(**given, settings=Settings(**chosen))
 
         called.__doc__, called.__name__ = command.__doc__, command.__name__
@@ -54,13 +56,23 @@ def _options(names: Collection[str]) -> list[inspect.Parameter]:
         inspect.Parameter(
             item.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=item.default,
+            default=str(item.default) if hints[item.name] == Amount else item.default,
             # the words of a Literal are checked by the settings, which list them
             annotation=Annotated[
-                str if get_origin(hints[item.name]) is Literal else hints[item.name],
+                str if _is_text(hints[item.name]) else hints[item.name],
                 typer.Option(help=item.metadata["help"]),
             ],
         )
         for item in fields(Settings)
         if item.name in names
     ]
+
+
+def _is_text(hint: Any) -> bool:
+    return get_origin(hint) is Literal or hint == Amount
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return a setting's value; an amount is an integer or a fraction by how it is written."""
+    text = isinstance(value, str) and get_type_hints(Settings)[name] == Amount
+    return amount(value, f"--{name.replace('_', '-')}") if text else value

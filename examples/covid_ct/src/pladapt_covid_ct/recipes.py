@@ -15,8 +15,8 @@ from pladapt_covid_ct.source import OPTIMIZER, source_statistics
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt import Selector
     from pladapt.types import Progress
+    from pladapt.typing import Selector
     from pladapt_covid_ct.settings import Settings
     from pladapt_covid_ct.source import Trained
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-import pladapt
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.torch import FineTune, RandomAffine, TorchPredictor, TrainingOptions, with_module
 from pladapt.torch.resume import TrainingState, load_state, save_state
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt import PseudoLabelled, Samples, Selector
+    from pladapt import PseudoLabelled
     from pladapt.functional.certainty import Cutoff
-    from pladapt.protocols import Predictor
     from pladapt.torch import ModulePredictor
+    from pladapt.typing import Predictor, Samples, Selector
     from pladapt_covid_ct.settings import Settings
 
 
@@ -61,25 +60,14 @@ def predictor(settings: Settings, module: nn.Module, exported: Path) -> ModulePr
 
 
 def selector(settings: Settings, cutoff: Cutoff, slices: int) -> Selector:
-    """Return the selector of a target with so many slices.
-
-    A quantile is of the certainty indices that pass ``min_pixels`` and ``ci_limit``.
-    """
-    by_certainty = CertaintyIndexSelector(
+    """Return the selector of a target with so many slices."""
+    return CertaintyIndexSelector(
         cutoff=cutoff,
         min_pixels=settings.scaled_min_pixels,
-        ci_limit=settings.ci_limit,
+        ci_limit=settings.limit,
+        quantile=settings.quantile,
         top_k=settings.most_kept(slices),
     )
-    if settings.ci_limit_quantile is None:
-        return by_certainty
-    choice = pladapt.Choice(
-        min_pixels=by_certainty.min_pixels,
-        limit=by_certainty.ci_limit,
-        quantile=settings.ci_limit_quantile,
-        top_k=by_certainty.top_k,
-    )
-    return pladapt.compose(by_certainty, select=choice)
 
 
 @dataclass(frozen=True, slots=True)

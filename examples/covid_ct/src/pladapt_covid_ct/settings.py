@@ -1,4 +1,4 @@
-"""The choices of an experiment, each with a name; docs/covid_ct_choices.md says why it is so."""
+"""The choices of an experiment, each with a name and explained on the page of choices."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ import numpy as np
 
 from pladapt.errors import InputError
 from pladapt.evaluation.calibration import Aggregation
+from pladapt.selection.rules import (
+    Amount,  # noqa: TC001 - the command line reads the annotations
+    check_amount,
+    number_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +51,7 @@ _FLIPS: Final[Mapping[Flip, tuple[int, ...]]] = {
 }
 _PREPROCESSING: Final = ("order", "statistics", "lesions", "lungs", "interpolation")
 _PAPERS: Final = (
-    *("min_pixels", "ci_limit", "ci_limit_quantile", "top_k", "top_fraction"),
+    *("min_pixels", "limit", "quantile", "top_k"),
     *("retrain_from", "optimiser", "source_ratio", "validation"),
 )
 """What only the paper's recipe asks for."""
@@ -58,10 +63,8 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "seed": (0, math.inf),
     "fold": (0, FOLDS - 1),
     "min_pixels": (0, math.inf),
-    "ci_limit": (0, 1),
-    "ci_limit_quantile": (0, 1),
-    "top_k": (1, math.inf),
-    "top_fraction": (0, 1),
+    "limit": (0, 1),
+    "quantile": (0, 1),
     "source_ratio": (0, math.inf),
 }
 
@@ -177,18 +180,19 @@ class Settings:
         default=None,
         metadata={"help": "Fewest pixels above the cut-off; by default 50 scaled to the size."},
     )
-    ci_limit: float | None = field(
+    limit: float | None = field(
         default=None, metadata={"help": "The lowest certainty index that is kept."}
     )
-    ci_limit_quantile: float | None = field(
+    quantile: float | None = field(
         default=None,
         metadata={"help": "The same, as a quantile of the target's own: 0.5 keeps the upper half."},
     )
-    top_k: int | None = field(
-        default=None, metadata={"help": "How many of the target's slices are kept at the most."}
-    )
-    top_fraction: float = field(
-        default=0.25, metadata={"help": "The same, as a fraction of the target's slices."}
+    top_k: Amount = field(
+        default=0.25,
+        metadata={
+            "help": "How many of the target's slices are kept at the most: a number, or a fraction "
+            "of them as 0.25."
+        },
     )
     retrain_from: Start = field(
         default="source",
@@ -219,11 +223,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise InputError(f"{name} is {value}; it must lie in [{low}, {high}].")
-        if self.top_fraction == 0 or self.ci_limit_quantile == 1:
-            raise InputError(
-                f"top_fraction is {self.top_fraction} and ci_limit_quantile "
-                f"{self.ci_limit_quantile}, which keeps nothing; give more, or less than 1."
-            )
+        check_amount("top_k", self.top_k)
+        if self.quantile == 1:
+            raise InputError(f"quantile is {self.quantile}, which keeps nothing; give less than 1.")
         if self.retrain_from == "encoder" and self.optimiser == "continued":
             raise InputError(
                 "retrain_from is 'encoder' and optimiser 'continued'; an optimiser goes on only "
@@ -298,8 +300,7 @@ class Settings:
 
     def most_kept(self, slices: int) -> int:
         """Return how many of a target's slices are kept at the most."""
-        fraction = max(1, round(self.top_fraction * slices))
-        return fraction if self.top_k is None else min(fraction, self.top_k)
+        return number_of(self.top_k, slices)
 
 
 def _numbers(text: str, name: str, expected: str) -> tuple[float, ...]:

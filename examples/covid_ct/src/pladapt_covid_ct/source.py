@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt import Calibration, Evaluation, LabelledSample, Samples
-    from pladapt.protocols import Predictor
+    from pladapt import Evaluation, LabelledSample
+    from pladapt.evaluation import Calibration
     from pladapt.torch import ModulePredictor
     from pladapt.types import Progress
+    from pladapt.typing import Predictor, Samples
     from pladapt_covid_ct.domains import Domain
     from pladapt_covid_ct.settings import Settings
     from pladapt_covid_ct.splits import Split
@@ -148,7 +149,7 @@ def _calibrate(
             batch_size=settings.batch_size,
         )
         write_table(found.curve, path)
-    return pladapt.Calibration.from_curve(read_table(path), settings.calibration)
+    return pladapt.evaluation.Calibration.from_curve(read_table(path), settings.calibration)
 
 
 def source_statistics(trained: Trained, settings: Settings) -> pladapt.SourceStatistics:
