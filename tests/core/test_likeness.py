@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from pladapt import InputError, LabelledSample, Sample, SourceStatistics
 from pladapt.errors import LabelledTargetError
-from pladapt.source.likeness import Likeness, measure_likeness
+from pladapt.source.likeness import measure_likeness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pladapt.source.likeness import Likeness
 
 FLAT = [0.0, 1, 2, 3, 4]  # a mean of 2 and a standard deviation of the square root of 2
 SKEWED = [0.0, 0, 0, 0, 10]  # a mean of 2 and a standard deviation of 4

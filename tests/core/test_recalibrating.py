@@ -285,10 +285,10 @@ def test_a_verdict_ends_the_run_with_the_predictor_that_was_given(
     assert result.verdict == Verdict(outcome, "it would not help")  # type: ignore[arg-type]  # a literal
     assert result.rounds == ()
     assert result.stopped is None
-    assert result.after is result.before
-    assert result.recalibration.evaluations == {}
-    assert not (result.recalibration.changed or result.recalibration.stands)
-    assert stages == ["evaluate", "recalibrate"]
+    assert dsc(result.after) == dsc(result.before)
+    assert result.recalibration.ended
+    assert not result.recalibration.changed
+    assert stages == ["evaluate", "recalibrate", "evaluate"]
     assert gate.compared == []
     stored = contents(tmp_path)
     record = pladapt.read_run(tmp_path)
@@ -297,6 +297,36 @@ def test_a_verdict_ends_the_run_with_the_predictor_that_was_given(
     assert record.recalibration.evidence.equals(result.recalibration.evidence)
     assert run(predictor=given, rounds=2, **options).verdict == result.verdict
     assert contents(tmp_path) == stored
+
+
+def test_a_recalibrator_may_end_the_run_with_what_it_made_and_gates_judge_it(
+    run: Any, toy: SimpleNamespace, tmp_path: Path
+) -> None:
+    given, verdict = toy.Predictor(-0.2), Verdict("adapted", "there is no room for more")
+
+    class Enough(Brighten):
+        """Brightens, and says that no training would help."""
+
+        def recalibrate(self, predictor: Any, target: Any, /) -> Recalibration:
+            """Shift it."""
+            made = super().recalibrate(predictor, target)
+            return dataclasses.replace(made, verdict=verdict)
+
+    gates = [DoNoHarm()]
+    result = run(predictor=given, recalibrator=Enough(), gates=gates, workdir=tmp_path / "good")
+    assert result.predictor == Brighten().recalibrate(given, toy.target()).teacher
+    assert result.rounds == ()
+    assert result.verdict == verdict
+    assert result.recalibration.judgement.accepted
+    assert result.after is result.recalibration.evaluations
+    assert dsc(result.after) > dsc(result.before)
+    refused = run(predictor=given, recalibrator=Enough(0.3), gates=gates, workdir=tmp_path / "bad")
+    assert refused.predictor is given
+    assert refused.rounds == ()
+    assert refused.verdict.outcome == "unchanged"
+    for name, made in (("good", result), ("bad", refused)):
+        record = pladapt.read_run(tmp_path / name)
+        assert (record.verdict, record.rounds) == (made.verdict, ())
 
 
 def test_what_recalibration_left_as_it_was_without_a_verdict_is_trained(
