@@ -89,10 +89,10 @@ class AgreementRecalibrator:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("cutoff", 0 < self.cutoff, self.cutoff < 1),
-            ("margin", 0 <= self.margin, self.margin < 1),
-            ("room", 0 <= self.room, self.room < 1),
-            ("max_fraction", 0 < self.max_fraction, self.max_fraction <= 1),
+            ("cutoff", self.cutoff > 0, self.cutoff < 1),
+            ("margin", self.margin >= 0, self.margin < 1),
+            ("room", self.room >= 0, self.room < 1),
+            ("max_fraction", self.max_fraction > 0, self.max_fraction <= 1),
         ):
             if not (low and high):
                 raise InputError(f"{name} is {getattr(self, name)}; give a number from 0 to 1.")
