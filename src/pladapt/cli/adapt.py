@@ -296,7 +296,8 @@ def _recipe(
         return recipe(name, **own, **chosen)
     except TypeError as error:
         raise InputError(
-            f"The recipe {name!r} cannot be made with the options {sorted(chosen)}: {error}."
+            f"The recipe {name!r} cannot be made with the options {sorted(chosen)}: "
+            f"{str(error).removesuffix('.')}."
         ) from error
 
 
