@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,14 @@ def xp(request: pytest.FixtureRequest) -> Any:
     """Each array library in turn, as its array API namespace."""
     library = pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     return array_namespace(library.zeros(1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Leave out what makes files outlast a power cut, which takes most of the time of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _file: None)
+        yield
 
 
 @dataclass

@@ -11,7 +11,9 @@ Each is also the builtin a caller would catch without knowing pladapt::
     ├── UnknownPluginError (LookupError) no plugin of that name
     ├── MissingDependencyError (ModuleNotFoundError)   an extra is not installed
     ├── DeviceError (RuntimeError)       the device asked for is not there
-    └── RunChangedError (ValueError)     a run folder was made from other inputs or parameters
+    ├── RunChangedError (ValueError)     a run folder was made from other inputs or parameters
+    ├── BusyError (BlockingIOError)      another process writes there
+    └── DiskFullError (OSError)          there is no room for a file
 
 Each message says what was given, what was expected, and what to do next.
 """
@@ -55,3 +57,11 @@ class DeviceError(PladaptError, RuntimeError):
 
 class RunChangedError(PladaptError, ValueError):
     """A run folder holds results of other inputs or parameters than those given now."""
+
+
+class BusyError(PladaptError, BlockingIOError):
+    """Another process is writing to the same place."""
+
+
+class DiskFullError(PladaptError, OSError):
+    """There is no room for what must be written."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pladapt import InputError, LabelledSample, Sample
+from pladapt import InputError, LabelledSample, Prediction, Sample
 from pladapt.errors import LabelledTargetError
 from pladapt.predictors.agreement import Views, measure_agreement
 
@@ -115,3 +115,65 @@ def test_it_takes_no_masks_and_no_empty_target() -> None:
         Views(axes=(), scales=())
     with pytest.raises(InputError, match="not 1"):
         Views(scales=(1.0,))
+
+
+class Wavering:
+    """Marks what is bright, and with some noise of its own that mirror images do not share."""
+
+    def __init__(self, noise: float, seed: int = 0) -> None:
+        self.noise, self.seed = noise, seed
+
+    def predict(self, images: Any, /) -> Any:
+        return np.clip(
+            images
+            + self.noise * np.random.default_rng(self.seed).normal(size=images.shape[1:])[None],
+            0,
+            1,
+        )
+
+
+def test_surely_above_is_where_the_groups_agree_on_it() -> None:
+    samples = discs(24)
+    steady, wavering = (measure_agreement(Wavering(noise), samples) for noise in (0.01, 0.2))
+    assert steady.surely_above(wavering, 0.005)
+    assert not wavering.surely_above(steady, 0.005)
+    assert not steady.surely_above(steady, 0.005)
+    assert not steady.surely_above(wavering, 0.9)
+
+
+def test_a_few_groups_that_differ_are_no_surety() -> None:
+    samples = discs(8)  # four groups
+
+    class Halves:
+        """Follows the image in one group alone."""
+
+        def predict_batch(self, batch: Any, /) -> Any:
+            noise = np.random.default_rng(0).normal(size=batch.images.shape[1:])[None]
+            steady = np.array([group == "g0" for group in batch.groups]).reshape(-1, 1, 1, 1)
+            probabilities = np.clip(batch.images + np.where(steady, 0, 0.2) * noise, 0, 1)
+            return Prediction(batch.ids, probabilities)
+
+        def predict(self, images: Any, /) -> Any:
+            return images
+
+    one, none = (measure_agreement(predictor, samples) for predictor in (Halves(), Wavering(0.2)))
+    assert one.pooled > none.pooled + 0.005
+    assert not one.surely_above(none, 0.005)
+
+
+def test_images_that_are_no_longer_empty_outweigh_larger_objects() -> None:
+    blank = [Sample(f"e{i}", f"e{i}", np.zeros((1, 32, 32), np.float32)) for i in range(12)]
+
+    class Finds:
+        """Marks something in images without foreground, and steadily in the others."""
+
+        def predict(self, images: Any, /) -> Any:
+            rng = np.random.default_rng(0)
+            found = np.where(images.max(axis=(1, 2, 3), keepdims=True) > 0.1, images, 0)
+            empty = images.max(axis=(1, 2, 3), keepdims=True) <= 0.1
+            return np.clip(found + empty * rng.random(images.shape), 0, 1)
+
+    samples = discs(12) + blank
+    before, after = measure_agreement(Wavering(0.1), samples), measure_agreement(Finds(), samples)
+    assert after.per_image < before.per_image - 0.1
+    assert not after.surely_above(before, 0.005)

@@ -429,10 +429,10 @@ def test_a_run_that_lost_its_evidence_is_not_read(run: Any, tmp_path: Path) -> N
     run(workdir=tmp_path, rounds=0)
     path = tmp_path / "recalibration/evidence.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match=r"evidence\.parquet is no whole parquet file"):
+    with pytest.raises(DataError, match=r"evidence\.parquet is not what was written"):
         pladapt.read_run(tmp_path)
     path.unlink()
-    with pytest.raises(MissingDataError, match=r"no evidence\.parquet; continue the run"):
+    with pytest.raises(MissingDataError, match=r"no .*evidence\.parquet, .*continue the run"):
         pladapt.read_run(tmp_path)
     run(workdir=tmp_path, rounds=0)
     assert pladapt.read_run(tmp_path).recalibration is not None

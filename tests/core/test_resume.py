@@ -114,6 +114,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+def finished(folder: Path) -> dict[str, bytes]:
+    """Return the files that count: not those under way, nor the lists of what is finished."""
+    passing = (".partial", "scoring/", ".lock", "digests.json")
+    return {n: data for n, data in contents(folder).items() if not any(p in n for p in passing)}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -122,7 +128,7 @@ def undisturbed(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> dic
 
 
 def test_the_folder_holds_what_the_architecture_says(undisturbed: dict[str, bytes]) -> None:
-    evaluation = ["notes.json", "samples.parquet", "summary.parquet"]
+    evaluation = ["digests.json", "notes.json", "samples.parquet", "summary.parquet"]
     assert sorted(undisturbed) == sorted(
         [
             "run.json",
@@ -131,9 +137,12 @@ def test_the_folder_holds_what_the_architecture_says(undisturbed: dict[str, byte
                 f"round-{n}/{name}"
                 for n in (1, 2)
                 for name in (
+                    "digests.json",
                     "scores.parquet",
                     "selection.parquet",
+                    "labels/digests.json",
                     "labels/labels.parquet",
+                    "predictor/digests.json",
                     "predictor/shift.json",
                 )
             ),
@@ -158,8 +167,7 @@ def test_a_run_killed_at_any_step_leaves_whole_stages_and_ends_with_the_same_byt
         folder = tmp_path / str(at)
         with pytest.raises(Killed):
             runner.run(folder, at)
-        whole = {n: data for n, data in contents(folder).items() if ".partial" not in n}
-        assert whole.items() <= undisturbed.items(), at
+        assert finished(folder).items() <= undisturbed.items(), at
         assert runner.run(folder).predictor == expected, at
         assert contents(folder) == undisturbed, at
 
@@ -202,17 +210,23 @@ def test_a_refused_run_killed_at_any_step_ends_with_the_same_bytes(
 def test_a_finished_run_is_only_read(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = runner.run(tmp_path)
+    finished: list[bool] = []
 
-    def never(*_args: Any) -> Any:
-        pytest.fail("a finished stage was run again")
+    def once(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            assert not finished, "a finished stage was run again"
+            return function(*args)
+
+        return call
 
     for owner, name in (
         (runner.toy.Predictor, "predict"),
         (runner.toy.Retrainer, "retrain"),
         (OverlapEvaluator, "evaluate"),
     ):
-        monkeypatch.setattr(owner, name, never)
+        monkeypatch.setattr(owner, name, once(getattr(owner, name)))
+    first = runner.run(tmp_path)
+    finished.append(True)
     again = runner.run(tmp_path)
     assert again.predictor == first.predictor
     assert again.stopped is None
@@ -247,7 +261,13 @@ def test_a_run_that_selected_nothing_is_read_back_with_the_reason(
 
 @pytest.mark.parametrize(
     "lost",
-    ["run.json", "round-1/scores.parquet", "round-2/selection.parquet", "round-2/evaluations"],
+    [
+        "run.json",
+        "round-1/scores.parquet",
+        "round-1/digests.json",
+        "round-2/selection.parquet",
+        "round-2/evaluations",
+    ],
 )
 def test_an_unfinished_run_is_not_read(runner: Runner, tmp_path: Path, lost: str) -> None:
     runner.run(tmp_path)
@@ -303,7 +323,9 @@ def test_a_damaged_stage_is_named_and_can_be_made_again(
     for name in ("round-1/scores.parquet", "round-2/labels/labels.parquet"):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[:-9])
-        with pytest.raises(DataError, match=f"{name} is no whole parquet file.*delete it and run"):
+        with pytest.raises(
+            DataError, match=f"{name} is not .*: it is damaged. Delete .*{name}, and"
+        ):
             runner.run(tmp_path)
         path.unlink()
         runner.run(tmp_path)
@@ -382,7 +404,7 @@ def test_a_labelled_sample_is_refused_in_a_continued_run_too(
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}}', "\x00"], ids=repr)
 def test_a_broken_manifest_is_refused(runner: Runner, tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(DataError, match=r"run.json is no manifest of a run .*use another folder"):
+    with pytest.raises(DataError, match=r"run.json is .*use another folder"):
         runner.run(tmp_path)
 
 

@@ -4,7 +4,7 @@ import enum
 import functools
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import DataError, Evaluation, Sample
+from pladapt.data.views import Subset
+from pladapt.runs.labels import PseudoLabels, StoredLabels, packed_labels, write_labels
 from pladapt.runs.manifest import describe, fingerprint, open_run
-from pladapt.runs.stages import (
-    PseudoLabels,
-    read_evaluation,
-    read_labels,
-    write_evaluation,
-    write_labels,
-)
+from pladapt.runs.stages import read_evaluation, write_evaluation
 from pladapt.storage import atomic_write, read_table, write_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 
@@ -38,11 +36,11 @@ class Colour(enum.Enum):
 
 
 class Part:
-    """A part with public and private attributes."""
+    """A part with attributes, of which a hidden one counts too."""
 
     def __init__(self, rate: Any) -> None:
         self.rate = rate
-        self._cache = object()
+        self._doubled = [rate, rate]
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Options:
     """A dataclass with a private field."""
 
     rate: Any
-    _seen: int = 0
+    _seen: int = field(default=0, compare=False, repr=False)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +115,77 @@ def test_a_part_may_describe_itself() -> None:
     assert "Own" in describe(Own)  # the class is not an instance
 
 
-def test_samples_count_by_their_number(toy: Any) -> None:
-    samples = toy.target()
-    assert describe({"samples": samples}) == {"samples": {"samples": 7}}
-    assert describe(tuple(samples)) == {"samples": 7}
+def test_samples_count_by_what_they_hold(toy: Any) -> None:
+    samples, labelled = toy.target(), toy.lesions()
+    said = describe({"samples": samples})["samples"]
+    assert said["samples"] == 7
+    assert describe(tuple(samples)) == describe(Subset(samples, range(7))) == said
+    mask = labelled[3].mask.copy()
+    mask[0, 0] = 1 - mask[0, 0]
+    changed = [*labelled[:3], replace(labelled[3], mask=mask), *labelled[4:]]
+    assert len({json.dumps(describe(each)) for each in (samples, labelled, changed)}) == 3
+
+
+class Slotted:
+    """A part without a dictionary."""
+
+    __slots__ = ("_rate",)
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+
+
+class Network:
+    """What has a state as a torch module has."""
+
+    def __init__(self, weights: Any) -> None:
+        self._weights = weights
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, _index: int) -> Any:
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the weights."""
+        return {"weights": self._weights}
+
+
+def closed(rate: float) -> Any:
+    """Return a function that knows a number."""
+    return lambda x: x * rate
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Slotted(1), Slotted(2)),
+        (Network(np.zeros(3)), Network(np.ones(3))),
+        (Part(Network(np.zeros(3))), Part(Network(np.ones(3)))),
+        (closed(1), closed(2)),
+        (Part(closed(1)), Part(closed(2))),
+        (lambda x: x + 1, lambda x: x + 2),
+        (lambda x, y=1: x + y, lambda x, y=2: x + y),
+        (range(3), range(4)),
+        (b"one", b"two"),
+    ],
+    ids=str,
+)
+def test_what_is_hidden_in_a_part_changes_its_description(one: Any, other: Any) -> None:
+    assert describe(one) == describe(one)
+    assert describe(one) != describe(other)
+
+
+def test_the_code_of_a_part_of_ones_own_counts() -> None:
+    def made(source: str) -> Any:
+        names: dict[str, Any] = {"__name__": "my_script"}
+        exec(source, names)  # noqa: S102 - a script that someone edits between two runs
+        return names["Mine"]()
+
+    text = "class Mine:\n    def predict(self, images):\n        return images * {}\n"
+    assert describe(made(text.format(1))) == describe(made(text.format(1)))
+    assert describe(made(text.format(1))) != describe(made(text.format(2)))
 
 
 def test_a_fingerprint_is_of_the_values_the_shape_and_the_type() -> None:
@@ -141,20 +206,24 @@ LABELS = st.lists(
 )
 
 
+def write(labels: Iterable[tuple[str, Any]], path: Path) -> None:
+    write_labels([packed_labels(labels)], path)
+
+
 @settings(max_examples=30)
 @given(LABELS)
 def test_labels_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, labels: list[NDArray[np.uint8]]
 ) -> None:
     path = tmp_path_factory.mktemp("labels") / "labels.parquet"
-    write_labels(((f"s{i}", {"label": label}) for i, label in enumerate(labels)), path)
+    write(((f"s{i}", {"label": label}) for i, label in enumerate(labels)), path)
     target = [Sample(f"s{i}", "p", label[None] / 255) for i, label in enumerate(labels)]
     read = PseudoLabels(target, range(len(target)), [0.5] * len(target), path)
     assert len(read) == len(labels)
-    alone = list(read_labels(path))
-    assert [id_ for id_, _ in alone] == [sample.id for sample in target]
-    for (_, found), label in zip(alone, labels, strict=True):
-        np.testing.assert_array_equal(found, label, strict=True)
+    alone = StoredLabels(path)
+    assert [alone[i][0] for i in range(len(alone))] == [sample.id for sample in target]
+    for index, label in enumerate(labels):
+        np.testing.assert_array_equal(alone[index][1]["label"], label, strict=True)
     for index, label in enumerate(labels):
         np.testing.assert_array_equal(read[index].label, label, strict=True)
         assert read[index].label.flags.writeable
@@ -176,7 +245,7 @@ def test_soft_labels_are_read_to_within_half_a_step(
     path = tmp_path_factory.mktemp("labels") / "labels.parquet"
     soft = {"probabilities": probabilities, "weight": probabilities[0]}
     label = (probabilities[0] > 0.5).astype(np.uint8)
-    write_labels([("a", {"label": label} | {name: soft[name] for name in names})], path)
+    write([("a", {"label": label} | {name: soft[name] for name in names})], path)
     read = PseudoLabels([Sample("a", "p", probabilities)], [0], [0.5], path)[0]
     np.testing.assert_array_equal(read.label, label)
     for name, given_ in soft.items():
@@ -192,7 +261,7 @@ def test_soft_labels_are_read_to_within_half_a_step(
 
 def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) -> None:
     label = np.arange(24, dtype=np.uint8).reshape(4, 6).T[::-1]
-    write_labels([("a", {"label": label})], tmp_path / "labels.parquet")
+    write([("a", {"label": label})], tmp_path / "labels.parquet")
     read = PseudoLabels([Sample("a", "p", label[None])], [0], [1.0], tmp_path / "labels.parquet")
     np.testing.assert_array_equal(read[0].label, label)
 
@@ -200,7 +269,7 @@ def test_labels_that_are_no_contiguous_memory_are_written_too(tmp_path: Path) ->
 def test_labels_take_little_room(tmp_path: Path) -> None:
     label = np.zeros((512, 512), np.uint8)
     label[100:200, 50:300] = 1
-    write_labels(((f"s{i}", {"label": label}) for i in range(100)), tmp_path / "labels.parquet")
+    write(((f"s{i}", {"label": label}) for i in range(100)), tmp_path / "labels.parquet")
     assert (tmp_path / "labels.parquet").stat().st_size < 100 * 600
 
 
@@ -259,7 +328,6 @@ def test_what_fails_half_way_is_not_there(tmp_path: Path) -> None:
         (temporary / "half").write_text("half")
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".stage.partial").write_text("left by a killed process")
     with atomic_write(path) as temporary:
         assert not temporary.exists()
         temporary.write_text("whole")
@@ -298,7 +366,7 @@ def test_a_number_that_is_none_equals_itself(tmp_path: Path) -> None:
 def test_labels_of_other_samples_are_refused(tmp_path: Path) -> None:
     label = np.zeros((2, 2), np.uint8)
     path = tmp_path / "labels.parquet"
-    write_labels([("a", {"label": label})], path)
+    write([("a", {"label": label})], path)
     target = [Sample(name, "p", label[None]) for name in "ab"]
     with pytest.raises(DataError, match="labels of 1 samples, and the target has 2; delete it"):
         PseudoLabels(target, [0], [1.0], path)

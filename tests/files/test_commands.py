@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt import DataError, InputError, Prediction, Rules, Selection
+from pladapt.cli import main
 from pladapt.cli.application import application
 from pladapt.errors import MissingDataError, UnknownPluginError
 from pladapt.files import select_file
@@ -307,3 +311,21 @@ def test_plugins_lists_recipes() -> None:
     rows = [[cell.strip() for cell in line.split("│")] for line in result.output.splitlines()]
     listed = {(row[1], row[2]) for row in rows if len(row) > 3}
     assert {("recipe", "paper"), ("recipe", "robust")} <= listed
+
+
+def test_the_end_that_a_scheduler_sends_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    ended = partial(os.kill, os.getpid(), signal.SIGTERM)
+    monkeypatch.setattr("pladapt.cli.application", lambda: ended)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_an_evaluation_is_not_written_over(maps: Path) -> None:
+    (maps.parent / "evaluation").mkdir()
+    assert "is there already; give another folder" in error_of(
+        f"evaluate {maps} {maps} -o evaluation"
+    )

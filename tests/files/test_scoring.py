@@ -10,7 +10,8 @@ import pytest
 
 from pladapt import DataError
 from pladapt.errors import RunChangedError
-from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files, scoring
+from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files
+from pladapt.runs import parts
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.storage import read_table
 
@@ -123,7 +124,7 @@ class Failing:
 def test_an_interrupted_call_goes_on_and_ends_with_the_same_rows(
     folder: Path, call: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_WRITE_SECONDS", seconds)
+    monkeypatch.setattr(parts, "SECONDS", seconds)
     expected, told = run(folder, "undisturbed.parquet", Failing(KeyboardInterrupt(), 99))
     with pytest.raises(KeyboardInterrupt):
         run(folder, predictor=Failing(KeyboardInterrupt(), call), batch_size=1)
@@ -131,9 +132,7 @@ def test_an_interrupted_call_goes_on_and_ends_with_the_same_rows(
     scores, problems = run(folder, predictor=again, batch_size=3)
     assert scores.equals(expected)
     assert problems == told
-    # what was predicted is kept, but for the file that the last batch was of
-    files = [0, 1, 2, 3, 4, 5, 5, 5, 6, 7, 8, 9]
-    assert again.seen == 12 - (files.index(files[call - 2]) if call > 1 else 0)
+    assert again.seen == 12 - (call - 1)  # what was predicted is kept
     assert not (folder.parent / "scores.parquet.partial").exists()
 
 

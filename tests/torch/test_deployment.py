@@ -21,12 +21,14 @@ from pladapt import (
 from pladapt.errors import MissingDataError
 from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
 from pladapt.predictors.prediction import predictions
+from pladapt.storage import stored_folder
 from pladapt.torch import (
     ConsensusRecalibrator,
     DropoutPredictor,
     ScalePredictor,
     TorchPredictor,
     load_predictor,
+    save_module,
     save_predictor,
 )
 
@@ -98,7 +100,12 @@ def test_what_is_read_back_predicts_the_same(kind: str, net: Net, tmp_path: Path
 def test_the_same_weights_are_stored_once(net: Net, tmp_path: Path) -> None:
     save_predictor(made(net)["ensemble"], tmp_path / "adapted")
     names = sorted(path.name for path in (tmp_path / "adapted").iterdir())
-    assert names == ["model-2.safetensors", "model.safetensors", "predictor.json"]
+    assert names == [
+        "digests.json",
+        "model-2.safetensors",
+        "model.safetensors",
+        "predictor.json",
+    ]
 
 
 def test_a_stored_predictor_is_replaced_and_nothing_else(net: Net, tmp_path: Path) -> None:
@@ -106,7 +113,7 @@ def test_a_stored_predictor_is_replaced_and_nothing_else(net: Net, tmp_path: Pat
     save_predictor(parts["ensemble"], tmp_path / "adapted")
     save_predictor(parts["plain"], tmp_path / "adapted")
     names = sorted(path.name for path in (tmp_path / "adapted").iterdir())
-    assert names == ["model.safetensors", "predictor.json"]
+    assert names == ["digests.json", "model.safetensors", "predictor.json"]
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="holds no predictor"):
         save_predictor(parts["plain"], tmp_path)
@@ -138,17 +145,49 @@ def test_what_cannot_be_read_is_said(net: Net, tmp_path: Path) -> None:
     save_predictor(TorchPredictor(net(), device="cpu"), folder)
     with pytest.raises(DataError, match="does not fit the module"):
         load_predictor(net(classes=2), folder)
-    path = folder / "predictor.json"
-    whole = json.loads(path.read_text())
-    for text, message in (
-        ("{", "no whole predictor"),
-        ('{"version": 1, "predictor": {"kind": "unknown", "predictor": 1}}', "no whole predictor"),
-        (json.dumps(whole | {"version": 2}), "of version 2, and 1 is read"),
-    ):
-        path.write_text(text)
-        with pytest.raises(DataError, match=message):
+    for name in ("predictor.json", "model.safetensors"):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(DataError, match=f"{name} is not what was written"):
             load_predictor(net(), folder)
-    path.write_text(json.dumps(whole))
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(MissingDataError, match="There is no file"):
+        path.unlink()
+        with pytest.raises((DataError, MissingDataError), match=f"{name} is missing|no .*{name}"):
+            load_predictor(net(), folder)
+        path.write_bytes(whole)
+    (folder / "digests.json").unlink()
+    with pytest.raises(MissingDataError, match="never finished"):
         load_predictor(net(), folder)
+
+
+def nested(depth: int) -> str:
+    return '{"predictor":' * depth + "1" + "}" * depth
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no whole JSON file"),
+        (nested(100_000), "no whole JSON file"),
+        ('{"version": 1, "predictor": {"kind": "unknown", "predictor": 1}}', "no whole predictor"),
+        ('{"version": 2, "predictor": {}}', "of version 2, and 1 is read"),
+    ],
+    ids=["cut", "nested", "kind", "version"],
+)
+def test_a_predictor_that_someone_made_up_is_refused(
+    net: Net, tmp_path: Path, text: str, message: str
+) -> None:
+    with stored_folder(tmp_path / "adapted") as folder:
+        (folder / "predictor.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        load_predictor(net(), tmp_path / "adapted")
+
+
+def test_a_file_outside_the_folder_is_not_read(net: Net, tmp_path: Path) -> None:
+    save_module(net(), tmp_path / "outside.safetensors")
+    options = {"activation": "auto", "amp": "off", "batch_size": None, "channels_last": False}
+    told = {"kind": "torch", "weights": "../outside.safetensors", **options}
+    with stored_folder(tmp_path / "adapted") as folder:
+        (folder / "predictor.json").write_text(json.dumps({"version": 1, "predictor": told}))
+    with pytest.raises(DataError, match=r"\.\./outside\.safetensors.*no file of its folder"):
+        load_predictor(net(), tmp_path / "adapted")

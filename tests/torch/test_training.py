@@ -428,9 +428,16 @@ def test_another_training_does_not_go_on_from_the_file(
 def test_a_broken_state_file_is_named(net: Net, blobs: Blobs, tmp_path: Path) -> None:
     data, path = (blobs(5), blobs(3, "v")), tmp_path / "state"
     fit(net(), *data, OPTIONS, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:-100])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
     with pytest.raises(DataError, match=r"state.*truncated"):
         fit(net(), *data, OPTIONS, checkpoint=path)
+    for place in np.random.default_rng(0).choice(len(whole), 40, replace=False).tolist():
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"state (has no training|cannot be read)"):
+            fit(net(), *data, OPTIONS, checkpoint=path)
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import warnings
 
 from rich.console import Console
@@ -12,7 +14,12 @@ from pladapt.errors import PladaptError
 
 
 def main() -> None:
-    """Run ``pladapt``; an error of pladapt's own is a message, not a traceback."""
+    """Run ``pladapt``; an error of pladapt's own is a message, not a traceback.
+
+    What a scheduler sends to end a job, SIGTERM, ends it as Ctrl-C does: what is finished is kept.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
@@ -119,6 +118,7 @@ def score(
                 batch_size=batch_size,
                 readers=readers,
                 strict=strict,
+                overwrite=overwrite,
                 recorded=record(selector, scoring),
                 progress=progress,
             )
@@ -217,6 +217,8 @@ def evaluate(
     )
     from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
+    if output.exists():
+        raise InputError(f"{output} is there already; give another folder.")
     size: Literal[2, 3] = 3 if dimensions == "3" else 2
     labels = tuple(label or [1])
     with progress_bars() as progress:
@@ -239,11 +241,8 @@ def evaluate(
 
 
 def _make_way(output: Path, *, overwrite: bool) -> None:
-    """Refuse to write over finished scores, which may have cost days, or remove all there is."""
-    if overwrite:
-        output.unlink(missing_ok=True)
-        shutil.rmtree(output.with_name(f"{output.name}.partial"), ignore_errors=True)
-    elif output.exists():
+    """Refuse to write over finished work, which may have cost days."""
+    if output.exists() and not overwrite:
         raise InputError(f"{output} is there already; give another file, or --overwrite.")
 
 

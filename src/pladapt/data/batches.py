@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import repeat
 from typing import TYPE_CHECKING, TypeVar
 
+from pladapt.data.prefetch import prefetch
 from pladapt.errors import InputError
 from pladapt.functional.arrays import stack
 from pladapt.types import LabelledSample, PseudoLabelled, Sample
@@ -14,14 +17,7 @@ if TYPE_CHECKING:
 
     from pladapt.types import Array
 
-
-S = TypeVar("S", Sample, LabelledSample)
-
-
 Q = TypeVar("Q", Sample, LabelledSample, PseudoLabelled)
-
-
-T = TypeVar("T")
 
 
 def batches(samples: Iterable[Q], *, batch_size: int) -> Generator[tuple[tuple[Q, ...], Array]]:
@@ -35,7 +31,12 @@ def batches(samples: Iterable[Q], *, batch_size: int) -> Generator[tuple[tuple[Q
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1.")
     parts = _batches(samples, batch_size)
-    yield from _read_ahead((batch, stack([sample.image for sample in batch])) for batch in parts)
+    stacked = ((batch, stack([sample.image for sample in batch])) for batch in parts)
+    with closing(prefetch(repeat(partial(next, stacked, None)), threads=1)) as each:
+        for result in each:
+            if (item := result()) is None:
+                return
+            yield item
 
 
 def _batches(samples: Iterable[Q], batch_size: int) -> Iterator[tuple[Q, ...]]:
@@ -53,14 +54,3 @@ def _batches(samples: Iterable[Q], batch_size: int) -> Iterator[tuple[Q, ...]]:
         batch.append(sample)
     if batch:
         yield tuple(batch)
-
-
-def _read_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, fetching each next one in a thread while the caller uses the last."""
-    end = object()
-    iterator = iter(items)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="pladapt-read") as executor:
-        future = executor.submit(next, iterator, end)
-        while (item := future.result()) is not end:
-            future = executor.submit(next, iterator, end)
-            yield item  # type: ignore[misc]  # next() returns an item or the sentinel

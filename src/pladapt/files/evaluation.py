@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError
-from pladapt.files.ahead import read_ahead
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.files.reading import ImageLayout
 from pladapt.functional.certainty import hard_labels
@@ -64,8 +65,9 @@ def evaluate_files(
         raise DataError(f"{problems[0].name}: {problems[0].reason}")
     reader = _Reader(layout, truth_layout, grouping, cutoff)
     rows: list[dict[str, object]] = []
-    with closing(read_ahead(lambda name: reader.rows(name, *pairs[name]), pairs, readers)) as each:
-        for done, (name, result) in enumerate(each, start=1):
+    calls = (partial(reader.rows, name, *paths) for name, paths in pairs.items())
+    with closing(prefetch(calls, readers)) as each:
+        for done, (name, result) in enumerate(zip(pairs, each, strict=True), start=1):
             try:
                 rows += result()
             except DataError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from contextlib import closing
-from functools import lru_cache
+from dataclasses import asdict
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError
-from pladapt.files.ahead import read_ahead
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.types import LabelledSample, Sample, Samples
 
@@ -82,7 +85,20 @@ class TrueFileSamples(Samples[LabelledSample]):
         layout: MaskLayout,
     ) -> None:
         self._samples, self._positions, self._paths = samples, positions, masks
-        self._masks = _arrays(layout, kept=8)
+        self._layout, self._masks = layout, _arrays(layout, kept=8)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the masks depend on: the samples they are of, the files' bytes, the labels.
+
+        The images are those of the target, which a run checks itself.
+        """
+        digest = hashlib.sha256(json.dumps(asdict(self._layout)).encode())
+        places = [self._samples.places[position] for position in self._positions]
+        digest.update(json.dumps([(place.id, place.group) for place in places]).encode())
+        for name in dict.fromkeys(place.name for place in places):
+            with self._paths[name].open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return {"samples": len(self), "sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -132,11 +148,13 @@ def read_samples(
         each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
         return each, sum(one.array.nbytes for one in found)
 
-    with closing(read_ahead(read, files.paths.items(), readers)) as each:
-        for done, ((name, _), result) in enumerate(each, start=1):
+    calls = (partial(read, item) for item in files.paths.items())
+    with closing(prefetch(calls, readers)) as each:
+        for done, (name, result) in enumerate(zip(files.paths, each, strict=True), start=1):
             try:
                 found, read_bytes = result()
-                places, size = places + found, size + read_bytes
+                places += found
+                size += read_bytes
             except DataError as error:
                 _leave_out(problems, name, error, strict=strict)
             if progress is not None:

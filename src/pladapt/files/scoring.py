@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import json
-import shutil
-import time
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pladapt.data.batches import batches
+from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError, InputError
-from pladapt.files.ahead import read_ahead
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.predictors.prediction import predict
 from pladapt.runs.manifest import describe, open_run
+from pladapt.runs.parts import Parts, blocks
 from pladapt.selection.recorded import METADATA
 from pladapt.selection.scoring import score
-from pladapt.storage import atomic_write, read_table, write_table
+from pladapt.storage import atomic_write, locked, sweep
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout
     from pladapt.types import Array, Progress
     from pladapt.typing import Predictor, Selector
 
-_WRITE_SECONDS: Final = 30.0  # what a killed call costs at the most, but for a volume
-_PROBLEMS: Final = b"problems"
+_ROWS: Final = 2**16  # in a row group
 
 
 class GivenProbabilities:
@@ -58,13 +54,14 @@ def score_files(
     batch_size: int = 8,
     readers: int = 2,
     strict: bool = False,
+    overwrite: bool = False,
     recorded: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Problem]:
     """Score every image into a parquet file: ``id``, ``group``, ``file``, the selector's columns.
 
     Files are read ahead in threads while the predictor works. Finished rows are kept in a folder
-    beside the output until they are all there, so that an interrupted call goes on where it was.
+    beside the output until they are all there, so that an interrupted call continues where it was.
 
     Args:
         predictor: Predicts the images; `pladapt.files.GivenProbabilities` where the
@@ -77,6 +74,7 @@ def score_files(
         batch_size: How many samples are predicted at once.
         readers: How many files are read at once.
         strict: Raise for what cannot be used, instead of leaving it out.
+        overwrite: Start anew, whatever an earlier call has left.
         recorded: The name and options of the selector, as `pladapt.selection.recorded.record`
             returns them, so that `select_file` can make it again.
         progress: Called as files are finished.
@@ -85,10 +83,12 @@ def score_files(
         What was left out.
 
     Raises:
-        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+        DataError: Nothing can be used, or something cannot and ``strict`` is set; or what an
+            interrupted call left is damaged.
         RunChangedError: An interrupted call had other inputs or parameters.
+        BusyError: Another process writes the same output.
+        DiskFullError: There is no room; the call continues once there is.
     """
-    folder = output.with_name(f"{output.name}.partial")
     config = {
         "predictor": describe(predictor),
         "selector": describe(selector),
@@ -96,161 +96,194 @@ def score_files(
         "layout": asdict(layout),
         "grouping": asdict(grouping),
     }
-    open_run(folder, config)
-    parts = _Parts(folder)
-    job = _Job(predictor, selector, files, layout, grouping, strict, done=parts.done)
-    total = len(files.paths)
-    try:
-        with (
-            closing(job.samples(readers)) as samples,
-            closing(batches(samples, batch_size=batch_size)) as stream,
-        ):
-            for batch, images in stream:
-                for rows in job.score(batch, images):
-                    parts.add(job.positions(rows), rows)
-                job.finish(batch)
-                if progress is not None:
-                    progress("score", job.done, total)
-                if time.monotonic() - parts.written > _WRITE_SECONDS:
-                    parts.write(job.done, job.problems)
-        job.done = total
-    finally:
-        parts.write(job.done, job.problems)
-    if progress is not None:
-        progress("score", total, total)
-    problems = parts.problems()
-    written = parts.merge(output, config | dict(recorded or {}))
-    shutil.rmtree(folder)
-    if not written:
-        raise nothing_usable(problems, files.root)
-    return problems
+    reader = _Reader(files, layout, grouping, readers, strict=strict)
+    with locked(output.with_name(f".{output.name}.lock")):
+        folder = output.with_name(f"{output.name}.partial")
+        if overwrite:
+            Parts(folder).remove()
+        sweep(folder)
+        open_run(folder, config)
+        scoring = _Pass(predictor, selector, reader, Parts(folder))
+        scoring.run(batch_size, progress)
+        return scoring.finish(output, config | dict(recorded or {}))
 
 
-@dataclass(eq=False)
-class _Job:
-    """What is scored and how, and how far it has come.
+class _Place(NamedTuple):
+    """A sample by the number of its file and its own number in that, both from 0."""
+
+    file: int
+    number: int
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Where a sample is from: its place, and the name of its file."""
+
+    place: _Place
+    file: str
+
+
+class _Reader:
+    """Reads the samples of files, and lists what cannot be used.
 
     Args:
-        done: How many files, in order, are finished.
-        origin: The place and name of the file of each sample that was read and is not scored.
-        problems: What was left out, with the place of its file.
+        files: What is read.
+        layout: How.
+        grouping: What a file belongs to.
+        readers: How many files are read at once.
+        strict: Raise for what cannot be used.
     """
 
-    predictor: Predictor
-    selector: Selector
-    files: Files
-    layout: ImageLayout
-    grouping: Grouping
-    strict: bool
-    done: int
-    origin: dict[str, tuple[int, str]] = field(default_factory=dict)
-    problems: list[tuple[int, Problem]] = field(default_factory=list)
-    schema: pa.Schema | None = None
+    def __init__(
+        self, files: Files, layout: ImageLayout, grouping: Grouping, readers: int, *, strict: bool
+    ) -> None:
+        self.files, self._layout, self._grouping = files, layout, grouping
+        self._readers, self._strict = readers, strict
+        self.origins: dict[str, _Origin] = {}
+        self._problems: list[tuple[_Place, Problem]] = []
 
-    def samples(self, readers: int) -> Generator[Sample]:
-        """Yield the samples of the files that are not finished."""
-        paths = list(self.files.paths.items())[self.done :]
-        loading = read_ahead(lambda item: self.layout.load(item[1]), paths, readers)
-        with closing(loading):
-            for place, ((name, path), loaded) in enumerate(loading, start=self.done):
-                try:
-                    group = self.grouping.group(name)
-                    for id_, image in self.layout.items(name, loaded()):
-                        self.origin[id_] = place, self.files.relative(path)
-                        yield Sample(id_, group, image)
-                except DataError as error:
-                    self._skip(place, name, error)
+    @property
+    def end(self) -> _Place:
+        """The place behind the last file."""
+        return _Place(len(self.files.paths), 0)
 
-    def score(self, batch: Sequence[Sample], images: Array) -> Iterator[pa.Table]:
+    def samples(self, start: _Place) -> Generator[Sample]:
+        """Yield the samples from a place on."""
+        paths = list(self.files.paths.items())[start.file :]
+        calls = (partial(self._layout.load, path) for _, path in paths)
+        with closing(prefetch(calls, self._readers)) as loading:
+            for file, (item, loaded) in enumerate(zip(paths, loading, strict=True), start.file):
+                yield from self._of_file(file, item, loaded, start)
+
+    def _of_file(
+        self, file: int, item: tuple[str, Path], loaded: Callable[[], Any], start: _Place
+    ) -> Iterator[Sample]:
+        (name, path), number = item, 0
+        try:
+            group = self._grouping.group(name)
+            for id_, image in self._layout.items(name, loaded()):
+                place = _Place(file, number)
+                number += 1
+                if place >= start:
+                    self.origins[id_] = _Origin(place, self.files.relative(path))
+                    yield Sample(id_, group, image)
+        except DataError as error:
+            self.leave_out(_Place(file, number), name, error)
+
+    def leave_out(self, place: _Place, name: str, error: InputError) -> None:
+        """Note a file or sample that cannot be used.
+
+        Raises:
+            DataError: Nothing may be left out.
+        """
+        if self._strict:
+            raise DataError(f"{name}: {error}") from error
+        self._problems.append((place, Problem(name, str(error))))
+
+    def problems(self, start: _Place, end: _Place) -> list[Problem]:
+        """Return what was left out between two places, in order."""
+        found = [item for item in self._problems if start <= item[0] < end]
+        return [problem for _, problem in sorted(found, key=lambda item: item[0])]
+
+
+class _Pass:
+    """Scores what a reader reads, and stores it part by part.
+
+    Args:
+        predictor: Predicts.
+        selector: Scores.
+        reader: Reads the files.
+        parts: What an interrupted call has stored; each notes where the next begins.
+    """
+
+    def __init__(
+        self, predictor: Predictor, selector: Selector, reader: _Reader, parts: Parts
+    ) -> None:
+        self._predictor, self._selector = predictor, selector
+        self._reader, self._parts = reader, parts
+        notes = parts.notes()
+        self._stored = self._done = _Place(*notes[-1]["next"]) if notes else _Place(0, 0)
+        self._schema = parts.schema
+
+    def run(self, batch_size: int, progress: Progress | None) -> None:
+        """Score what is not scored yet, and store it however this ends."""
+        try:
+            with (
+                closing(self._reader.samples(self._done)) as samples,
+                closing(batches(samples, batch_size=batch_size)) as stream,
+            ):
+                for batch, images in stream:
+                    self._add(batch, images)
+                    if progress is not None:
+                        progress("score", self._done.file, self._reader.end.file)
+            self._done = self._reader.end
+        finally:
+            self._store()
+        if progress is not None:
+            progress("score", self._reader.end.file, self._reader.end.file)
+
+    def finish(self, output: Path, config: Mapping[str, Any]) -> list[Problem]:
+        """Write the output, remove the parts, and return what was left out.
+
+        Raises:
+            DataError: Nothing could be used.
+        """
+        problems = [Problem(*each) for note in self._parts.notes() for each in note["problems"]]
+        schema = self._parts.schema
+        if schema is not None:
+            metadata = {METADATA: json.dumps(config, sort_keys=True)}
+            self._write(output, schema.with_metadata(metadata))
+        self._parts.remove()
+        if schema is None:
+            raise nothing_usable(problems, self._reader.files.root)
+        return problems
+
+    def _add(self, batch: Sequence[Sample], images: Array) -> None:
+        for rows in self._scored(batch, images):
+            self._schema = self._schema or rows.schema
+            self._parts.add(rows)
+        last = [self._reader.origins.pop(sample.id) for sample in batch][-1]
+        self._done = _Place(last.place.file, last.place.number + 1)
+        if self._parts.due:
+            self._store()
+
+    def _scored(self, batch: Sequence[Sample], images: Array) -> Iterator[pa.Table]:
         """Yield the rows of a batch; one that fails is tried sample by sample."""
         try:
-            rows = score(self.selector, batch, predict(self.predictor, batch, images))
+            rows = score(self._selector, batch, predict(self._predictor, batch, images))
             self._check(rows)
         except InputError as error:
             if len(batch) == 1:
-                self._skip(self.origin[batch[0].id][0], batch[0].id, error)
+                origin = self._reader.origins[batch[0].id]
+                self._reader.leave_out(origin.place, batch[0].id, error)
                 return
             for index, sample in enumerate(batch):
-                yield from self.score((sample,), images[index : index + 1])
+                yield from self._scored((sample,), images[index : index + 1])
         else:
-            names = [self.origin[sample.id][1] for sample in batch]
+            names = [self._reader.origins[sample.id].file for sample in batch]
             yield rows.add_column(2, "file", pa.array(names, pa.string()))
 
-    def positions(self, rows: pa.Table) -> NDArray[np.int64]:
-        """Return the place of each row's file."""
-        return np.array([self.origin[id_][0] for id_ in rows["id"].to_pylist()], np.int64)
-
-    def finish(self, batch: Sequence[Sample]) -> None:
-        """Forget a batch that is scored; the files before its last one are finished."""
-        self.done = self.origin[batch[-1].id][0]
-        for sample in batch:
-            del self.origin[sample.id]
-
     def _check(self, rows: pa.Table) -> None:
-        self.schema = self.schema or rows.schema
-        if rows.schema != self.schema:
+        columns = rows.column_names
+        if self._schema is None:
+            return
+        expected = [name for name in self._schema.names if name != "file"]
+        if columns != expected:
             raise InputError(
-                f"Its scores have the columns {rows.column_names}, those before it "
-                f"{self.schema.names}; predictions must have the same classes."
+                f"Its scores have the columns {columns}, those before it {expected}; predictions "
+                "must have the same classes."
             )
 
-    def _skip(self, place: int, name: str, error: InputError) -> None:
-        if self.strict:
-            raise DataError(f"{name}: {error}") from error
-        self.problems.append((place, Problem(name, str(error))))
+    def _store(self) -> None:
+        if self._done > self._stored:
+            problems = self._reader.problems(self._stored, self._done)
+            self._parts.write({"next": self._done, "problems": problems})
+            self._stored = self._done
 
-
-class _Parts:
-    """Finished rows and problems in a folder, a file for each stretch of finished files.
-
-    Args:
-        folder: Where they are; what an interrupted call left there counts.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._paths = sorted(folder.glob("part-*.parquet"))
-        self._waiting: list[tuple[NDArray[np.int64], pa.Table]] = []
-        self.done = int(self._paths[-1].stem.rpartition("-")[2]) if self._paths else 0
-        self.written = time.monotonic()
-
-    def add(self, positions: NDArray[np.int64], rows: pa.Table) -> None:
-        """Take rows, with the place of each one's file."""
-        self._waiting.append((positions, rows))
-
-    def write(self, done: int, problems: Sequence[tuple[int, Problem]]) -> None:
-        """Store what there is of the files before ``done``, the number of finished files."""
-        if done <= self.done:
-            return
-        found = [problem for place, problem in problems if self.done <= place < done]
-        rows = [table.filter(pa.array(places < done)) for places, table in self._waiting]
-        table = pa.concat_tables(rows) if rows else pa.table({})
-        path = self._folder / f"part-{self.done:010}-{done:010}.parquet"
-        write_table(table.replace_schema_metadata({_PROBLEMS: json.dumps(found)}), path)
-        self._paths.append(path)
-        self._waiting = [
-            (places[places >= done], table.filter(pa.array(places >= done)))
-            for places, table in self._waiting
-            if places[-1] >= done
-        ]
-        self.done, self.written = done, time.monotonic()
-
-    def problems(self) -> list[Problem]:
-        """Return what was left out of all finished files."""
-        found = (json.loads(pq.read_schema(path).metadata[_PROBLEMS]) for path in self._paths)
-        return [Problem(*problem) for part in found for problem in part]
-
-    def merge(self, output: Path, config: Mapping[str, Any]) -> bool:
-        """Write all rows to one file, and say whether there were any."""
-        filled = [path for path in self._paths if pq.read_metadata(path).num_rows]
-        if not filled:
-            return False
-        metadata = {METADATA: json.dumps(config, sort_keys=True)}
-        schema = pq.read_schema(filled[0]).with_metadata(metadata)
+    def _write(self, output: Path, schema: pa.Schema) -> None:
         with (
             atomic_write(output) as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
         ):
-            for path in filled:
-                writer.write_table(read_table(path).replace_schema_metadata(metadata))
-        return True
+            for rows in blocks(self._parts.tables(), _ROWS):
+                writer.write_table(rows.cast(schema), row_group_size=_ROWS)

@@ -33,6 +33,7 @@ from pladapt.reports.tables import (
     rules_table,
     sureness_table,
 )
+from pladapt.runs import manifest as manifests
 from pladapt.runs.manifest import describe
 
 if TYPE_CHECKING:
@@ -193,10 +194,9 @@ def _parameters(record: RunRecord) -> Mapping[str, Any]:
 
 def read_manifest(folder: Path | None) -> Mapping[str, Any]:
     """Return the manifest of a run folder; nothing where there is none."""
-    if folder is None or not (path := folder / "run.json").exists():
+    if folder is None or not (folder / "run.json").exists():
         return {}
-    manifest: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return manifest
+    return manifests.read_manifest(folder)
 
 
 def overlap_section(record: RunRecord, evaluator: str) -> Section:

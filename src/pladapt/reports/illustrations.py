@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from pladapt.reports import figures
 from pladapt.reports.comparison import by_name, selected
 from pladapt.reports.document import Figure, Gallery
 from pladapt.reports.galleries import KEPT
+from pladapt.storage import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +136,7 @@ def _gains(what: str, old: NDArray[np.floating], new: NDArray[np.floating]) -> s
 
 def training_chart(path: Path) -> Gallery:
     """Draw a training from its ``history.json``: ``epochs``, ``best_epoch`` and ``validation``."""
-    history = json.loads(path.read_text(encoding="utf-8"))
+    history = read_json(path)
     epochs, best = history["epochs"], history["best_epoch"]
     validated = f", validated on {history['validation']}" if "validation" in history else ""
     said = f"{len(epochs)} epochs{validated}; the weights of epoch {best} are kept."

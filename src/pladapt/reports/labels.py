@@ -12,7 +12,7 @@ from pladapt.errors import MissingDataError
 from pladapt.functional.overlap import EMPTY_DSC, confusion, dsc, sen
 from pladapt.reports.document import Section, Table, Text
 from pladapt.reports.tables import overlap_evaluators
-from pladapt.runs.stages import read_labels
+from pladapt.runs.labels import StoredLabels
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def label_counts(
         raise MissingDataError(f"There is no {path}; the round labelled nothing.")
     places = {truth[index].id: index for index in range(len(truth))}
     kept = set(record.rounds[number - 1].selection.kept) & places.keys()
-    known = [(id_, label) for id_, label in read_labels(path) if id_ in kept]
+    stored = StoredLabels(path)
+    each = (stored[index] for index in range(len(stored)))
+    known = [(id_, arrays["label"]) for id_, arrays in each if id_ in kept]
     pairs = [(label, np.asarray(truth[places[id_]].mask)) for id_, label in known]
     marked = [int(a[a != IGNORE].max(initial=1)) for pair in pairs for a in pair]
     return {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +16,8 @@ import pyarrow as pa
 from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
 from pladapt.plugins.manager import default_manager
-from pladapt.predictors.prediction import predictions
-from pladapt.runs.manifest import describe, fingerprint, open_run
+from pladapt.runs.labels import PseudoLabels
+from pladapt.runs.manifest import describe, fingerprint, locked_run
 from pladapt.runs.records import (
     EVIDENCE_FILE,
     OUTCOME_FILE,
@@ -25,24 +27,19 @@ from pladapt.runs.records import (
     stored_judgement,
     write_outcome,
 )
-from pladapt.runs.stages import (
-    PseudoLabels,
-    read_evaluation,
-    write_evaluation,
-    write_judgement,
-    write_labels,
+from pladapt.runs.scoring import score_and_label
+from pladapt.runs.stages import read_evaluation, write_evaluation, write_judgement
+from pladapt.storage import (
+    check_stored,
+    is_stored,
+    read_stored_table,
+    stored_folder,
+    write_stored_table,
 )
-from pladapt.selection.labelling import pseudo_labels
-from pladapt.selection.scoring import score
-from pladapt.storage import atomic_write, read_table, write_table
 from pladapt.types import Selection
 from pladapt.typing import Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
     from pladapt.plugins.manager import PluginManager
     from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
     from pladapt.typing import (
@@ -118,6 +115,9 @@ def adapt(
         InputError: The target is empty, an id stands twice, a part returned a wrong shape, or
             there are more or fewer selectors than rounds.
         RunChangedError: ``workdir`` holds a run with other inputs or parameters.
+        DataError: A file in ``workdir`` is damaged; says which, and what to delete.
+        BusyError: Another process works in ``workdir``.
+        DiskFullError: There is no room in ``workdir``; the run continues once there is.
     """
     least = 0 if recalibrator is not None else 1
     for name, value, low in (("rounds", rounds, least), ("batch_size", batch_size, 1)):
@@ -143,8 +143,8 @@ def adapt(
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
             return _run(job, selectors[:rounds], Path(folder), None)
     config = _config(job) | {"selector": describe(selector), "rounds": rounds}
-    open_run(Path(workdir), config)
-    return _run(job, selectors[:rounds], Path(workdir), Path(workdir))
+    with locked_run(Path(workdir), config) as folder:
+        return _run(job, selectors[:rounds], folder, folder)
 
 
 def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
@@ -241,17 +241,18 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated 
     if job.recalibrator is None:
         return unchanged, None
     stored = folder / "target.parquet"
-    if stored.exists():
-        _check_unchanged(job, read_table(stored))
+    if is_stored(stored):
+        _check_unchanged(job, read_stored_table(stored))
     else:
-        write_table(_fingerprints(job.target), stored)
+        write_stored_table(_fingerprints(job.target), stored)
     made = job.recalibrator.recalibrate(job.given, checked(job.target))
     job.progress("recalibrate", 1, 1)
-    if not (folder / EVIDENCE_FILE).exists():
-        write_table(made.evidence, folder / EVIDENCE_FILE)
+    if not is_stored(folder / EVIDENCE_FILE):
+        write_stored_table(made.evidence, folder / EVIDENCE_FILE)
     changed = made.teacher is not job.given
     found = Recalibrated(made.evidence, {}, changed, verdict=made.verdict)
-    write_outcome(found, folder / OUTCOME_FILE)
+    if not is_stored(folder / OUTCOME_FILE):
+        write_outcome(found, folder / OUTCOME_FILE)
     if changed:
         found = replace(found, judgement=_judgement(job, made.teacher, folder))
     if not found.stands:
@@ -281,35 +282,25 @@ def _round(
 
 def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:
     """Score and label every sample in one pass over the target, unless that was done."""
-    path, labels = folder / "scores.parquet", folder / _LABELS
-    if path.exists() and labels.exists():
-        scores = read_table(path)
+    path, labels, parts = folder / "scores.parquet", folder / _LABELS, folder / "scoring"
+    if is_stored(path) and is_stored(labels):
+        scores = read_stored_table(path)
         _check_unchanged(job, scores)
-        return scores
-    blocks: list[pa.Table] = []
-    write_labels(_pass(job, predictor, blocks), labels)
-    scores = pa.concat_tables(blocks)
-    write_table(scores, path)
-    job.plugins.notify("pladapt_scored", number=number, scores=scores)
+    else:
+        scores = score_and_label(
+            predictor,
+            job.target,
+            job.selector,
+            parts,
+            labels,
+            batch_size=job.batch_size,
+            check=partial(_check_unchanged, job),
+            progress=job.progress,
+        )
+        write_stored_table(scores, path)
+        job.plugins.notify("pladapt_scored", number=number, scores=scores)
+    shutil.rmtree(parts, ignore_errors=True)
     return scores
-
-
-def _pass(
-    job: _Job, predictor: Predictor, scores: list[pa.Table]
-) -> Iterator[tuple[str, dict[str, NDArray[Any]]]]:
-    """Yield the pseudo-label of every sample, and append each batch's scores."""
-    seen: set[str] = set()
-    for batch, prediction in predictions(predictor, job.target, batch_size=job.batch_size):
-        for sample in batch:
-            check_unlabelled(sample)
-            if sample.id in seen:
-                raise InputError(f"The target id {sample.id!r} stands twice; ids must be unique.")
-            seen.add(sample.id)
-        scored = score(job.selector, batch, prediction)
-        digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
-        scores.append(scored.add_column(2, "sha256", digests))
-        yield from pseudo_labels(job.selector, prediction)
-        job.progress("score", len(seen), len(job.target))
 
 
 def _fingerprint(sample: Sample) -> dict[str, str]:
@@ -340,15 +331,15 @@ def _check_unchanged(job: _Job, before: pa.Table) -> None:
 
 
 def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selection:
-    if path.exists():
-        return Selection(read_table(path))
+    if is_stored(path):
+        return Selection(read_stored_table(path))
     selection = job.selector.select(scores)
     if not selection.table["id"].equals(scores["id"]):
         raise InputError(
             f"{type(job.selector).__name__}.select returned other ids than it was given; expected "
             f"a row for each of the {len(scores)} samples, in their order."
         )
-    write_table(selection.table, path)
+    write_stored_table(selection.table, path)
     job.plugins.notify("pladapt_selected", number=number, selection=selection)
     return selection
 
@@ -364,12 +355,12 @@ def _retrained(
     job: _Job, predictor: Predictor, labels: PseudoLabels, number: int, folder: Path
 ) -> Predictor:
     retrainer = job.retrainer
-    if isinstance(retrainer, ResumableRetrainer) and folder.exists():
+    if isinstance(retrainer, ResumableRetrainer) and is_stored(folder):
+        check_stored(folder)
         return retrainer.load(predictor, folder)
     new = retrainer.retrain(predictor, labels)
     if isinstance(retrainer, ResumableRetrainer):
-        with atomic_write(folder) as temporary:
-            temporary.mkdir()
+        with stored_folder(folder) as temporary:
             retrainer.save(new, temporary)
     job.plugins.notify("pladapt_retrained", number=number, predictor=new)
     return new
@@ -390,7 +381,7 @@ def _evaluate(job: _Job, predictor: Predictor, folder: Path) -> dict[str, Evalua
     evaluations = {}
     for done, (name, evaluator) in enumerate(job.evaluators.items(), start=1):
         path = folder / "evaluations" / name
-        if not path.exists():
+        if not is_stored(path):
             write_evaluation(evaluator.evaluate(predictor), path)
         evaluations[name] = read_evaluation(path)
         job.progress("evaluate", done, len(job.evaluators))

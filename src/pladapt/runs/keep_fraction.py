@@ -15,6 +15,7 @@ from pladapt.functional.logits import foreground_logit, logit
 from pladapt.predictors.prediction import predict
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.runs.manifest import describe
+from pladapt.storage import read_json
 from pladapt.types import IGNORE
 from pladapt.typing import ResumableRetrainer
 
@@ -83,9 +84,7 @@ class ResumableFractionKeeping(FractionKeeping):
     def load(self, predictor: Predictor, folder: Path, /) -> Predictor:
         """Read back what `save` wrote."""
         loaded = self.retrainer.load(_unshifted(predictor), folder)
-        return LogitShiftPredictor(
-            loaded, json.loads((folder / _SHIFT).read_text(encoding="utf-8"))
-        )
+        return LogitShiftPredictor(loaded, read_json(folder / _SHIFT))
 
 
 def keep_fraction(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pladapt.errors import MissingDataError
+from pladapt.runs.manifest import read_manifest
 from pladapt.runs.stages import read_evaluation, read_judgement
-from pladapt.storage import atomic_write, read_table, to_json
+from pladapt.storage import (
+    check_stored,
+    is_stored,
+    read_json,
+    read_stored_table,
+    stored_file,
+    to_json,
+)
 from pladapt.types import Selection, Verdict
 
 if TYPE_CHECKING:
@@ -144,13 +151,10 @@ def read_run(folder: str | Path) -> RunRecord:
 
     Raises:
         MissingDataError: A stage is not there: the run has not finished, or has not begun.
-        DataError: A file is not whole.
+        DataError: A file is damaged, or of another version of the format.
     """
     folder = Path(folder)
-    manifest = folder / "run.json"
-    if not manifest.exists():
-        raise MissingDataError(f"{folder} has no run.json; give the folder of a run.")
-    config = json.loads(manifest.read_text(encoding="utf-8"))["config"]
+    config = read_manifest(folder)["config"]
     before = _read_evaluations(folder / "round-0")
     gated = "gates" in config
     recalibrated = None
@@ -168,11 +172,8 @@ def read_run(folder: str | Path) -> RunRecord:
 
 
 def _read_recalibrated(folder: Path, evaluators: Collection[str], *, gated: bool) -> Recalibrated:
-    for name in (EVIDENCE_FILE, OUTCOME_FILE):
-        if not (folder / name).exists():
-            raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
     found = Recalibrated(
-        read_table(folder / EVIDENCE_FILE),
+        read_stored_table(folder / EVIDENCE_FILE),
         _read_evaluations(folder),
         judgement=stored_judgement(folder),
         **_read_outcome(folder / OUTCOME_FILE),
@@ -182,13 +183,10 @@ def _read_recalibrated(folder: Path, evaluators: Collection[str], *, gated: bool
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
-    for name in ("scores.parquet", "selection.parquet"):
-        if not (folder / name).exists():
-            raise MissingDataError(f"{folder} has no {name}; continue the run to its end.")
-    selection = Selection(read_table(folder / "selection.parquet"))
+    selection = Selection(read_stored_table(folder / "selection.parquet"))
     evaluations = _read_evaluations(folder)
     judgement = stored_judgement(folder)
-    scores = read_table(folder / "scores.parquet")
+    scores = read_stored_table(folder / "scores.parquet")
     current = Round(number, scores, selection, evaluations, judgement)
     _check_finished(current, folder, evaluators, judged=gated and bool(selection.kept))
     return current
@@ -209,18 +207,19 @@ def _check_finished(
 def stored_judgement(folder: Path) -> Judgement | None:
     """Read what the gates said of a round, if they were asked."""
     path = folder / "judgement"
-    return read_judgement(path) if path.exists() else None
+    return read_judgement(path) if is_stored(path) else None
 
 
 def write_outcome(recalibrated: Recalibrated, path: Path) -> None:
     """Write whether a recalibrator changed anything, and its verdict if it gave one."""
     verdict = None if recalibrated.verdict is None else asdict(recalibrated.verdict)
-    with atomic_write(path) as temporary:
+    with stored_file(path) as temporary:
         temporary.write_text(to_json({"changed": recalibrated.changed, "verdict": verdict}))
 
 
 def _read_outcome(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    check_stored(path)
+    found: dict[str, Any] = read_json(path)
     return found | {"verdict": found["verdict"] and Verdict(**found["verdict"])}
 
 

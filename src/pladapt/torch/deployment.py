@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.predictors.ensembles import EnsemblePredictor, FlipPredictor, ScalePredictor
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
-from pladapt.storage import atomic_write
+from pladapt.storage import check_stored, read_json, stored_folder, stored_names
 from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.torch.storage import (
@@ -58,15 +57,13 @@ def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None =
     """
     if folder.exists() and not (folder / _NAME).is_file():
         raise InputError(f"{folder} is there and holds no predictor; give another folder.")
-    with atomic_write(folder) as temporary:
-        temporary.mkdir()
+    with stored_folder(folder) as temporary:
         told = {
             "version": _VERSION,
             "cutoff": cutoff,
             "predictor": _Writer(temporary).told(predictor),
         }
         (temporary / _NAME).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_predictor(module: nn.Module, folder: Path, *, device: str = "auto") -> Predictor:
@@ -84,15 +81,16 @@ def load_predictor(module: nn.Module, folder: Path, *, device: str = "auto") -> 
     path = folder / _NAME
     if not path.is_file():
         raise MissingDataError(f"There is no {path}; give the folder that save_predictor wrote.")
+    check_stored(folder)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_json(path)
         if told["version"] != _VERSION:
             raise DataError(
                 f"{path} is of version {told['version']}, and {_VERSION} is read here; save the "
                 "predictor again."
             )
         return _Reader(module, folder, device).made(told["predictor"])
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is no whole predictor ({error!r}); save the predictor again."
         ) from error
@@ -160,9 +158,18 @@ class _Reader:
     def _read(self, name: str) -> nn.Module:
         if name not in self._loaded:
             module = copy.deepcopy(self._module)
-            load_module(module, self._folder / name)
+            load_module(module, self._path(name))
             self._loaded[name] = module.eval()
         return self._loaded[name]
+
+    def _path(self, name: str) -> Path:
+        """Return a file of the folder; no name may lead out of it."""
+        if name not in stored_names(self._folder):
+            raise DataError(
+                f"{self._folder / _NAME} names {name!r}, which is no file of its folder; save the "
+                "predictor again."
+            )
+        return self._folder / name
 
 
 def _frozen(value: Any) -> Any:

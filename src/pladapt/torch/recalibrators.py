@@ -49,8 +49,8 @@ class AgreementRecalibrator:
     own cut-off, by the network as it is and with batch normalisation's statistics of the target
     (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). Those are taken only where
     one of the two agreements, that of all pixels and that of single images, is higher by more than
-    ``margin``, and the other not lower by more than twice that: the first alone is fooled by images
-    without foreground.
+    ``margin``, and the other not lower by more than twice that, surely, whichever of the target's
+    groups are drawn: the first alone is fooled by images without foreground.
 
     What won is to be trained where it agrees with itself less than the model did on the source, by
     more than ``room``: where it agrees as well, training has little to teach and only loses. Where
@@ -118,7 +118,7 @@ class AgreementRecalibrator:
         if batch_norms(module_of(predictor)):
             normalised = self._normalised(predictor, target)
             found[_BATCH_NORM] = self._measured(normalised, target)
-            if self._surely_better(found[_BATCH_NORM], found[_NONE]):
+            if found[_BATCH_NORM].surely_above(found[_NONE], self.margin):
                 taken, winner = _BATCH_NORM, normalised
         verdict = self._without_training(taken, found[taken])
         return Recalibration(winner, winner, self._evidence(found, taken), verdict)
@@ -161,10 +161,6 @@ class AgreementRecalibrator:
         if marked == 0:
             return Verdict("unchanged", "the model finds no foreground in these images")
         return None
-
-    def _surely_better(self, new: Agreement, old: Agreement) -> bool:
-        gains = new.pooled - old.pooled, new.per_image - old.per_image
-        return max(gains) > self.margin and min(gains) >= -2 * self.margin
 
     def _without_training(self, taken: str, winner: Agreement) -> Verdict | None:
         """Return the verdict where what won is not to be trained, or None where it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from pladapt.errors import DataError, RunChangedError
-from pladapt.torch.storage import read_tensors, write_tensors
+from pladapt.storage import FORMAT
+from pladapt.torch.storage import read_tensors, tensors_sha256, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +55,7 @@ class TrainingState:
 
 
 def save_state(state: TrainingState, path: Path, fingerprint: Mapping[str, Any]) -> None:
-    """Write the state atomically.
+    """Write the state, whole or not at all, with a SHA-256 of the whole.
 
     Args:
         state: What to write.
@@ -78,19 +80,28 @@ def save_state(state: TrainingState, path: Path, fingerprint: Mapping[str, Any])
         "finished": state.finished,
         "fingerprint": fingerprint,
     }
-    write_tensors(tensors, path, header)
+    write_tensors(tensors, path, {**header, "sha256": _sha256(tensors, header)})
+
+
+def _sha256(tensors: State, header: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(header))  # as it is read back, with text for keys
+    said = json.dumps([FORMAT, tensors_sha256(tensors), plain], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def load_state(path: Path, fingerprint: Mapping[str, Any]) -> TrainingState:
     """Read what `save_state` wrote.
 
     Raises:
-        DataError: The file is truncated or not of a training.
+        DataError: The file is damaged, or not of a training or of this version.
         RunChangedError: The training in the file depends on something else.
     """
     tensors, header = read_tensors(path)
-    if "fingerprint" not in header:
-        raise DataError(f"{path} has no training's state; remove the file or give another path.")
+    if header.pop("sha256", None) != _sha256(tensors, header):
+        raise DataError(
+            f"{path} has no training's state as this version of pladapt writes it: it is damaged, "
+            "or another file. Remove it to train anew, or give another path."
+        )
     _check_fingerprint(header["fingerprint"], json.loads(json.dumps(fingerprint)), path)
     slots: dict[int, dict[str, Any]] = {int(k): v for k, v in header["slots"].items()}
     for name, tensor in _stripped("optimizer", tensors).items():

@@ -14,6 +14,8 @@ import numpy as np
 from pladapt.data.leakage import check_leakage, names_of
 from pladapt.data.views import Subset
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.runs.manifest import describe
+from pladapt.storage import read_json
 from pladapt.torch.data import epoch_seed, joined
 from pladapt.torch.storage import load_module, save_module, state_sha256
 from pladapt.torch.training import TrainingOptions, check_unvalidated, fit
@@ -122,15 +124,15 @@ class FineTune:
         module = copy.deepcopy(module_of(predictor))
         load_module(module, folder / "model.safetensors")
         loaded = with_module(predictor, module.eval())
-        self._records[loaded] = json.loads((folder / "history.json").read_text())
+        self._records[loaded] = read_json(folder / "history.json")
         return loaded
 
     def describe(self) -> dict[str, Any]:
         """Return what the retrained weights depend on beside predictor and labels."""
         return {
             "type": f"{type(self).__module__}.{type(self).__qualname__}",
-            "validation": _size(self.validation),
-            "source": _size(self.source),
+            "validation": describe(self.validation),
+            "source": describe(self.source),
             "source_ratio": self.source_ratio,
             **self.options.describe(),
         }
@@ -185,10 +187,6 @@ class FineTune:
             return None
         inputs = json.dumps([state_sha256(module_of(predictor)), names, self.describe()])
         return self.checkpoints / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.safetensors"
-
-
-def _size(samples: Samples[LabelledSample] | float | None) -> float | None:
-    return samples if samples is None or isinstance(samples, float) else len(samples)
 
 
 def _target_names(labels: Samples[PseudoLabelled]) -> Names:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from pladapt.errors import DataError, MissingDataError
 from pladapt.storage import atomic_write
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_BROKEN: Final = (SafetensorError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 _HEADER: Final = "pladapt"  # one key alone: safetensors writes several in no fixed order
 
 
 def state_sha256(module: nn.Module) -> str:
     """Return the SHA-256 of a module's parameters and buffers: names, types, shapes and values."""
-    return _sha256(module.state_dict())
+    return tensors_sha256(module.state_dict())
 
 
-def _sha256(state: Mapping[str, torch.Tensor]) -> str:
+def tensors_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of tensors: names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
@@ -44,7 +46,7 @@ def save_module(module: nn.Module, path: Path) -> None:
     The file's header has the SHA-256 of `state_sha256` and the version of torch.
     """
     state = module.state_dict()
-    write_tensors(state, path, {"sha256": _sha256(state), "torch": str(torch.__version__)})
+    write_tensors(state, path, {"sha256": tensors_sha256(state), "torch": str(torch.__version__)})
 
 
 def load_module(module: nn.Module, path: Path) -> None:
@@ -56,7 +58,7 @@ def load_module(module: nn.Module, path: Path) -> None:
     """
     state, header = read_tensors(path)
     _check_keys(module.state_dict(), state, path)
-    if header.get("sha256", _sha256(state)) != _sha256(state):
+    if header.get("sha256", tensors_sha256(state)) != tensors_sha256(state):
         raise DataError(
             f"{path} does not have the weights that its own SHA-256 names; get it anew."
         )
@@ -66,7 +68,7 @@ def load_module(module: nn.Module, path: Path) -> None:
 def write_tensors(
     tensors: Mapping[str, torch.Tensor], path: Path, header: Mapping[str, Any]
 ) -> None:
-    """Write tensors atomically, so that the file is never half there.
+    """Write tensors to a safetensors file, whole or not at all.
 
     Args:
         tensors: What to write.
@@ -76,7 +78,7 @@ def write_tensors(
     # a copy each: safetensors refuses tensors that share memory, such as tied weights
     copies = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
     with atomic_write(path) as temporary:
-        save_file(copies, temporary, metadata={_HEADER: json.dumps(header)})
+        temporary.write_bytes(save(copies, metadata={_HEADER: json.dumps(header)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -92,7 +94,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             return tensors, json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-    except SafetensorError as error:
+    except _BROKEN as error:
         raise DataError(
             f"{path} cannot be read: {error}. It is truncated or no safetensors file; make it anew."
         ) from error
