@@ -478,6 +478,7 @@ def test_a_refused_run_is_stored_resumed_and_read(toy: SimpleNamespace, tmp_path
     result = run(toy, Fading(toy), workdir=tmp_path)
     stored = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path.name for path in (tmp_path / "round-2").iterdir()} == {
+        "digests.json",
         "scores.parquet",
         "selection.parquet",
         "labels",
