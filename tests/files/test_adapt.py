@@ -195,7 +195,7 @@ def test_a_network_that_is_not_adapted_ends_in_a_status_of_its_own(
 
     kind, status, said = case
     for index, (image, _) in enumerate(lesions()):
-        write(folders / f"target/{index}.npy", image if kind == "source's" else 1 - image)
+        write(folders / f"target/p{index}.npy", image if kind == "source's" else 1 - image)
     line = KNOWN.replace("images", "target")
     for _ in range(2):  # anew, and from the folder
         left = pladapt(line)
