@@ -14,7 +14,7 @@ from torch import nn
 import pladapt
 from pladapt import EnsemblePredictor, FlipPredictor, InputError, Sample
 from pladapt.functional.arrays import to_numpy
-from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
+from pladapt.predictors import LogitShiftPredictor, ScalePredictor, TemperaturePredictor
 from pladapt.predictors.prediction import predictions
 from pladapt.runs.manifest import describe
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector
@@ -23,7 +23,6 @@ from pladapt.torch import (
     DropoutPredictor,
     FineTune,
     ModulePredictor,
-    ScalePredictor,
     TorchPredictor,
     TrainingOptions,
     module_of,

@@ -16,12 +16,11 @@ from pladapt import (
     Sample,
 )
 from pladapt.errors import MissingDataError
-from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
+from pladapt.predictors import LogitShiftPredictor, ScalePredictor, TemperaturePredictor
 from pladapt.predictors.prediction import predictions
 from pladapt.storage import stored_folder
 from pladapt.torch import (
     DropoutPredictor,
-    ScalePredictor,
     TorchPredictor,
     load_predictor,
     recalibrate_batch_norm,
