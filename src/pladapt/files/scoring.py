@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pladapt.data.batches import batches
 from pladapt.data.prefetch import prefetch
-from pladapt.errors import DataError, InputError
+from pladapt.errors import DataError, InputError, OutputError
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.predictors.prediction import predict
 from pladapt.runs.manifest import describe, open_run
@@ -85,6 +85,7 @@ def score_files(
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set; or what an
             interrupted call left is damaged.
+        OutputError: The predictor's network gives something else than it is taken for.
         RunChangedError: An interrupted call had other inputs or parameters.
         BusyError: Another process writes the same output.
         DiskFullError: There is no room; the call continues once there is.
@@ -104,7 +105,11 @@ def score_files(
         sweep(folder)
         open_run(folder, config)
         scoring = _Pass(predictor, selector, reader, Parts(folder))
-        scoring.run(batch_size, progress)
+        try:
+            scoring.run(batch_size, progress)
+        except OutputError:  # of every file: no row is worth going on from
+            Parts(folder).remove()
+            raise
         return scoring.finish(output, config | dict(recorded or {}))
 
 
@@ -252,6 +257,8 @@ class _Pass:
         try:
             rows = score(self._selector, batch, predict(self._predictor, batch, images))
             self._check(rows)
+        except OutputError:  # of every file
+            raise
         except InputError as error:
             if len(batch) == 1:
                 origin = self._reader.origins[batch[0].id]
