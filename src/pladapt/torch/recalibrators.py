@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from pladapt.data.views import subsample
+from pladapt.errors import InputError
 from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.runs.manifest import describe
 from pladapt.source.likeness import measure_likeness
@@ -72,6 +73,9 @@ class AgreementRecalibrator:
         statistics_batch_size: How many are normalised together where statistics are measured.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         progress: Called as work advances.
+
+    Raises:
+        InputError: A number out of its range.
     """
 
     cutoff: float = 0.5
@@ -85,6 +89,18 @@ class AgreementRecalibrator:
     statistics_batch_size: int = 32
     device: str = "auto"
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("cutoff", self.cutoff > 0, self.cutoff < 1),
+            ("margin", self.margin >= 0, self.margin < 1),
+            ("room", self.room >= 0, self.room < 1),
+            ("max_fraction", self.max_fraction > 0, self.max_fraction <= 1),
+        ):
+            if not (low and high):
+                raise InputError(f"{name} is {getattr(self, name)}; give a number from 0 to 1.")
+        if self.max_samples < 1:
+            raise InputError(f"max_samples is {self.max_samples}; give at least 1.")
 
     def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
         """Return what won, with a verdict where it is not to be trained.
