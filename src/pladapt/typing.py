@@ -1,4 +1,4 @@
-"""The six protocols of adaptation, and the six additions a part may offer.
+"""The protocols: what each part of an adaptation must have.
 
 A class that has these methods is a part: nothing has to be inherited or registered.
 `pladapt.testing` has the tests that every part must pass.
