@@ -4,7 +4,8 @@ Each is also the builtin a caller would catch without knowing pladapt::
 
     PladaptError
     ├── InputError (ValueError)          an array, sample or parameter is not what it must be
-    │   └── DataError                    a file is missing its partner, truncated or malformed
+    │   ├── DataError                    a file is missing its partner, truncated or malformed
+    │   └── OutputError                  a network gives something else than it is taken for
     ├── MissingDataError (FileNotFoundError)   a folder, file or archive member is not there
     ├── LabelledTargetError (TypeError)  masks were given where only images may be
     ├── PluginError (RuntimeError)       two plugins clash, or one is malformed
@@ -29,6 +30,10 @@ class InputError(PladaptError, ValueError):
 
 class DataError(InputError):
     """A file or sample cannot be used: truncated, malformed, or not matching its partner."""
+
+
+class OutputError(InputError):
+    """A network gives something else than it is taken for, whatever the sample: logits, say."""
 
 
 class MissingDataError(PladaptError, FileNotFoundError):

@@ -361,6 +361,10 @@ class Observer:
         self.told.append(("pladapt_predictors",))
 
     @hookimpl
+    def pladapt_networks(self) -> None:
+        self.told.append(("pladapt_networks",))
+
+    @hookimpl
     def pladapt_recipes(self) -> None:
         self.told.append(("pladapt_recipes",))
 

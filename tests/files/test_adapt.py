@@ -24,12 +24,30 @@ if TYPE_CHECKING:
     Write = Callable[[Path, NDArray[Any]], Path]
 
 NETWORK = """
+import torch
 from torch import nn
 
 def net(width=4):
+    torch.manual_seed(0)
+    return untrained(width)
+
+def untrained(width=4):
     return nn.Sequential(
         nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 1, 1)
     )
+
+def bright(channels=1):
+    conv = nn.Conv2d(1, channels, 1)
+    nn.init.constant_(conv.weight, 8)
+    nn.init.constant_(conv.bias, -4)
+    return nn.Sequential(conv, nn.Sigmoid())
+
+def frozen():
+    return net().requires_grad_(False)
+
+def colour():
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 1, 1)
 
 def words():
     return "no module"
@@ -218,10 +236,21 @@ def test_an_interrupted_adaptation_goes_on(
     [
         ("adapt tiny_network.py images -o run", "is a file; expected what makes the torch module"),
         ("adapt tiny_network:words images -o run", "made a str; expected a torch module"),
-        ("adapt tiny_network:nut images -o run", "makes no module"),
+        ("adapt tiny_network:nut images -o run", "makes no network"),
         ("adapt tiny_network:net images -o run --argument depth=3", "'depth': 3"),
-        ("adapt tiny_network:net images -o run --weights net.pth", "can run code"),
+        ("adapt tiny_network:net images -o run --weights net.pth", "There is no file"),
         ("adapt tiny_network:net images -o run --weights gone.safetensors", "There is no file"),
+        ("adapt tiny_network:bright images -o run --device cpu", "Give activation='none'"),
+        (
+            "adapt tiny_network:bright images -o run --device cpu --argument channels=3",
+            "--activation none --channel 0",
+        ),
+        ("adapt tiny_network:bright images -o run --channel 1", "channel is 1 and activation"),
+        ("adapt tiny_network:untrained images -o run", "random, and none were loaded"),
+        ("source source -o stats.npz --model tiny_network:untrained", "random, and none"),
+        ("adapt tiny_network:frozen images -o run", "all 6 of its parameters are frozen"),
+        ("adapt tiny_network:net images -o run --weights tiny_network.py", "expected .safetensors"),
+        ("adapt tiny_network:colour images -o run --device cpu", "cannot be used on"),
         ("adapt tiny_network:net images -o run --truth images/truth", "keep the masks in a folder"),
         ("adapt tiny_network:net images -o run --set cutoff=0.3", "give it as --cutoff"),
         ("adapt tiny_network:net images -o run --truth gone", "There is no folder or file gone"),
@@ -236,6 +265,46 @@ def test_what_cannot_be_done_is_said(line: str, said: str, folders: Path) -> Non
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert said in error_of(line)
     assert not (folders / "run").exists()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    "line",
+    ["bright --activation none", "bright --argument channels=2 --activation none --channel 1"],
+)
+def test_a_network_of_probabilities_is_adapted_where_it_is_said(folders: Path, line: str) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    from pladapt.torch import load_network, load_predictor
+
+    name, _, options = line.partition(" ")
+    given = f"adapt tiny_network:{name} images -o run --device cpu {options} --set rounds=0"
+    adapted = pladapt(f"{given} --truth truth --truth-label 255")
+    assert adapted.exit_code == 0, adapted.output
+    evaluation = read_run(folders / "run").before["truth"].summary.to_pylist()
+    pooled = {row["metric"]: row["mean"] for row in evaluation if row["aggregation"] == "pooled"}
+    assert pooled["dsc"] > 0.8
+    channels = 2 if "channels" in line else 1
+    network = load_network("tiny_network:bright", channels=channels)
+    read = network.reading("none", 1 if channels > 1 else None)
+    loaded = load_predictor(read.module, folders / "run/adapted", device="cpu")
+    assert loaded.predict(np.zeros((1, 1, 16, 16), np.float32)).shape == (1, 1, 16, 16)
+
+
+@pytest.mark.torch
+def test_weights_of_lightning_are_read(folders: Path, weights: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from safetensors.torch import load_file
+
+    from pladapt.cli.modules import build_module
+
+    state = load_file(weights)
+    torch.save(
+        {"state_dict": {f"model.{k}": v for k, v in state.items()}, "epoch": 1},
+        folders / "last.ckpt",
+    )
+    made = build_module("tiny_network:net", [], folders / "last.ckpt").state_dict()
+    assert all(torch.equal(made[name], value) for name, value in state.items())
 
 
 def test_samples_are_read_as_score_reads_them(tmp_path: Path, write: Write) -> None:

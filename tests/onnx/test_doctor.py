@@ -205,9 +205,9 @@ def test_a_model_is_exported_from_the_command_line(
 @pytest.mark.parametrize(
     ("factory", "more", "told"),
     [
-        ("own_networks:absent", (), "makes no module"),
-        ("no_such_module:build", (), "makes no module"),
-        ("own_networks:build", ("--argument", "colour=1"), "makes no module"),
+        ("own_networks:absent", (), "makes no network"),
+        ("no_such_module:build", (), "makes no network"),
+        ("own_networks:build", ("--argument", "colour=1"), "makes no network"),
         ("own_networks:build", ("--argument", "classes"), "has no '='"),
         ("own_networks:nothing", (), "made a NoneType"),
         ("own_networks:build", ("--example", "1x8"), "such as 1,512,512"),

@@ -176,7 +176,8 @@ def test_images_that_are_no_floats_are_refused(predictor: OnnxPredictor, dtype: 
 def test_a_foreign_file_is_taken_by_the_shape_of_its_input(tmp_path: Path) -> None:
     predictor = OnnxPredictor(relu(tmp_path / "m.onnx", ["n", 2, 8, "w"]), device="cpu")
     assert predictor.contract == Contract()
-    batch = np.random.default_rng(0).random((3, 2, 8, 5)).astype(np.float32)
+    one = np.random.default_rng(0).random((3, 1, 8, 5)).astype(np.float32)
+    batch = np.concatenate([one, 1 - one], 1)
     np.testing.assert_array_equal(predictor.predict(batch), batch)
     for shape in ((3, 1, 8, 5), (3, 2, 7, 5)):
         with pytest.raises(InputError, match=r"\(batch, 2, 8, any\)"):

@@ -25,10 +25,13 @@ from pladapt.cli.files import (
     show_problems,
 )
 from pladapt.cli.modules import (
+    ActivationOption,  # noqa: TC001 - the same
     Arguments,  # noqa: TC001 - the same
+    Channel,  # noqa: TC001 - the same
     Factory,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
-    build_module,
+    build_network,
+    look_at,
 )
 from pladapt.cli.options import named_values
 from pladapt.cli.progress import progress_bars
@@ -57,10 +60,12 @@ def source(
     ],
     model: Annotated[
         str | None,
-        typer.Option(help="What makes the torch module, as package.module:function."),
+        typer.Option(help="The network, as for pladapt adapt."),
     ] = None,
     weights: Weights = None,
     argument: Arguments = None,
+    activation: ActivationOption = "auto",
+    channel: Channel = None,
     cutoff: Annotated[
         float, typer.Option(help="The probability above which a pixel is foreground.")
     ] = 0.5,
@@ -77,13 +82,11 @@ def source(
     With a model also what it predicts on them, which is honest only on images that it was not
     trained on.
     """
-    from pladapt.torch import TorchPredictor  # noqa: PLC0415 - for help
-
     if output.suffix != ".npz":
         raise InputError(f"The output is {output}; its name must end in .npz.")
     made = None
     if model is not None:
-        made = TorchPredictor(build_module(model, argument, weights), device=device)
+        made = build_network(model, argument, weights, activation, channel).predictor(device)
     elif weights is not None or argument:
         raise InputError("There are --weights or --argument, and no --model that they are for.")
     with progress_bars() as progress:
@@ -107,6 +110,8 @@ def adapt(
     ],
     weights: Weights = None,
     argument: Arguments = None,
+    activation: ActivationOption = "auto",
+    channel: Channel = None,
     recipe: Annotated[str, typer.Option(help="How to adapt, by name.")] = "robust",
     set_: Annotated[
         list[str] | None,
@@ -149,7 +154,7 @@ def adapt(
     """
     # imported before the work, so that what is missing is said before it
     from pladapt.cli.report import write_report  # noqa: PLC0415 - the same
-    from pladapt.torch import TorchPredictor, save_predictor  # noqa: PLC0415 - for help
+    from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - for help
 
     _keep_masks_apart(images, truth)
     statistics = None if source is None else SourceStatistics.load(source)
@@ -157,7 +162,8 @@ def adapt(
     config = {name: value for name, value in given.items() if value is not None}
     config |= {} if statistics is None else {"source": statistics}
     chosen = config | _options(set_ or [], config)
-    predictor = TorchPredictor(build_module(model, argument, weights), device=device or "auto")
+    network = build_network(model, argument, weights, activation, channel)
+    predictor = network.predictor(device or "auto")
     reading = _Reading(
         dimensions=dimensions,
         axes=axes,
@@ -170,8 +176,11 @@ def adapt(
     used = _cutoff(chosen, statistics)
     with progress_bars() as progress:
         made = _recipe(recipe, chosen, output, batch_size, progress)
+        if made.rounds:
+            check_trainable(network.module)
         masks = None if truth is None else reading.masks(truth, truth_label, ignore)
         target, problems = reading.samples(images, progress)
+        look_at(network, predictor, target)
         labelled, without = (None, []) if masks is None else reading.labelled(target, masks)
         result = made.adapt(
             predictor,

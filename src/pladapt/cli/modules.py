@@ -1,89 +1,114 @@
-"""Torch modules on the command line: a function that makes one, and a file of weights.
-
-Files that hold a whole module are not read: pickled ones run code; and those that do not (exported
-programs, ONNX) can be run and not trained.
-"""
+"""Networks on the command line: by name, with a file of weights, and how their output is read."""
 
 from __future__ import annotations
 
-import pkgutil
-import sys
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 from pladapt.cli.options import named_values
-from pladapt.errors import InputError
+from pladapt.errors import MissingDataError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from pladapt.torch import Network
+    from pladapt.types import Sample, Samples
+    from pladapt.typing import Predictor
+
 Factory: TypeAlias = Annotated[
-    str, typer.Argument(help="What makes the torch module, as package.module:function.")
+    str,
+    typer.Argument(
+        help="The network: what makes it, as package.module:function; or what a library saved, as "
+        "smp:FOLDER, monai-bundle:FOLDER, nnunet:FOLDER, transformers:FOLDER, torchvision:NAME."
+    ),
 ]
 Weights: TypeAlias = Annotated[
-    Path | None, typer.Option(help="The weights, as safetensors; else the function's own.")
+    Path | None,
+    typer.Option(help="The weights: .safetensors, .pt, .pth, .ckpt or .bin; else its own."),
 ]
 Arguments: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(help="An argument of the function as NAME=VALUE; may be repeated."),
 ]
+ActivationOption: TypeAlias = Annotated[
+    Literal["auto", "none", "sigmoid", "softmax"],
+    typer.Option(
+        "--activation",
+        help="What makes probabilities of the network's output; none where it gives them.",
+    ),
+]
+Channel: TypeAlias = Annotated[
+    int | None,
+    typer.Option(help="The only channel of the output to use, from 0; see --activation.", min=0),
+]
 
 
-def build_module(reference: str, arguments: list[str] | None, weights: Path | None) -> nn.Module:
-    """Make a module, and give it the weights of a file.
+def build_network(
+    spec: str,
+    arguments: list[str] | None,
+    weights: Path | None,
+    activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
+    channel: int | None = None,
+    *,
+    trained: bool = True,
+) -> Network:
+    """Make the network that the options of a command name.
 
     Args:
-        reference: ``package.module:function``; a module in the current folder counts.
-        arguments: The function's, each as NAME=VALUE.
-        weights: What `pladapt.torch.save_module` wrote, or None.
+        spec: As for `pladapt.torch.load_network`.
+        arguments: Of what makes it, each as NAME=VALUE.
+        weights: A file of weights, or None.
+        activation: As for `pladapt.torch.Network.reading`.
+        channel: The same.
+        trained: Whether weights that are random are refused.
 
     Raises:
-        InputError: That makes no torch module, or the weights are no safetensors file.
-        MissingDataError: There is no file of weights.
+        InputError: That makes no network, its weights are random, or their file is none that is
+            read.
+        MissingDataError: There is no such folder or file.
         DataError: The weights are truncated, or not of this architecture.
     """
-    from pladapt.torch import load_module  # noqa: PLC0415 - help must not wait for torch
+    if weights is not None and not weights.is_file():  # said before torch is imported
+        raise MissingDataError(f"There is no file of weights {weights}.")
+    given = named_values(arguments or [], "--argument")
+    from pladapt.torch import check_trained, load_network  # noqa: PLC0415 - for help
 
-    _refuse_file(reference)
-    module = _called(reference, arguments or [])
-    if weights is not None:
-        _refuse_pickle(weights)
-        load_module(module, weights)
-    return module
-
-
-def _called(reference: str, arguments: list[str]) -> nn.Module:
-    from torch import nn  # noqa: PLC0415 - help must not wait for torch
-
-    given = named_values(arguments, "--argument")
-    sys.path.insert(0, str(Path.cwd()))  # as python -m does
-    try:
-        module = pkgutil.resolve_name(reference)(**given)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{reference!r} with the arguments {given} makes no module: {error}. Give "
-            "package.module:function, and its arguments with --argument NAME=VALUE."
-        ) from error
-    if not isinstance(module, nn.Module):
-        raise InputError(f"{reference!r} made a {type(module).__name__}; expected a torch module.")
-    return module
+    network = load_network(spec, weights, **given)
+    if trained and weights is None:
+        check_trained(network, spec, **given)
+    return network.reading(activation, channel)
 
 
-def _refuse_file(reference: str) -> None:
-    if ":" not in reference and Path(reference).is_file():
-        raise InputError(
-            f"{reference} is a file; expected what makes the torch module, as "
-            "package.module:function, with its weights as --weights FILE.safetensors. A file that "
-            "holds a whole module either runs code when it is read, or cannot be trained."
-        )
+def build_module(
+    spec: str,
+    arguments: list[str] | None,
+    weights: Path | None,
+    activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
+    channel: int | None = None,
+) -> nn.Module:
+    """Return the module of `build_network`, trained or not, which gives logits."""
+    return build_network(spec, arguments, weights, activation, channel, trained=False).module
 
 
-def _refuse_pickle(weights: Path) -> None:
-    if weights.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pkl"):
-        raise InputError(
-            f"The weights are {weights}; expected safetensors, since to read a "
-            f"{weights.suffix} file can run code. If you trust it, write it anew, once: "
-            "pladapt.torch.save_module(module, Path('model.safetensors'))."
-        )
+def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) -> None:
+    """Predict a few samples before the work, and warn of what is odd.
+
+    Raises:
+        InputError: As for `pladapt.torch.check_network`.
+    """
+    from pladapt.torch import check_network  # noqa: PLC0415 - for help
+
+    marked = check_network(predictor, samples)
+    if 0 < marked < 1:
+        return
+    what = "all is foreground" if marked else "nothing is foreground"
+    named = f" Its channels are {', '.join(network.classes)}." if network.classes else ""
+    warnings.warn(
+        f"In the few images that were looked at {what} to the network.{named} If that is not so, "
+        "see that the images are prepared as in its training (--window); and where its channels "
+        "are classes that overlap, without a background, give --activation sigmoid --channel N.",
+        stacklevel=2,
+    )

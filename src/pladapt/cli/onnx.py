@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from pladapt.cli.modules import (
-    Arguments,  # noqa: TC001 - typer reads the annotations
+    ActivationOption,  # noqa: TC001 - typer reads the annotations
+    Arguments,  # noqa: TC001 - the same
+    Channel,  # noqa: TC001 - the same
     Factory,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
     build_module,
@@ -37,6 +39,8 @@ def export(
     ],
     weights: Weights = None,
     argument: Arguments = None,
+    activation: ActivationOption = "auto",
+    channel: Channel = None,
     output: Annotated[
         Literal["probabilities", "logits"], typer.Option(help="What the file shall give.")
     ] = "probabilities",
@@ -57,7 +61,7 @@ def export(
     """Write a torch model to one ONNX file, and compare the two on random images."""
     from pladapt.onnx import export as write  # noqa: PLC0415 - help must not wait for it
 
-    module = build_module(factory, argument, weights)
+    module = build_module(factory, argument, weights, activation, channel)
     record = write(
         module,
         path,

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pladapt.data.batches import batches
 from pladapt.data.prefetch import prefetch
-from pladapt.errors import DataError, InputError
+from pladapt.errors import DataError, InputError, OutputError
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.predictors.prediction import predict
 from pladapt.runs.manifest import describe, open_run
@@ -252,6 +252,8 @@ class _Pass:
         try:
             rows = score(self._selector, batch, predict(self._predictor, batch, images))
             self._check(rows)
+        except OutputError:  # of every file
+            raise
         except InputError as error:
             if len(batch) == 1:
                 origin = self._reader.origins[batch[0].id]

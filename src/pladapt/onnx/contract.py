@@ -54,6 +54,23 @@ class Contract:
             if least is not None and (not isinstance(least, int) or least < 1):
                 raise InputError(f"{name} is {least!r}; expected a whole number of at least 1.")
 
+    @classmethod
+    def of(cls, given: Contract | Mapping[str, Any] | None) -> Contract | None:
+        """Return a contract that is given as such, or as its values by name.
+
+        Raises:
+            InputError: A name or value is not one of those above, or it is something else.
+        """
+        if given is None or isinstance(given, Contract):
+            return given
+        names = [field.name for field in fields(cls)]
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise InputError(
+                f"contract is {given!r}; expected a Contract, or a mapping of {names}."
+            ) from error
+
     def to_metadata(self) -> str:
         """Return the JSON that an ONNX file's metadata holds under ``pladapt``."""
         return json.dumps(asdict(self), sort_keys=True)

@@ -20,7 +20,14 @@ from pladapt.onnx.binding import (
     library_of,
 )
 from pladapt.onnx.contract import Contract
-from pladapt.onnx.providers import CUDA, TENSORRT, Acceleration, parse_device, provider_chain
+from pladapt.onnx.output import Reading, check_logits, check_probabilities
+from pladapt.onnx.providers import (
+    CUDA,
+    TENSORRT,
+    Acceleration,
+    parse_device,
+    provider_chain,
+)
 from pladapt.onnx.session import check_options, open_session, ports
 
 if TYPE_CHECKING:
@@ -28,16 +35,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pladapt.onnx.binding import Library
+    from pladapt.onnx.output import Activation
     from pladapt.onnx.providers import Provider
     from pladapt.types import Array
 
 
 class OnnxPredictor:
-    """Predicts with an ONNX file: one input ``(B, C, *S)``, of which the first output counts.
+    """Predicts with an ONNX file: one input ``(B, C, *S)``, and one output that counts.
 
     The file says what its images must be (`Contract`) if `export` made it. Of a file made elsewhere
-    the shape of its input is known, and its output is taken for probabilities unless ``contract``
-    says otherwise.
+    the shape of its input is known, and its output is taken for probabilities unless ``activation``
+    or ``contract`` says otherwise; the first prediction shows whether they are.
 
     Args:
         path: The file.
@@ -54,7 +62,14 @@ class OnnxPredictor:
         cuda_graph: Record the kernels once per shape and replay them; the last batch is padded to
             ``batch_size``, which must be given.
         tensorrt_cache: A folder that keeps TensorRT's engines between processes.
-        contract: What the images must be and the output is, in place of what the file says.
+        contract: What the images must be and the output is, in place of what the file says; or its
+            values by name.
+        activation: What makes probabilities of the output: ``none`` if they are some, ``sigmoid``
+            or ``softmax`` of logits, or ``auto``, a sigmoid for one channel, else a softmax. By
+            default what the contract says: none, or ``auto`` for logits.
+        output: The output's name or place, where the file has several.
+        channel: The only channel of the output to use, from 0: for classes that overlap, one at a
+            time.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed (when the module is imported).
@@ -62,7 +77,8 @@ class OnnxPredictor:
         DataError: The file is truncated, no ONNX model, or maps no images to a prediction.
         DeviceError: The device asked for does not work here; says why. ONNX Runtime by itself
             would compute on the CPU.
-        InputError: An option is not one of those above.
+        InputError: An option is not one of those above, or the file has several outputs that may be
+            the prediction.
     """
 
     def __init__(
@@ -78,7 +94,10 @@ class OnnxPredictor:
         fp16: bool = False,
         cuda_graph: bool = False,
         tensorrt_cache: Path | None = None,
-        contract: Contract | None = None,
+        contract: Contract | Mapping[str, Any] | None = None,
+        activation: Activation | None = None,
+        output: str | int | None = None,
+        channel: int | None = None,
     ) -> None:
         check_options(batch_size, threads)
         how = Acceleration(
@@ -88,9 +107,14 @@ class OnnxPredictor:
         self.path = Path(path)
         self._session = open_session(self.path, chain, allow_cpu=allow_cpu, threads=threads)
         self._how, self._batch_size = how, batch_size
-        self._input, self._output = ports(self._session, self.path)
+        self._input, self._output = ports(self._session, self.path, output)
         found = Contract.from_metadata(self._session.get_modelmeta().custom_metadata_map, self.path)
-        self.contract = contract or found or Contract()
+        self.contract = Contract.of(contract) or found or Contract()
+        told: Activation = "auto" if self.contract.output == "logits" else "none"
+        self._reading = Reading(activation=activation or told, channel=channel)
+        self._asked = activation
+        self._named = None if output is None else self._output.name
+        self._seen = False
         with self.path.open("rb") as file:
             self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self._bound = self._bind(dict(chain))
@@ -109,6 +133,26 @@ class OnnxPredictor:
 
         Args:
             images: ``(B, C, *S)``, floating point, of any array library.
+
+        Raises:
+            InputError: The images' shape or type is not what the model expects.
+            OutputError: The output is taken for probabilities and is none, or has classes that
+                overlap.
+        """
+        output = self.run(images)
+        probabilities = self._reading.probabilities(output)
+        if not self._seen and self._reading.activation == "none":
+            check_probabilities(probabilities)
+        if not self._seen and self._asked == "auto":
+            check_logits(output)
+        self._seen = True
+        return probabilities
+
+    def run(self, images: Array, /) -> Array:
+        """Return the output ``(B, K, *S)`` in float32 as the file gives it; else as `predict`.
+
+        Args:
+            images: As for `predict`.
 
         Raises:
             InputError: The images' shape or type is not what the model expects.
@@ -144,7 +188,9 @@ class OnnxPredictor:
             "precision": "+".join(
                 [self.contract.precision, *(k for k, v in rounding.items() if v)]
             ),
-            "output": self.contract.output,
+            "output": "probabilities" if self._reading.activation == "none" else "logits",
+            **self._reading.describe(),
+            **({} if self._named is None else {"port": self._named}),
         }
 
     def _bind(self, options: Mapping[str, Mapping[str, Any]]) -> BoundSession | None:
@@ -184,8 +230,7 @@ class OnnxPredictor:
         count = images.shape[0]
         result = self._run(_padded(images, self._fixed_batch or count), library)
         xp = array_namespace(result)
-        result = xp.astype(result[:count, ...], xp.float32, copy=False)
-        return result if self.contract.output == "probabilities" else _activated(result)
+        return xp.astype(result[:count, ...], xp.float32, copy=False)
 
     def _run(self, images: Array, library: Library) -> Array:
         if self._bound is not None:
@@ -244,12 +289,3 @@ def _padded(images: Array, size: int) -> Array:
     shape = (lacking, *images.shape[1:])
     zeros = xp.zeros(shape, dtype=images.dtype, device=device(images))
     return xp.concat([images, zeros])
-
-
-def _activated(logits: Array) -> Array:
-    """Return the sigmoid of one channel, or the softmax of several."""
-    xp = array_namespace(logits)
-    if logits.shape[1] == 1:
-        return (xp.tanh(logits / 2) + 1) / 2  # does not overflow
-    odds = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
-    return odds / xp.sum(odds, axis=1, keepdims=True)

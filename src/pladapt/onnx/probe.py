@@ -61,7 +61,7 @@ def _main(device: str) -> int:
         path = Path(folder, "probe.onnx")
         path.write_bytes(MODEL)
         try:
-            found = to_numpy(OnnxPredictor(path, device=device).predict(images))
+            found = to_numpy(OnnxPredictor(path, device=device).run(images))
         except PladaptError as error:
             sys.stdout.write("; ".join(trouble(DEVICES[device])) or str(error))
             return 1

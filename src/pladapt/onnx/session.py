@@ -116,23 +116,57 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
-def ports(session: Any, path: Path) -> tuple[Port, Port]:
-    """Return the model's input and its first output.
+def ports(session: Any, path: Path, output: str | int | None = None) -> tuple[Port, Port]:
+    """Return the model's input, and the output that counts.
+
+    Args:
+        session: The open model.
+        path: Its file, for messages.
+        output: The output's name or place, from 0; None for the only one that may be a prediction.
 
     Raises:
         DataError: It has several inputs, or does not map ``(B, C, *S)`` to ``(B, K, *S)``.
+        InputError: It has several such outputs and none is named, or not the one that is.
     """
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    given, made = (Port(p.name, p.type, tuple(p.shape)) for p in (inputs[0], outputs[0]))
-    ranks = {len(given.shape), len(made.shape)}
-    fits = len(ranks) == 1 and ranks <= set(_RANKS) and {given.type, made.type} <= set(_FLOATS)
-    if len(inputs) != 1 or not fits:
-        told = ", ".join(f"{p.name} {p.type} {p.shape}" for p in (*inputs, *outputs))
+    inputs, outputs = (
+        [Port(p.name, p.type, tuple(p.shape)) for p in given]
+        for given in (session.get_inputs(), session.get_outputs())
+    )
+    told = ", ".join(f"{p.name} {p.type} {p.shape}" for p in (*inputs, *outputs))
+    fitting = [made for made in outputs if _fits(inputs[0], made)]
+    if len(inputs) != 1 or not fitting:
         raise DataError(
             f"{path} has the inputs and outputs {told}; expected one input (batch, channel, "
-            "*spatial) of floats, and as the first output one of the same rank."
+            "*spatial) of floats, and an output of the same rank."
         )
-    return given, made
+    if output is not None:
+        return inputs[0], _named(outputs, output, inputs[0], path)
+    if len(fitting) > 1:
+        raise InputError(
+            f"{path} has several outputs that may be the prediction: "
+            f"{', '.join(f'{p.name} {p.shape}' for p in fitting)}. Say which with "
+            f"output={fitting[0].name!r} (--option output={fitting[0].name}), or by its place."
+        )
+    return inputs[0], fitting[0]
+
+
+def _named(outputs: Sequence[Port], output: str | int, given: Port, path: Path) -> Port:
+    names = [made.name for made in outputs]
+    place = names.index(output) if output in names else output
+    if not isinstance(place, int) or not 0 <= place < len(outputs):
+        raise InputError(f"{path} has the outputs {names}, and none is {output!r}.")
+    made = outputs[place]
+    if not _fits(given, made):
+        raise InputError(
+            f"The output {made.name} {made.type} {made.shape} of {path} is no prediction of "
+            f"{given.name} {given.shape}; expected floats of the same rank."
+        )
+    return made
+
+
+def _fits(given: Port, made: Port) -> bool:
+    ranks = {len(given.shape), len(made.shape)}
+    return len(ranks) == 1 and ranks <= set(_RANKS) and {given.type, made.type} <= set(_FLOATS)
 
 
 def check_options(batch_size: int | None, threads: int | None) -> None:

@@ -104,6 +104,38 @@ def pladapt_predictors() -> list[Registration[Predictor]]:
 
 
 @hookimpl
+def pladapt_networks() -> list[Registration[Any]]:
+    """Offer the networks of other libraries."""
+    return [
+        Registration(
+            "smp",
+            "pladapt.torch.loaders.smp:load",
+            "smp:FOLDER, saved by segmentation-models-pytorch (needs pladapt[smp]).",
+        ),
+        Registration(
+            "monai-bundle",
+            "pladapt.torch.loaders.monai_bundle:load",
+            "monai-bundle:FOLDER, a bundle of MONAI (needs pladapt[monai]).",
+        ),
+        Registration(
+            "nnunet",
+            "pladapt.torch.loaders.nnunet:load",
+            "nnunet:FOLDER, trained by nnU-Net v2, with all folds (needs pladapt[nnunet]).",
+        ),
+        Registration(
+            "transformers",
+            "pladapt.torch.loaders.transformers:load",
+            "transformers:FOLDER, for semantic segmentation (needs pladapt[transformers]).",
+        ),
+        Registration(
+            "torchvision",
+            "pladapt.torch.loaders.torchvision:load",
+            "torchvision:NAME and a file of weights (needs pladapt[torchvision]).",
+        ),
+    ]
+
+
+@hookimpl
 def pladapt_recipes() -> list[Registration[Any]]:
     """Offer the built-in recipes."""
     return [

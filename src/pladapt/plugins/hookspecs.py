@@ -80,6 +80,16 @@ def pladapt_predictors() -> Iterable[Registration[Predictor]]:
 
 
 @hookspec
+def pladapt_networks() -> Iterable[Registration[Any]]:
+    """Offer networks, for `pladapt.torch.load_network`.
+
+    The name is what stands before the colon, as in ``smp:FOLDER``. The factory is called, by name,
+    with ``target`` (what stands after it), ``weights`` (a path, or None) and the user's arguments.
+    It returns a torch module or a `pladapt.torch.Network`.
+    """
+
+
+@hookspec
 def pladapt_recipes() -> Iterable[Registration[Any]]:
     """Offer recipes: the factory returns a `pladapt.Recipe`, for `pladapt.recipe`."""
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from pladapt.typing import Evaluator, Predictor, Retrainer, Selector
 
-Kind: TypeAlias = Literal["selector", "retrainer", "evaluator", "predictor", "recipe", "command"]
+Kind: TypeAlias = Literal[
+    "selector", "retrainer", "evaluator", "predictor", "network", "recipe", "command"
+]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _BUILTINS: Final = ("pladapt.plugins.builtins", "pladapt.reports.journal")

@@ -18,15 +18,19 @@ from pladapt.torch.augmentation import (
     RandomIntensity,
     RandomTexture,
 )
+from pladapt.torch.checkpoints import load_weights, read_weights
 from pladapt.torch.deployment import load_predictor, save_predictor
 from pladapt.torch.dropout import DropoutPredictor
+from pladapt.torch.folds import FoldsPredictor, predictor_of
 from pladapt.torch.losses import DiceBCELoss
+from pladapt.torch.networks import Network, check_network, check_trained, load_network
+from pladapt.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.torch.recalibration import recalibrate_batch_norm
 from pladapt.torch.recalibrators import AgreementRecalibrator
 from pladapt.torch.retrainer import FineTune
 from pladapt.torch.storage import load_module, save_module
-from pladapt.torch.training import FitResult, TrainingOptions, fit
+from pladapt.torch.training import FitResult, TrainingOptions, check_trainable, fit
 from pladapt.torch.wrapping import module_of, with_module
 
 __all__ = [
@@ -37,16 +41,28 @@ __all__ = [
     "DropoutPredictor",
     "FineTune",
     "FitResult",
+    "Folds",
+    "FoldsPredictor",
+    "FromProbabilities",
     "ModulePredictor",
+    "Network",
+    "OneChannel",
     "RandomAffine",
     "RandomIntensity",
     "RandomTexture",
     "TorchPredictor",
     "TrainingOptions",
+    "check_network",
+    "check_trainable",
+    "check_trained",
     "fit",
     "load_module",
+    "load_network",
     "load_predictor",
+    "load_weights",
     "module_of",
+    "predictor_of",
+    "read_weights",
     "recalibrate_batch_norm",
     "save_module",
     "save_predictor",

@@ -13,6 +13,8 @@ from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.storage import check_stored, read_json, stored_folder, stored_names
 from pladapt.torch.dropout import DropoutPredictor
+from pladapt.torch.folds import predictor_of
+from pladapt.torch.outputs import as_logits
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.torch.storage import (
     load_module,
@@ -147,7 +149,8 @@ class _Reader:
         kind = told["kind"]
         if kind == "torch":
             options = {name: told[name] for name in _OPTIONS}
-            return TorchPredictor(self._read(told["weights"]), self._device, **options)
+            module = self._read(told["weights"], told["activation"])
+            return predictor_of(module, self._device, **options)
         if kind == "ensemble":
             return EnsemblePredictor([self.made(inner) for inner in told["predictors"]])
         inner = self.made(told["predictor"])
@@ -155,9 +158,11 @@ class _Reader:
         made: Predictor = _VIEWS[kind](inner, **own)
         return made
 
-    def _read(self, name: str) -> nn.Module:
+    def _read(self, name: str, activation: str) -> nn.Module:
         if name not in self._loaded:
             module = copy.deepcopy(self._module)
+            if activation == "none":
+                module = as_logits(module)
             load_module(module, self._path(name))
             self._loaded[name] = module.eval()
         return self._loaded[name]

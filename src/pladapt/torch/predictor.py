@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
 
-from pladapt.errors import InputError
+from pladapt.errors import InputError, OutputError
 from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
+from pladapt.torch.outputs import (
+    ACTIVATIONS,
+    ONE_AT_A_TIME,
+    as_logits,
+    check_probabilities,
+    given_by,
+    look_like_logits,
+)
 from pladapt.torch.storage import state_sha256
 from pladapt.typing import Predictor
 
@@ -19,10 +27,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt.torch.devices import Amp
+    from pladapt.torch.outputs import (
+        Activation,
+    )
     from pladapt.types import Array
-
-Activation: TypeAlias = Literal["auto", "sigmoid", "softmax"]
-"""What makes probabilities of logits; ``auto`` is a sigmoid for one channel, else a softmax."""
 
 
 @runtime_checkable
@@ -44,11 +52,16 @@ class TorchPredictor:
     The module is moved to the device and otherwise left as it is: while `predict` runs it is in
     evaluation mode, and afterwards each submodule is in the mode it had.
 
+    With ``activation="auto"`` the first images show whether the module gives logits at all:
+    probabilities are refused.
+
     Args:
         module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
         batch_size: Images that go through the module at once; None for all that are given.
-        activation: ``sigmoid`` for one channel, ``softmax`` for two or more, or ``auto``.
+        activation: What makes probabilities of the output: ``sigmoid`` for one channel,
+            ``softmax`` for two or more, or ``auto``. ``none`` where the module ends in one of them;
+            ``module`` is then a `FromProbabilities` around it.
         amp: Mixed precision: ``auto`` (on CUDA alone), ``off``, ``float16`` or ``bfloat16``.
         channels_last: Whether the module computes with the channels last in memory, which is
             quicker for convolutions on recent GPUs.
@@ -64,14 +77,15 @@ class TorchPredictor:
     activation: Activation = "auto"
     amp: Amp = "auto"
     channels_last: bool = False
+    _seen: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; give at least 1, or None.")
-        if self.activation not in ("auto", "sigmoid", "softmax"):
-            raise InputError(
-                f"activation is {self.activation!r}; give 'auto', 'sigmoid' or 'softmax'."
-            )
+        if self.activation not in ACTIVATIONS:
+            raise InputError(f"activation is {self.activation!r}; give one of {ACTIVATIONS}.")
+        if self.activation == "none":
+            object.__setattr__(self, "module", as_logits(self.module))
         autocast_type(self.amp, resolve_device(self.device))
 
     def predict(self, images: Array, /) -> torch.Tensor:
@@ -83,6 +97,8 @@ class TorchPredictor:
         Raises:
             InputError: The images' shape or type is not that, or the module does not give logits
                 of the images' spatial shape.
+            OutputError: It gives probabilities where logits are expected, or, with
+                ``activation="none"``, the other way round; or classes that overlap.
         """
         device = resolve_device(self.device)
         batch = _checked(as_tensor(images))
@@ -92,8 +108,13 @@ class TorchPredictor:
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def with_module(self, module: nn.Module, /) -> Self:
-        """Return a predictor with the same options around another module."""
-        return replace(self, module=module)
+        """Return a predictor with the same options around another module.
+
+        That one's output is not looked at: training may bring any logits about.
+        """
+        made = replace(self, module=module)
+        made._seen.add("output")  # noqa: SLF001 - of the same class
+        return made
 
     def describe(self) -> dict[str, Any]:
         """Return what the probabilities depend on, for a run's manifest.
@@ -122,14 +143,29 @@ class TorchPredictor:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             logits = self.module(images)
         check_logits(logits, images)
+        if "output" not in self._seen and self._looked_at(images, logits):
+            self._seen.add("output")
         return self._activate(logits.float())
+
+    def _looked_at(self, images: torch.Tensor, logits: torch.Tensor) -> bool:
+        """Refuse output that is not what the activation says; return whether that is settled."""
+        given = given_by(self.module, images)
+        if given is not None:
+            check_probabilities(given)
+        return given is not None or self.activation != "auto" or look_like_logits(logits)
 
     def _activate(self, logits: torch.Tensor) -> torch.Tensor:
         channels = logits.shape[1]
-        if self.activation != "auto" and (self.activation == "sigmoid") != (channels == 1):
+        if self.activation == "sigmoid" and channels > 1:
+            raise OutputError(
+                f"activation is 'sigmoid' and the module gives {channels} channels; probabilities "
+                "are one channel, or several of classes that exclude each other. "
+                f"{ONE_AT_A_TIME.format(how='sigmoid')}"
+            )
+        if self.activation == "softmax" and channels == 1:
             raise InputError(
-                f"activation is {self.activation!r} and the module gives {channels} channels; "
-                "a sigmoid is for one, a softmax for two or more. Give activation='auto'."
+                "activation is 'softmax' and the module gives 1 channels, of which a softmax is 1 "
+                "everywhere; give activation='auto'."
             )
         return logits.sigmoid() if channels == 1 else logits.softmax(1)
 

@@ -56,13 +56,24 @@ def load_module(module: nn.Module, path: Path) -> None:
         MissingDataError: There is no such file.
         DataError: The file is truncated or altered, or its names and shapes are not the module's.
     """
-    state, header = read_tensors(path)
+    state = read_state(path)
     _check_keys(module.state_dict(), state, path)
+    module.load_state_dict(state)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file of weights: what `save_module` wrote, or another program.
+
+    Raises:
+        MissingDataError: There is no such file.
+        DataError: The file is truncated or altered.
+    """
+    state, header = read_tensors(path)
     if header.get("sha256", tensors_sha256(state)) != tensors_sha256(state):
         raise DataError(
             f"{path} does not have the weights that its own SHA-256 names; get it anew."
         )
-    module.load_state_dict(state)
+    return state
 
 
 def write_tensors(

@@ -166,14 +166,16 @@ def fit(
             it and ends with the weights that an uninterrupted training would have.
 
     Raises:
-        InputError: ``train`` or ``validation`` is empty, a sample does not fit the module,
-            nothing validates and ``keep`` is not ``last``, or the loss was never finite.
+        InputError: ``train`` or ``validation`` is empty, a sample does not fit the module, nothing
+            in it can be trained, nothing validates and ``keep`` is not ``last``, or the loss was
+            never finite.
         DeviceError: The device is not there, or does not compute in the precision asked for.
         RunChangedError: The checkpoint is of another training.
     """
     options = options or TrainingOptions()
     if validation is None:
         check_unvalidated(options)
+    check_trainable(module)
     channels = _channels(module, train, validation)
     options = _long_enough(options, len(train))
     fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
@@ -194,6 +196,23 @@ def fit(
         recorder = Recorder(state, stopping, save, progress)
         _run(network, (Pairs(train, channels, soft=True), held), options, recorder)
     return _result(network, state)
+
+
+def check_trainable(module: nn.Module) -> None:
+    """Refuse a module that has nothing to learn with.
+
+    Raises:
+        InputError: It has no parameters, or each is frozen.
+    """
+    parameters = list(module.parameters())
+    if any(parameter.requires_grad for parameter in parameters):
+        return
+    name = type(module).__name__
+    why = f"all {len(parameters)} of its parameters are frozen" if parameters else "it has none"
+    raise InputError(
+        f"The {name} has no parameters to be trained: {why}. Call module.requires_grad_(True) "
+        "where it is made, or adapt without training (rounds=0)."
+    )
 
 
 def check_unvalidated(options: TrainingOptions) -> None:

@@ -1,0 +1,1 @@
+"""What reads the networks that other libraries save, each with the library's own code."""
