@@ -85,6 +85,7 @@ def score_files(
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set; or what an
             interrupted call left is damaged.
+        OutputError: The predictor's network gives something else than it is taken for.
         RunChangedError: An interrupted call had other inputs or parameters.
         BusyError: Another process writes the same output.
         DiskFullError: There is no room; the call continues once there is.
@@ -104,7 +105,11 @@ def score_files(
         sweep(folder)
         open_run(folder, config)
         scoring = _Pass(predictor, selector, reader, Parts(folder))
-        scoring.run(batch_size, progress)
+        try:
+            scoring.run(batch_size, progress)
+        except OutputError:  # of every file: no row is worth going on from
+            Parts(folder).remove()
+            raise
         return scoring.finish(output, config | dict(recorded or {}))
 
 
