@@ -105,44 +105,18 @@ def _adapted(result: AdaptationResult) -> Adapted:
         result.predictor,
         {
             "kept": [round_.selection.counts["kept"] for round_ in result.rounds],
-            "stopped": result.stopped,
-            "judged": [
-                round_.judgement.evidence.to_pylist()
-                for round_ in result.rounds
-                if round_.judgement is not None
-            ],
+            "verdict": str(result.verdict),
             "evidence": found.evidence.to_pylist() if found else [],
         },
     )
 
 
-PLAIN: Final = "robust-without-scales"
-"""The row of the robust recipe that predicts images as they are; its training is the recipe's."""
-
-_PLAIN: Final[Mapping[str, Any]] = {"tta_scales": ()}
-WITHOUT: Final[Mapping[str, Mapping[str, Any]]] = {
-    "align": {"align": False},
-    "batch-norm": {"batch_norm": False},
-    "fraction": {"fraction": False},
-    "groups": {"groups": False},
-    "rounds": {"rounds": 0},
-    "ema": {"ema": None},
-    "variation": {"vary": False},
-}
-"""What each ablation of that row is told."""
+ROBUST: Final = ("robust", "robust-without-training")
+"""The rows of the recommended recipe."""
 
 _papers: dict[str, Row] = {
     name: partial(_retrained, selector="certainty-index", fraction=fraction)
     for name, fraction in FRACTIONS.items()
-}
-_ablations: dict[str, Row] = {
-    PLAIN: partial(_robust, **_PLAIN),
-    **{
-        f"robust-without-{part}": partial(_robust, **_PLAIN, **options)
-        for part, options in WITHOUT.items()
-    },
-    "robust-selective": partial(_robust, **_PLAIN, fractions=(0.6,)),
-    "robust-two-rounds": partial(_robust, **_PLAIN, fractions=(1.0, 1.0), epochs=4, min_steps=75),
 }
 ROWS: Final[Mapping[str, Row]] = {
     "source": _source,
@@ -151,7 +125,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "random": _random,
     **_papers,
     "robust": _robust,
-    **_ablations,
+    "robust-without-training": partial(_robust, train=False),
 }
 """The rows that see no label of the target, by name."""
 

@@ -180,10 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name, samples in domains.items()
         },
     )
-    kept = "; ".join(str(current.selection.counts) for current in result.rounds)
-    print(f"cut-off {cutoff}; selected: {kept}")
-    if result.stopped:
-        print(result.stopped)
+    print(f"cut-off {cutoff}; {result.verdict}")
+    for current in result.rounds:
+        print(f"selected: {current.selection.counts}")
     print(f"{'':26}{'DSC':>15}{'SEN':>15}{'SPC':>15}")
     for name in domains:
         for samples, _, *figures in rows(compare(result, name)):

@@ -316,6 +316,17 @@ class Verdict:
     outcome: Outcome
     reason: str
 
+    def __str__(self) -> str:
+        """Return it in words: ``left as it was: REASON``, say."""
+        return f"{_WORDS[self.outcome]}: {self.reason}"
+
+
+_WORDS: Final[Mapping[Outcome, str]] = {
+    "adapted": "adapted",
+    "unchanged": "left as it was",
+    "unfit": "not fit for these images",
+}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:

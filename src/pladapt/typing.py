@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
+from pladapt.types import Array, Progress, Samples
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -16,18 +18,33 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pladapt.types import (
-        Array,
         Batch,
         Evaluation,
         Judgement,
         Prediction,
         PseudoLabelled,
         Sample,
-        Samples,
         Selection,
         SoftLabels,
         Verdict,
     )
+
+
+__all__ = [
+    "Array",
+    "BatchPredictor",
+    "Evaluator",
+    "Gate",
+    "Predictor",
+    "Progress",
+    "Recalibration",
+    "Recalibrator",
+    "ResumableRetrainer",
+    "Retrainer",
+    "Samples",
+    "Selector",
+    "WrappingPredictor",
+]
 
 
 @runtime_checkable

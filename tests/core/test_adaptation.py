@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, Sample
+from pladapt import InputError, Sample, Verdict
 from pladapt.errors import LabelledTargetError, RunChangedError
 from pladapt.plugins import PluginManager
 from pladapt.types import Evaluation
@@ -34,6 +34,7 @@ def test_the_surest_samples_teach_the_predictor(toy: SimpleNamespace, tmp_path: 
     assert given_.shift == 0 < result.predictor.shift  # type: ignore[attr-defined]  # the toy's
     assert result.after["overlap"].value("dsc") > result.before["overlap"].value("dsc")
     assert result.stopped is None
+    assert result.verdict == Verdict("adapted", "trained in 1 round")
     assert result.workdir == tmp_path / "run"
 
 
@@ -319,7 +320,7 @@ class Predictor:
 def test_a_predictor_that_returns_another_shape_is_named(
     toy: SimpleNamespace, function: Any
 ) -> None:
-    with pytest.raises(InputError, match=r"Predictor.predict returned shape .*expected \(7, chan"):
+    with pytest.raises(InputError, match=r"Predictor predicted shape .*expected \(7, chan"):
         pladapt.adapt(Predictor(function), toy.target(), **(toy.parts() | {"evaluators": ()}))
 
 
@@ -346,6 +347,7 @@ def test_where_nothing_is_selected_the_predictor_stays_and_the_reason_is_given(
         result = pladapt.adapt(predictor, target, **parts, rounds=3, workdir=tmp_path)
         assert result.predictor is predictor
         assert result.stopped == "round 1 selected none of 7 samples: 6 by min_pixels, 1 by limit"
+        assert result.verdict == Verdict("unchanged", result.stopped)
         (done,) = result.rounds
         assert done.selection.kept == ()
         assert done.selection.counts == {"kept": 0, "min_pixels": 6, "limit": 1}
@@ -370,6 +372,7 @@ def test_where_a_later_round_selects_nothing_the_last_predictor_is_returned(
     parts["selector"] = Selector(parts["selector"], select=select)
     result = pladapt.adapt(toy.Predictor(), toy.target(), **parts, rounds=4)
     assert [bool(done.selection.kept) for done in result.rounds] == [True, False]
+    assert result.verdict == Verdict("adapted", f"trained in 1 round; {result.stopped}")
     assert result.stopped == "round 2 selected none of 7 samples: 7 by limit"
     assert result.predictor.shift > 0  # type: ignore[attr-defined]  # the toy's
     assert result.after is result.rounds[0].evaluations

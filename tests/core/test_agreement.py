@@ -133,7 +133,7 @@ class Wavering:
 
 
 def test_surely_above_is_where_the_groups_agree_on_it() -> None:
-    samples = discs(24)
+    samples = discs(24)  # twelve groups
     steady, wavering = (measure_agreement(Wavering(noise), samples) for noise in (0.01, 0.2))
     assert steady.surely_above(wavering, 0.005)
     assert not wavering.surely_above(steady, 0.005)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import pladapt
-from pladapt import DoNoHarm, InputError, Judgement, LabelledSample, Sample
+from pladapt import DoNoHarm, InputError, Judgement, LabelledSample, Sample, Verdict
 from pladapt.errors import MissingDataError, RunChangedError
 from pladapt.evidence.comparison import compare, judge_fall, sure_fall
 from pladapt.evidence.gates import Churn, FlipAgreement, ForegroundFraction, InDomain
@@ -470,6 +470,7 @@ def test_a_collapse_ends_the_run_with_the_predictor_before_it(toy: SimpleNamespa
         "round 2 refused: foreground fraction of class 1 fell from 0.25 to 0, below 0.0625; "
         "churn of class 1 is 1, above 0.9"
     )
+    assert result.verdict == Verdict("adapted", f"trained in 1 round; {result.stopped}")
     assert run(toy, Fading(toy), gates=()).predictor == toy.Predictor(-0.9)
 
 
@@ -477,6 +478,7 @@ def test_a_refused_run_is_stored_resumed_and_read(toy: SimpleNamespace, tmp_path
     result = run(toy, Fading(toy), workdir=tmp_path)
     stored = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert {path.name for path in (tmp_path / "round-2").iterdir()} == {
+        "digests.json",
         "scores.parquet",
         "selection.parquet",
         "labels",
@@ -529,6 +531,7 @@ def test_every_gate_is_asked_and_any_refuses(toy: SimpleNamespace) -> None:
     assert only.judgement.reasons == ("the mood is bad",)
     assert len(only.judgement.evidence) == 5
     assert result.stopped == "round 1 refused: the mood is bad"
+    assert result.verdict == Verdict("unchanged", result.stopped)
     assert result.predictor == toy.Predictor()
     assert result.after is result.before
     assert [step for step in told if step[0] == "judge"] == [("judge", n, 3) for n in (1, 2, 3)]
@@ -564,5 +567,5 @@ def test_at_most_so_many_samples_are_compared_whatever_their_order() -> None:
 
 
 def test_a_sample_of_none_is_refused() -> None:
-    with pytest.raises(InputError, match="most is 0; give at least 1"):
+    with pytest.raises(InputError, match="max_samples is 0; give at least 1"):
         DoNoHarm(max_samples=0)

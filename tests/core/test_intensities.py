@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from pladapt import InputError
 from pladapt.functional.arrays import to_numpy
-from pladapt.functional.intensities import MonotoneMap, PooledQuantiles, background, split
+from pladapt.functional.intensities import PooledQuantiles, background, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,38 +111,3 @@ def test_regions(xp: Any, images: NDArray[Any]) -> None:
 def test_what_is_no_image_or_region_is_refused(images: Any, region: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         split(images, region)
-
-
-PAIRS = st.integers(1, 12).flatmap(
-    lambda size: st.tuples(
-        *(hnp.arrays(np.float32, size, elements=st.integers(-9, 9)).map(np.sort) for _ in "xy")
-    )
-)
-
-
-@given(
-    pair=PAIRS, values=hnp.arrays(np.float32, (2, 1, 3, 4), elements=st.floats(-20, 20, width=32))
-)
-def test_a_map_interpolates_between_its_knots(
-    xp: Any, pair: tuple[NDArray[Any], NDArray[Any]], values: NDArray[Any]
-) -> None:
-    knots, goals = pair
-    mapped = MonotoneMap(knots[None], goals[None])(xp.asarray(values))
-    assert mapped.dtype == xp.float32
-    unique = np.unique(knots)
-    middles = []
-    for knot in unique:  # of tied knots the lower median's goal
-        (places,) = np.nonzero(knots == knot)
-        middles.append(goals[places[(len(places) - 1) // 2]])
-    expected = np.interp(values, unique, middles)
-    np.testing.assert_allclose(to_numpy(mapped), expected, rtol=1e-5, atol=1e-5)
-
-
-def test_a_map_keeps_nan_and_close_knots() -> None:
-    close = np.array([[0, 1e-45, 1]], np.float32)
-    mapped = MonotoneMap(close, np.array([[0, 5, 6]], np.float32))(
-        np.array([0, 1e-45, 1, np.nan], np.float32).reshape(1, 1, 4)
-    )
-    np.testing.assert_array_equal(mapped.ravel(), [0, 5, 6, np.nan])
-    with pytest.raises(InputError, match="2 channels"):
-        MonotoneMap(close, close)(np.zeros((1, 2, 3)))

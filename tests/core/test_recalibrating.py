@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pladapt
-from pladapt import DataError, DoNoHarm, InputError
+from pladapt import DataError, DoNoHarm, InputError, Verdict
 from pladapt.errors import LabelledTargetError, MissingDataError, RunChangedError
 from pladapt.functional.arrays import to_numpy
 from pladapt.plugins import PluginManager
@@ -38,6 +39,34 @@ class Brighten:
         new = dataclasses.replace(predictor, shift=predictor.shift + by)
         evidence = pa.table({"brightest": [brightest], "sure": [True], "none": pa.nulls(1)})
         return Recalibration(new, new, evidence)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Leaves the predictor as it is, and says why."""
+
+    outcome: Any = "unchanged"
+
+    def recalibrate(self, predictor: Any, _target: Any, /) -> Recalibration:
+        """End the adaptation."""
+        verdict = Verdict(self.outcome, "it would not help")
+        return Recalibration(predictor, predictor, pa.table({"looked": [True]}), verdict)
+
+
+class Noting:
+    """A gate that notes what it compares, and accepts it."""
+
+    def __init__(self) -> None:
+        self.compared: list[tuple[Any, Any]] = []
+
+    def judge(self, before: Any, after: Any, target: Any, /) -> Any:
+        """Accept."""
+        self.compared.append((before, after))
+        return DoNoHarm().judge(before, before, target)
+
+    def describe(self) -> str:
+        """Tell the same each time."""
+        return "noting"
 
 
 class TestBrighten(RecalibratorContract):
@@ -236,6 +265,164 @@ def test_a_run_does_not_go_on_with_other_images(
     with pytest.raises(RunChangedError, match=r"sample 0, 's0', .*: id was 's0' and is 's1'"):
         run(workdir=tmp_path, rounds=rounds, target=[target[1], target[0], *target[2:]])
     assert contents(tmp_path) == before
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize("outcome", ["unchanged", "unfit"])
+def test_a_verdict_ends_the_run_with_the_predictor_that_was_given(
+    run: Any, toy: SimpleNamespace, outcome: str, tmp_path: Path
+) -> None:
+    given, gate, stages = toy.Predictor(-0.2), Noting(), []
+
+    def note(stage: str, *_: int) -> None:
+        stages.append(stage)
+
+    options = {"recalibrator": Ending(outcome), "gates": [gate], "workdir": tmp_path}
+    result = run(predictor=given, rounds=2, progress=note, **options)
+    assert result.predictor is result.first is given
+    assert result.verdict == Verdict(outcome, "it would not help")  # type: ignore[arg-type]  # a literal
+    assert result.rounds == ()
+    assert result.stopped is None
+    assert dsc(result.after) == dsc(result.before)
+    assert result.recalibration.ended
+    assert not result.recalibration.changed
+    assert stages == ["evaluate", "recalibrate", "evaluate"]
+    assert gate.compared == []
+    stored = contents(tmp_path)
+    record = pladapt.read_run(tmp_path)
+    assert (record.verdict, record.rounds) == (result.verdict, ())
+    assert record.recalibration is not None
+    assert record.recalibration.evidence.equals(result.recalibration.evidence)
+    assert run(predictor=given, rounds=2, **options).verdict == result.verdict
+    assert contents(tmp_path) == stored
+
+
+def test_a_recalibrator_may_end_the_run_with_what_it_made_and_gates_judge_it(
+    run: Any, toy: SimpleNamespace, tmp_path: Path
+) -> None:
+    given, verdict = toy.Predictor(-0.2), Verdict("adapted", "there is no room for more")
+
+    class Enough(Brighten):
+        """Brightens, and says that no training would help."""
+
+        def recalibrate(self, predictor: Any, target: Any, /) -> Recalibration:
+            """Shift it."""
+            made = super().recalibrate(predictor, target)
+            return dataclasses.replace(made, verdict=verdict)
+
+    gates = [DoNoHarm()]
+    result = run(predictor=given, recalibrator=Enough(), gates=gates, workdir=tmp_path / "good")
+    assert result.predictor == Brighten().recalibrate(given, toy.target()).teacher
+    assert result.rounds == ()
+    assert result.verdict == verdict
+    assert result.recalibration.judgement.accepted
+    assert result.after is result.recalibration.evaluations
+    assert dsc(result.after) > dsc(result.before)
+    refused = run(predictor=given, recalibrator=Enough(0.3), gates=gates, workdir=tmp_path / "bad")
+    assert refused.predictor is given
+    assert refused.rounds == ()
+    assert refused.verdict.outcome == "unchanged"
+    for name, made in (("good", result), ("bad", refused)):
+        record = pladapt.read_run(tmp_path / name)
+        assert (record.verdict, record.rounds) == (made.verdict, ())
+
+
+def test_what_recalibration_left_as_it_was_without_a_verdict_is_trained(
+    run: Any, toy: SimpleNamespace, tmp_path: Path
+) -> None:
+    class Leaving:
+        """Finds nothing to change, and lets the training begin."""
+
+        def recalibrate(self, predictor: Any, _target: Any, /) -> Recalibration:
+            """Return it."""
+            return Recalibration(predictor, predictor, pa.table({"looked": [True]}))
+
+    gate = Noting()
+    result = run(recalibrator=Leaving(), gates=[gate], workdir=tmp_path)
+    assert result.recalibration.stands
+    assert not result.recalibration.changed
+    assert result.recalibration.judgement is None
+    assert [after for _, after in gate.compared] == [result.predictor]
+    assert result.predictor == run(recalibrator=None, gates=[Noting()]).predictor
+    assert result.verdict == Verdict("adapted", "trained in 1 round")
+    assert pladapt.read_run(tmp_path).verdict == result.verdict
+    nothing = run(recalibrator=Leaving(), rounds=0)
+    assert nothing.predictor == toy.Predictor(-0.2)
+    assert nothing.verdict == Verdict("unchanged", "nothing was changed")
+
+
+def test_gates_compare_what_was_given_with_the_recalibrated_one_and_with_each_round_s(
+    run: Any, toy: SimpleNamespace
+) -> None:
+    given, gate = toy.Predictor(-0.2), Noting()
+    result = run(predictor=given, gates=[gate], rounds=2)
+    assert all(before is given for before, _ in gate.compared)
+    recalibrated, first, second = (after for _, after in gate.compared)
+    assert recalibrated == Brighten().recalibrate(given, toy.target()).teacher
+    assert first not in (given, recalibrated)
+    assert second is result.predictor
+    assert result.recalibration.judgement.accepted
+    assert result.verdict == Verdict("adapted", "trained in 2 rounds")
+
+
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_a_recalibration_that_does_harm_is_refused_and_the_given_predictor_comes_back(
+    run: Any, toy: SimpleNamespace, tmp_path: Path, rounds: int
+) -> None:
+    given = toy.Predictor(-0.2)
+    options = {"recalibrator": Brighten(goal=0.3), "gates": [DoNoHarm()], "rounds": rounds}
+    result = run(predictor=given, workdir=tmp_path, **options)
+    assert result.predictor is result.first is given
+    assert result.rounds == ()
+    assert result.recalibration.changed
+    assert not result.recalibration.stands
+    assert result.recalibration.evaluations == {}
+    assert result.after is result.before
+    assert result.verdict.outcome == "unchanged"
+    reason = result.verdict.reason
+    assert reason.startswith("the recalibration was refused: foreground fraction of class 1 fell")
+    assert all(each in reason for each in result.recalibration.judgement.reasons)
+    record = pladapt.read_run(tmp_path)
+    assert (record.verdict, record.rounds) == (result.verdict, ())
+    assert record.recalibration is not None
+    assert record.recalibration.judgement is not None
+    assert record.recalibration.judgement.evidence.equals(result.recalibration.judgement.evidence)
+    assert run(**options | {"gates": ()}).predictor != given
+
+
+def test_the_verdict_says_how_far_adaptation_came(run: Any, toy: SimpleNamespace) -> None:
+    alone = run(rounds=0)
+    assert alone.verdict == Verdict("adapted", "recalibrated")
+    refused = run(retrainer=toy.Retrainer(rate=-5), gates=[DoNoHarm()])
+    assert refused.verdict == Verdict("adapted", f"recalibrated; {refused.stopped}")
+    assert "round 1 refused" in refused.verdict.reason
+    nothing = run(selector=toy.parts(min_pixels=10_000)["selector"])
+    assert nothing.verdict == Verdict("adapted", f"recalibrated; {nothing.stopped}")
+    assert "selected none" in nothing.verdict.reason
+
+
+# Folders that are not whole
+
+
+def test_a_run_that_lost_its_outcome_or_judgement_is_not_read(run: Any, tmp_path: Path) -> None:
+    options = {"workdir": tmp_path, "rounds": 0, "gates": [DoNoHarm()]}
+    run(**options)
+    stored = contents(tmp_path)
+    folder = tmp_path / "recalibration"
+    for name, said in (
+        ("outcome.json", r"no .*outcome\.json"),
+        ("judgement", "has no judgement"),
+        ("evaluations", r"has evaluations by \[\] and not by \['overlap'\]"),
+    ):
+        kept = (folder / name).rename(tmp_path / "kept")
+        with pytest.raises(MissingDataError, match=rf"{said}.*continue the run"):
+            pladapt.read_run(tmp_path)
+        run(**options)
+        (shutil.rmtree if kept.is_dir() else os.remove)(kept)
+        assert contents(tmp_path) == stored
+        pladapt.read_run(tmp_path)
 
 
 def test_a_run_that_lost_its_evidence_is_not_read(run: Any, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pladapt import (
 from pladapt.errors import MissingDataError
 from pladapt.functional.overlap import dsc
 from pladapt.functional.uncertainty import foreground_entropy
+from pladapt.predictors.agreement import Views
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,12 @@ class Members(Sigmoid):
         return Prediction(batch.ids, xp.mean(members, axis=0), members)
 
 
+class Displaced(Sigmoid):
+    def predict(self, images: Any, /) -> Any:
+        """Return the predictions a pixel further to the right."""
+        return super().predict(np.roll(images, 1, axis=-1))
+
+
 def same(one: SourceStatistics, other: SourceStatistics) -> bool:
     pairs = [
         (getattr(one, field.name), getattr(other, field.name))
@@ -98,7 +105,7 @@ def test_the_numbers_of_the_predictions(classes: int) -> None:
     measured = SourceStatistics.measure(samples, predictor, cutoff=cutoff, batch_size=2)
     images = np.stack([sample.image for sample in samples])
     prediction = predictor.predict_batch(Batch.unnamed(images))
-    members, probabilities = prediction.views, prediction.probabilities
+    probabilities = prediction.probabilities
     labels = hard_labels(probabilities, cutoff)
     certainty, _ = certainty_index(probabilities, cutoff)
     np.testing.assert_allclose(measured.certainty, np.nanmean(certainty, axis=0), rtol=1e-6)
@@ -109,17 +116,29 @@ def test_the_numbers_of_the_predictions(classes: int) -> None:
         found = labels == place + 1
         assert measured.foreground_fraction is not None
         assert measured.fraction is not None
-        assert measured.agreement is not None
         assert measured.foreground_fraction[place] == pytest.approx(found.mean())
         assert measured.fraction[place] == pytest.approx(found[:, 2:-2, 2:-2].mean())
-        masks = [hard_labels(member, cutoff) == place + 1 for member in members]
-        pairs = [
-            dsc(tp, fp, fn)
-            for one, other in [(0, 1), (0, 2), (1, 2)]
-            for a, b in zip(masks[one], masks[other], strict=True)
-            for tp, fp, fn, _ in [counts(a, b)]
-        ]
-        assert measured.agreement[place] == pytest.approx(float(np.mean(pairs)))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_agreement_is_that_with_the_views_of_each_image(classes: int) -> None:
+    samples, predictor = organ(seed=1), Displaced(classes)
+    views = Views(axes=(-1, -2), scales=())
+    measured = SourceStatistics.measure(samples, predictor, cutoff=0.4, views=views)
+    images = np.stack([sample.image for sample in samples])
+    plain = labels_of(predictor, images)
+    expected = []
+    for axis in views.axes:
+        mirrored = np.flip(labels_of(predictor, np.flip(images, axis)), axis)
+        for class_ in range(1, classes + 1):
+            tp, fp, fn, _ = counts(mirrored == class_, plain == class_)
+            expected.append(dsc(tp, fp, fn))
+    assert measured.agreement == pytest.approx(float(np.mean(expected)))
+    assert 0 < measured.agreement < 1
+
+
+def labels_of(predictor: Any, images: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(hard_labels(predictor.predict(images), 0.4))
 
 
 def counts(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[int, ...]:
@@ -221,6 +240,16 @@ def test_a_file_that_is_missing_truncated_or_other_is_named(tmp_path: Path) -> N
         SourceStatistics.load(path)
     np.savez(path, allow_pickle=True, about=np.array([object()], object))
     with pytest.raises(DataError, match="pickle"):
+        SourceStatistics.load(path)
+
+
+def test_an_archive_made_to_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "source.npz"
+    SourceStatistics.measure(organ()).save(path)
+    monkeypatch.setattr("pladapt.source.statistics._MAX_BYTES", 100)
+    with pytest.raises(DataError, match=r"would take .* bytes of memory"):
         SourceStatistics.load(path)
 
 

@@ -27,14 +27,18 @@ NETWORK = """
 import torch
 from torch import nn
 
-def net(width=4):
-    torch.manual_seed(0)
-    return untrained(width)
+def net(channels=1):
+    # marks what is bright, a pixel further to the right: another mask on a mirror image
+    first, last = nn.Conv2d(1, channels, 3, padding=1, bias=False), nn.Conv2d(channels, 1, 1)
+    with torch.no_grad():
+        first.weight.zero_()
+        first.weight[:, 0, 1, 0] = 1
+        last.weight.fill_(9 / channels)
+        last.bias.fill_(-9)
+    return nn.Sequential(first, nn.BatchNorm2d(channels, affine=False), last)
 
 def untrained(width=4):
-    return nn.Sequential(
-        nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, 1, 1)
-    )
+    return nn.Conv2d(1, width, 3, padding=1)
 
 def bright(channels=1):
     conv = nn.Conv2d(1, channels, 1)
@@ -52,27 +56,36 @@ def colour():
 def words():
     return "no module"
 """
+PLACES = [(8, 9), (11, 7), (9, 12), (12, 10), (7, 8), (10, 11)]
 
 
-def blobs(count: int, *, gain: float = 1.0) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Noisy images with a bright square each, and their masks."""
-    rng = np.random.default_rng(0)
+def lesions(
+    size: int = 12, edge: float = 1.0, core: float = 1.0
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Images with a lesion each, a square with a core of 4 x 4 pixels, and their masks."""
+    rng, inner = np.random.default_rng(0), (size - 4) // 2
     made = []
-    for _ in range(count):
-        mask = np.zeros((16, 16), np.uint8)
-        row, column = rng.integers(1, 9, 2)
-        mask[row : row + 6, column : column + 6] = 1
-        image = (gain * (mask + rng.normal(0, 0.2, mask.shape))).astype(np.float32)
-        made.append((image, mask))
+    for row, column in PLACES:
+        image = rng.normal(0, 0.01, (32, 32))
+        image[row : row + size, column : column + size] += edge
+        image[row + inner : row + inner + 4, column + inner : column + inner + 4] += core - edge
+        mask = np.zeros((32, 32), np.uint8)
+        mask[row : row + size, column : column + size] = 1
+        made.append((image.astype(np.float32), mask))
     return made
+
+
+def faint() -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """The same of another scanner: of these the network marks the cores alone."""
+    return lesions(7, 0.4, 0.6)
 
 
 @pytest.fixture
 def folders(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Folders of the source's images and of the target's, with its truth apart."""
-    for index, (image, _) in enumerate(blobs(4)):
+    for index, (image, _) in enumerate(lesions()):
         write(tmp_path / f"source/{index}.npy", image)
-    for index, (image, mask) in enumerate(blobs(6, gain=0.7)):
+    for index, (image, mask) in enumerate(faint()):
         write(tmp_path / f"images/p{index // 2}_{index}.npy", image)
         write(tmp_path / f"truth/p{index // 2}_{index}.npy", 255 * mask)
     (tmp_path / "tiny_network.py").write_text(NETWORK)
@@ -83,26 +96,22 @@ def folders(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def weights(folders: Path) -> Path:
-    """Weights of a network that was trained a little on the source."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    """Weights of a network that marks the source's lesions wholly, and its statistics."""
+    pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("lightning", reason="lightning is not installed")
-    from pladapt.torch import TrainingOptions, fit, save_module
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    from pladapt.torch import TorchPredictor, recalibrate_batch_norm, save_module
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = made_by(folders)
     source = [
-        LabelledSample(f"s{index}", f"g{index}", image[None], mask)
-        for index, (image, mask) in enumerate(blobs(4))
+        Sample(f"s{index}", f"g{index}", image[None]) for index, (image, _) in enumerate(lesions())
     ]
-    options = TrainingOptions(
-        epochs=15,
-        batch_size=2,
-        keep="last",
-        device="cpu",
-        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.03),
-    )
-    save_module(fit(module, source, None, options).module, folders / "net.safetensors")
+    predictor = TorchPredictor(made_by(folders), device="cpu")
+    made = recalibrate_batch_norm(predictor, source, device="cpu")
+    save_module(made.module, folders / "net.safetensors")
+    line = "source source -o stats.npz --model tiny_network:net --device cpu --cutoff 0.4"
+    measured = pladapt(f"{line} --weights net.safetensors")
+    assert measured.exit_code == 0, measured.output
+    assert "Source statistics of 6 samples: stats.npz" in measured.stdout
     return folders / "net.safetensors"
 
 
@@ -125,26 +134,25 @@ def error_of(line: str) -> str:
 ADAPT = (
     "adapt tiny_network:net images -o run --weights net.safetensors --group-by ^(p\\d) --device cpu"
 )
-QUICK = "--set fractions=[0.8] --set epochs=1 --set min_steps=2 --batch-size 4"
+QUICK = "--set epochs=1 --set min_steps=2 --batch-size 4"
+KNOWN = f"{ADAPT} {QUICK} --source stats.npz"
 
 
 @pytest.mark.torch
 def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the report extra is not installed")
     from pladapt.torch import load_predictor
 
-    line = "source source -o stats.npz --model tiny_network:net --device cpu --cutoff 0.4"
-    measured = pladapt(f"{line} --weights {weights.name}")
-    assert measured.exit_code == 0, measured.output
-    assert "Source statistics of 4 samples: stats.npz" in measured.stdout
+    assert weights.exists()
     statistics = SourceStatistics.load(folders / "stats.npz")
     assert statistics.cutoff == 0.4
     assert statistics.fraction is not None
 
-    line = f"{ADAPT} {QUICK} --source stats.npz --truth truth --truth-label 255"
+    line = f"{KNOWN} --truth truth --truth-label 255"
     (folders / "truth/p0_0.npy").rename(folders / "truth/other.npy")
     adapted = pladapt(line)
     assert adapted.exit_code == 0, adapted.output
+    assert adapted.stdout.startswith("Verdict: adapted: trained in 1 round\n")
+    assert "6 of 6 target samples were retrained on in 1 round" in adapted.stdout
     assert "Left out: other: There is a truth, and no image" in adapted.stdout
     assert (folders / "run/truth.left-out.csv").read_text().count("\n") == 3
     assert "truth, pooled" in adapted.stdout
@@ -155,32 +163,33 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     assert config["target"] == {"samples": 6}
     assert config["recalibrator"]["cutoff"] == 0.4
     for name in ("report.html", "report.md"):
-        assert (folders / "run" / name).exists()
+        assert "Verdict: adapted: trained in 1 round" in (folders / "run" / name).read_text()
 
     again = pladapt(line)
     assert again.exit_code == 0, again.output
-    images = np.stack([image[None] for image, _ in blobs(6, gain=0.7)[1:]])
+    images = np.stack([image[None] for image, _ in faint()[1:]])
     loaded = load_predictor(made_by(folders), folders / "run/adapted", device="cpu")
     probabilities = loaded.predict(images)
     assert probabilities.shape == images.shape
     found = np.asarray(probabilities[:, 0]) > 0.4
-    truth = np.stack([mask for _, mask in blobs(6)[1:]]).astype(bool)
+    truth = np.stack([mask for _, mask in faint()[1:]]).astype(bool)
     dsc = 2 * np.sum(found & truth) / (found.sum() + truth.sum())
     assert record.after["truth"].value("dsc") == pytest.approx(dsc, abs=1e-6)
+    assert dsc > 0.8 > record.before["truth"].value("dsc")
 
 
 @pytest.mark.torch
 def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
     folders: Path, weights: Path
 ) -> None:
-    pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert weights.exists()
     adapted = pladapt(f"{ADAPT} {QUICK}")
     assert adapted.exit_code == 0, adapted.output
     said = " ".join(adapted.stdout.split())
+    assert said.startswith("Verdict: adapted: with batch normalisation's statistics of the target")
     assert "What it was made from, without a label of the target" in said
-    assert "the predictor before it and the one it made" in said
-    assert "of 6 target samples were retrained on in 1 round" in said
+    assert "the predictor that was given and the one it made" in said
+    assert "and not retrained" in said  # without the source's statistics
     assert read_run(folders / "run").before == {}
     told = json.loads((folders / "run/adapted/predictor.json").read_text())
     assert told["cutoff"] == 0.5
@@ -188,12 +197,41 @@ def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("source's", 3, "Verdict: left as it was: no shift was found"),
+        ("inverted", 4, "Verdict: not fit for these images: bright and dark are the other way"),
+    ],
+)
+def test_a_network_that_is_not_adapted_ends_in_a_status_of_its_own(
+    folders: Path, weights: Path, write: Write, case: tuple[str, int, str]
+) -> None:
+    from safetensors.torch import load_file
+
+    kind, status, said = case
+    for index, (image, _) in enumerate(lesions()):
+        write(folders / f"target/p{index}.npy", image if kind == "source's" else 1 - image)
+    line = KNOWN.replace("images", "target")
+    for _ in range(2):  # anew, and from the folder
+        left = pladapt(line)
+        assert left.exit_code == status, left.output
+        assert left.stdout.startswith(said)
+        assert "Predictor, as it was: run/adapted" in left.stdout
+    text = (folders / "run/report.md").read_text()
+    assert text.splitlines()[2].startswith(said)
+    given, stored = load_file(weights), load_file(folders / "run/adapted/model.safetensors")
+    assert given.keys() == stored.keys()
+    for name, value in given.items():
+        np.testing.assert_array_equal(stored[name], value)
+
+
+@pytest.mark.torch
 def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) -> None:
-    pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert weights.exists()
     line = f"{ADAPT} --recipe paper --seed 1 --cutoff 0.4 --set min_pixels=3"
-    said = error_of(f"{line} --set fractions=[0.8]")
-    assert "with the options ['cutoff', 'device', 'min_pixels', 'seed', 'fractions']" in said
+    said = error_of(f"{line} --set margin=0.1")
+    assert "with the options ['cutoff', 'device', 'margin', 'min_pixels', 'seed']" in said
     assert "There is no recipe 'papr'. Did you mean 'paper'" in error_of(
         line.replace("paper", "papr")
     )
@@ -208,7 +246,6 @@ def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) 
 def test_an_interrupted_adaptation_goes_on(
     folders: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert weights.exists()
     with monkeypatch.context() as patch:
 
@@ -216,17 +253,17 @@ def test_an_interrupted_adaptation_goes_on(
             raise KeyboardInterrupt
 
         patch.setattr("pladapt.torch.retrainer.fit", interrupt)
-        stopped = pladapt(f"{ADAPT} {QUICK}")
+        stopped = pladapt(KNOWN)
     assert stopped.exit_code == 130
     assert "the same command continues the run" in " ".join(stopped.output.split())
     scores = folders / "run/round-1/scores.parquet"
     written = scores.stat().st_mtime_ns
-    gone_on = pladapt(f"{ADAPT} {QUICK}")
+    gone_on = pladapt(KNOWN)
     assert gone_on.exit_code == 0, gone_on.output
     assert scores.stat().st_mtime_ns == written
     first = (folders / "run/adapted/model.safetensors").read_bytes()
     shutil.rmtree(folders / "run")
-    assert pladapt(f"{ADAPT} {QUICK}").exit_code == 0
+    assert pladapt(KNOWN).exit_code == 0
     assert (folders / "run/adapted/model.safetensors").read_bytes() == first
 
 
@@ -248,13 +285,14 @@ def test_an_interrupted_adaptation_goes_on(
         ("adapt tiny_network:bright images -o run --channel 1", "channel is 1 and activation"),
         ("adapt tiny_network:untrained images -o run", "random, and none were loaded"),
         ("source source -o stats.npz --model tiny_network:untrained", "random, and none"),
-        ("adapt tiny_network:frozen images -o run", "all 6 of its parameters are frozen"),
+        ("adapt tiny_network:frozen images -o run", "all 3 of its parameters are frozen"),
         ("adapt tiny_network:net images -o run --weights tiny_network.py", "expected .safetensors"),
         ("adapt tiny_network:colour images -o run --device cpu", "cannot be used on"),
         ("adapt tiny_network:net images -o run --truth images/truth", "keep the masks in a folder"),
         ("adapt tiny_network:net images -o run --set cutoff=0.3", "give it as --cutoff"),
         ("adapt tiny_network:net images -o run --truth gone", "There is no folder or file gone"),
-        ("adapt tiny_network:net images -o run --set rounds=5", "rounds is 5"),
+        ("adapt tiny_network:net images -o run --set epoch=5", "Did you mean 'epochs'? Known: cut"),
+        ("adapt tiny_network:net images -o run --set margin=5", "margin is 5"),
         ("adapt tiny_network:net images -o run --source gone.npz", "There is no file gone.npz"),
         ("source source -o stats.csv", "its name must end in .npz"),
         ("source source -o stats.npz --weights net.safetensors", "no --model that they are for"),
@@ -278,12 +316,12 @@ def test_a_network_of_probabilities_is_adapted_where_it_is_said(folders: Path, l
     from pladapt.torch import load_network, load_predictor
 
     name, _, options = line.partition(" ")
-    given = f"adapt tiny_network:{name} images -o run --device cpu {options} --set rounds=0"
+    given = f"adapt tiny_network:{name} images -o run --device cpu {options} --set train=false"
     adapted = pladapt(f"{given} --truth truth --truth-label 255")
-    assert adapted.exit_code == 0, adapted.output
+    assert adapted.exit_code == 3, adapted.output  # it has no batch normalisation
     evaluation = read_run(folders / "run").before["truth"].summary.to_pylist()
     pooled = {row["metric"]: row["mean"] for row in evaluation if row["aggregation"] == "pooled"}
-    assert pooled["dsc"] > 0.8
+    assert pooled["dsc"] == pytest.approx(2 * 16 / (16 + 49))  # the cores, of all of the lesions
     channels = 2 if "channels" in line else 1
     network = load_network("tiny_network:bright", channels=channels)
     read = network.reading("none", 1 if channels > 1 else None)

@@ -324,8 +324,118 @@ def test_the_end_that_a_scheduler_sends_is_an_interruption(monkeypatch: pytest.M
         signal.signal(signal.SIGTERM, before)
 
 
-def test_an_evaluation_is_not_written_over(maps: Path) -> None:
-    (maps.parent / "evaluation").mkdir()
-    assert "is there already; give another folder" in error_of(
-        f"evaluate {maps} {maps} -o evaluation"
+def test_a_finished_evaluation_is_not_written_over_unasked(
+    maps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"evaluate {maps} truth -o evaluation --cutoff 0.5 --truth-label 255"
+    assert pladapt(line).exit_code == 0
+    before = pq.read_table("evaluation/summary.parquet")
+    with monkeypatch.context() as patch:
+        patch.setattr("pladapt.files.evaluate_files", None)  # before any work
+        assert "evaluation is there already; give another folder, or --ov" in error_of(line)
+    assert pladapt(f"{line} --overwrite").exit_code == 0
+    assert pq.read_table("evaluation/summary.parquet").equals(before)
+    (maps.parent / "evaluation/notes.txt").write_text("mine")
+    assert "--overwrite would lose the rest" in error_of(f"{line} --overwrite")
+    assert (maps.parent / "evaluation/notes.txt").exists()
+    (maps.parent / "empty").mkdir()
+    assert pladapt(line.replace("-o evaluation", "-o empty")).exit_code == 0
+    assert "--overwrite would lose" in error_of(
+        f"{line} --overwrite".replace("-o evaluation", f"-o {maps / '0.npy'}")
     )
+
+
+def test_an_evaluation_that_fails_leaves_the_earlier_one(maps: Path) -> None:
+    line = f"evaluate {maps} truth -o evaluation --cutoff 0.5 --truth-label"
+    assert pladapt(f"{line} 255").exit_code == 0
+    assert "can be used" in error_of(f"{line} 7 --overwrite")
+    assert pq.read_table("evaluation/summary.parquet").num_rows > 0
+
+
+def test_names_are_paired_by_a_pattern_or_a_table(maps: Path) -> None:
+    for path in sorted((maps.parent / "truth").iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    line = f"evaluate {maps} truth --cutoff 0.6 --truth-label 255"
+    assert "would pair with --match '^(.+?)(?:_mask)?$'" in error_of(f"{line} -o a")
+    result = pladapt(f"{line} -o a --match ^(.+?)(?:_mask)?$")
+    assert result.exit_code == 0, result.output
+    rows = ["name,truth", *(f"{index}.npy,{index}_mask.png" for index in range(4))]
+    (maps.parent / "pairs.csv").write_text("\n".join(rows))
+    result = pladapt(f"{line} -o b --pairs pairs.csv")
+    assert result.exit_code == 0, result.output
+    assert "Left out: 4: There is no truth of this name" in result.stdout
+    for folder, count in (("a", 5), ("b", 4)):
+        samples = pq.read_table(f"{folder}/samples.parquet")
+        assert samples["dsc"].to_pylist() == [1.0] * count
+
+
+def test_masks_of_instances_and_maps_in_percent(maps: Path) -> None:
+    for index, values in enumerate(MAPS):
+        np.save(f"truth/{index}.npy", (values > 0.6) * np.arange(1, 17))
+        (maps.parent / f"truth/{index}.png").unlink()
+        np.save(maps / f"{index}.npy", (values * 100).astype(np.uint8))
+    line = f"evaluate {maps} truth -o evaluation --cutoff 0.6"
+    assert "Give the scale (--scale)" in error_of(f"{line} --binary")
+    assert "ask for that (--binary)" in error_of(f"{line} --scale 100")
+    result = pladapt(f"{line} --scale 100 --binary")
+    assert result.exit_code == 0, result.output
+    dsc = pq.read_table("evaluation/samples.parquet")["dsc"].to_pylist()
+    assert min(dsc) > 0.95  # of 100 steps
+
+
+def test_files_that_were_not_looked_at_are_counted_and_listed(maps: Path) -> None:
+    for name in ("notes.txt", "more.txt", "case.xyz"):
+        (maps / name).write_text("no image")
+    (maps / ".hidden.txt").write_text("nor this")
+    result = pladapt(f"score --probabilities {maps} -o scores.parquet")
+    assert result.exit_code == 0, result.output
+    assert "listed in scores.left-out.csv: 2 .txt, 1 .xyz" in result.stdout
+    lines = (maps.parent / "scores.left-out.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        "name",
+        "case.xyz",
+        "more.txt",
+        "notes.txt",
+    ]
+    strict = pladapt(f"score --probabilities {maps} -o scores.parquet --overwrite --strict")
+    assert strict.exit_code == 0, strict.output
+
+
+HOSTILE = "=1+1\x1b[31m\u202e"
+
+
+def test_a_name_steers_neither_the_terminal_nor_a_spreadsheet(maps: Path) -> None:
+    (maps / f"{HOSTILE}.npy").write_bytes(b"torn")
+    result = pladapt(f"score --probabilities {maps} -o scores.parquet")
+    assert result.exit_code == 0, result.output
+    assert "\x1b[31m" not in result.output
+    assert "\u202e" not in result.output
+    assert "Left out: =1+1\\x1b[31m\\u202e: It cannot be read" in result.stdout
+    listed = (maps.parent / "scores.left-out.csv").read_text()
+    assert "\n'=1+1\\x1b[31m\\u202e," in listed
+
+
+def test_an_error_steers_no_terminal(
+    maps: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pladapt.cli import main
+
+    given = ["pladapt", "score", "--probabilities", str(maps / HOSTILE), "-o", "s.parquet"]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = capsys.readouterr().err
+    assert "There is no folder or file" in said
+    assert "\x1b[31m" not in said
+    assert "\\x1b[31m" in said
+
+
+def test_names_that_are_no_text_are_scored_all_the_same(maps: Path) -> None:
+    import os
+
+    raw = os.fsencode(maps) + b"/caf\xe9.npy"
+    with open(raw, "wb") as file:  # noqa: PTH123 - a path of bytes
+        np.save(file, MAPS[0])
+    result = pladapt(f"score --probabilities {maps} -o scores.parquet")
+    assert result.exit_code == 0, result.output
+    assert "caf\\udce9" in pq.read_table("scores.parquet")["id"].to_pylist()

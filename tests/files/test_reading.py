@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from pladapt import DataError, InputError
 from pladapt.errors import MissingDataError, MissingDependencyError
 from pladapt.files import Files, Grouping, ImageLayout, MaskLayout
 from pladapt.files.formats import decode
+from pladapt.files.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -80,17 +81,11 @@ def test_any_order_of_axes_is_put_right(axes: list[str], length: int) -> None:
     order = [axis for axis in "ZCYX" if axis in kept]
     stored = squeezed.transpose([order.index(axis) for axis in kept])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pladapt.files.formats.np.load", lambda *_, **__: stored)
+        decoded = Stored(stored, "", certain=False)
+        patch.setattr("pladapt.files.reading.decode", lambda *_, **__: decoded)
         layout = ImageLayout(axes="".join(kept))
-        found = [item.array for item in layout.items("a", layout.load(_Named("a.npy")))]
+        found = [item.array for item in layout.items("a", layout.load(Path("a.npy")))]
     np.testing.assert_array_equal(found, whole)
-
-
-class _Named:
-    """A path that is nothing but a name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 def test_axes_that_do_not_fit_are_refused(tmp_path: Path, write: Write) -> None:
@@ -148,7 +143,7 @@ def test_a_truncated_file_says_that_it_cannot_be_read(
     path = write(tmp_path / f"a{extension}", noise)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * fraction)])
-    with pytest.raises(DataError, match=r"cannot be read|It holds"):
+    with pytest.raises(DataError, match=r"cannot be read|It holds|no DICOM"):
         images(path)
 
 
@@ -195,8 +190,8 @@ def test_a_mask_of_0_and_255_is_not_guessed_at(tmp_path: Path, write: Write) -> 
 def test_what_is_no_mask_is_refused(tmp_path: Path, write: Write) -> None:
     with pytest.raises(DataError, match="not whole"):
         masks(write(tmp_path / "a.npy", np.array([[0.2, 0.7]])), 1)
-    with pytest.raises(DataError, match="3 channels"):
-        masks(write(tmp_path / "a.png", np.zeros((3, 4, 3), np.uint8)), 1)
+    with pytest.raises(DataError, match="3 channels that differ"):
+        masks(write(tmp_path / "a.png", np.eye(3, dtype=np.uint8)[None].repeat(4, axis=0)), 1)
 
 
 @pytest.mark.parametrize("labels", [(), (0,), (1, 1), (1, 255)])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pladapt import InputError
@@ -85,3 +87,28 @@ def test_a_column_of_numbers_alone_is_told_from_words(cells, numeric):
 
 def test_a_table_without_rows_has_columns():
     assert len(Table("", ("a", "b"), ()).numeric) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "[x](javascript:alert(1))",
+        "![x](http://host/pixel.png)",
+        "[x][y]",
+        "[y]: http://host",
+        r"[x\](http://host)",
+        "```[x](http://host)`",
+    ],
+)
+def test_no_name_becomes_a_link(name):
+    text = to_markdown(of(Text(name), Table("T", (name,), ((name,),))))
+    # a bracket that closes is escaped by an odd number of backslashes
+    assert not re.search(r"(?<!\\)(?:\\\\)*\](?=[(\[:])", text)
+
+
+def test_brackets_that_are_no_link_and_code_stay_as_they_are():
+    assert "in [0, 1], `a[0](b)`" in to_markdown(of(Text("in [0, 1], `a[0](b)`")))
+
+
+def test_control_characters_are_shown():
+    assert "a\\\\x1b[31mb" in to_markdown(of(Text("a\x1b[31mb")))

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pytest
 
-import pladapt
-from pladapt import read_run
+from pladapt import DoNoHarm, Verdict, read_run
 
 pytest.importorskip("matplotlib", reason="the report extra is not installed")
 
@@ -15,6 +14,7 @@ from pladapt.reports.findings import describe_run
 from pladapt.reports.galleries import Shown
 from pladapt.reports.html import to_html
 from pladapt.reports.markdown import to_markdown
+from pladapt.typing import Recalibration
 
 EVIDENCE = {
     "step": ["one | two", "<three>"],
@@ -22,10 +22,12 @@ EVIDENCE = {
     "kept": [True, False],
     "fraction": pa.array([0.123456, None], pa.float64()),
 }
-CONSENSUS = EVIDENCE | {
-    "adjustment": ["none", "batch norm"],
-    "agreement": [0.9, -1.0],
-    "shift": [0.5, -0.25],
+AGREEMENT = {
+    "adjustment": ["none", "source"],
+    "agreement": [0.875, 0.9375],
+    "per_image": pa.array([0.75, None], pa.float64()),
+    "fraction": [0.125, 0.25],
+    "taken": pa.array([True, None], pa.bool_()),
 }
 
 
@@ -33,13 +35,12 @@ CONSENSUS = EVIDENCE | {
 class Brighten:
     """A recalibrator with evidence of every kind."""
 
-    consensus: bool = False
+    agreement: bool = False
+    shift: float = 0.05
 
     def recalibrate(self, predictor, target, /):
-        made = replace(predictor, shift=predictor.shift + 0.05)
-        return pladapt.typing.Recalibration(
-            made, made, pa.table(CONSENSUS if self.consensus else EVIDENCE)
-        )
+        made = replace(predictor, shift=predictor.shift + self.shift)
+        return Recalibration(made, made, pa.table(AGREEMENT if self.agreement else EVIDENCE))
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +91,71 @@ def test_a_report_from_the_folder_is_that_of_the_run_itself(finished):
     assert describe_run(read_run(folder)) == describe_run(record)
 
 
-def test_the_evidence_of_a_consensus_is_explained(toy):
-    record = toy.run(toy.lesions(), recalibrator=Brighten(consensus=True)).record
+def test_the_evidence_of_agreements_is_explained(toy):
+    record = toy.run(toy.lesions(), recalibrator=Brighten(agreement=True)).record
     section = part(describe_run(record), "Recalibration")
     (points,) = (block for block in section.body if block.kind == "bullets")
     said = " ".join(points.items)
-    assert all(f"`{name}`" in said for name in ("agreement", "kept", "agreed", "fraction", "shift"))
+    assert all(f"`{name}`" in said for name in ("agreement", "per_image", "fraction", "source"))
     assert "wrong alike" in said
+    table = next(block for block in section.body if block.kind == "table")
+    assert table.rows == (
+        ("none", "0.8750", "0.7500", "0.1250", "yes"),
+        ("source", "0.9375", "", "0.2500", ""),
+    )
+
+
+# Verdicts
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A recalibrator that ends the adaptation."""
+
+    outcome: str
+
+    def recalibrate(self, predictor, target, /):
+        verdict = Verdict(self.outcome, "it would not help")
+        return Recalibration(predictor, predictor, pa.table(EVIDENCE), verdict)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [("unchanged", "left as it was"), ("unfit", "not fit for these images")],
+)
+def test_the_verdict_stands_first_where_the_model_stays_as_it_was(toy, tmp_path, outcome, said):
+    made = toy.run(toy.lesions(), workdir=tmp_path, recalibrator=Ending(outcome))
+    document = describe_run(made.record, shown=Shown(**made.shown))
+    assert document == describe_run(read_run(tmp_path))
+    assert document.lead == f"Verdict: {said}: it would not help."
+    words = toy.Page(to_html(document)).words
+    assert words.index("Verdict:") < words.index("How to read the figures")
+    assert to_markdown(document).splitlines()[2] == document.lead
+    section = part(document, "Recalibration")
+    assert "nothing was found that surely fits the model" in section.body[0].text
+    assert "Selection" not in [each.title for each in document.body]
+
+
+def test_a_refused_recalibration_shows_what_the_gates_measured(toy, tmp_path):
+    harm = {"recalibrator": Brighten(shift=-0.6), "gates": [DoNoHarm()]}
+    made = toy.run(toy.lesions(), workdir=tmp_path, **harm)
+    document = describe_run(made.record)
+    assert document == describe_run(read_run(tmp_path))
+    assert document.lead.startswith(
+        "Verdict: left as it was: the recalibration was refused: foreground fraction"
+    )
+    section = part(document, "Recalibration")
+    assert "refused by a gate" in section.body[0].text
+    tables = {block.caption: block for block in section.body if block.kind == "table"}
+    judged = tables["Recalibration, refused: the predictor that was given and the one it made"]
+    assert judged.rows[0][:2] == ("foreground fraction", "1")
+    assert judged.rows[0][-1] == "no"
+
+
+def test_an_accepted_recalibration_shows_it_too(toy):
+    made = toy.run(toy.lesions(), recalibrator=Brighten(), gates=[DoNoHarm()])
+    captions = [b.caption for b in part(describe_run(made.record), "Recalibration").body[1:]]
+    assert "Recalibration, accepted: the predictor that was given and the one it made" in captions
 
 
 def test_a_run_without_rounds_has_a_report(toy, tmp_path):
@@ -104,6 +163,7 @@ def test_a_run_without_rounds_has_a_report(toy, tmp_path):
     document = describe_run(made.record, shown=Shown(**made.shown))
     assert document == describe_run(read_run(tmp_path))
     assert document.lead == (
+        "Verdict: adapted: recalibrated. "
         "The model was recalibrated on the unlabelled target, and not retrained."
     )
     titles = [section.title for section in document.body]

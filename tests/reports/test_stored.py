@@ -39,12 +39,13 @@ def test_the_evidence_of_each_round_is_shown_and_the_refusal_said(toy, tmp_path)
     record = toy.run(toy.lesions(classes=2), workdir=tmp_path, gates=gates, by=-0.8).record
     result = CliRunner().invoke(application(), ["report", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert f"The run stopped: {record.stopped}." in " ".join(result.output.split())
+    assert result.output.startswith("Verdict: left as it was: round 1 refused: ")
+    assert f"Verdict: {record.verdict}" in " ".join(result.output.split())
     assert describe_run(read_run(tmp_path)) == describe_run(record)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "0 of 8 target samples were retrained on in 0 rounds" in text
     assert f"The run stopped: {record.stopped}." in text
-    assert "Round 1, refused: the predictor before it and the one it made" in text
+    assert "Round 1, refused: the predictor that was given and the one it made" in text
     page = toy.Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     table = next(rows for caption, rows in page.tables.items() if "refused" in caption)
     for row, evidence in zip(

@@ -12,9 +12,9 @@ from scipy import ndimage
 from torch import nn
 
 import pladapt
-from pladapt import AlignedPredictor, EnsemblePredictor, FlipPredictor, InputError, Sample
+from pladapt import EnsemblePredictor, FlipPredictor, InputError, Sample
 from pladapt.functional.arrays import to_numpy
-from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
+from pladapt.predictors import LogitShiftPredictor, ScalePredictor, TemperaturePredictor
 from pladapt.predictors.prediction import predictions
 from pladapt.runs.manifest import describe
 from pladapt.selection.pairwise_dice import PairwiseDiceSelector
@@ -23,7 +23,6 @@ from pladapt.torch import (
     DropoutPredictor,
     FineTune,
     ModulePredictor,
-    ScalePredictor,
     TorchPredictor,
     TrainingOptions,
     module_of,
@@ -60,10 +59,6 @@ def images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape or (3, 1, 16, 24)).astype(np.float32)
 
 
-def _halved(images: Any, /) -> Any:
-    return images / 2
-
-
 def averages(classes: int = 1) -> dict[str, Any]:
     plain = cpu(small(classes), batch_size=2)
     dropped = DropoutPredictor(plain, members=3)
@@ -78,7 +73,6 @@ def averages(classes: int = 1) -> dict[str, Any]:
         "temperature": TemperaturePredictor(dropped, 2.0),
         "shifted": LogitShiftPredictor(dropped, 1.0),
         "shifted by group": LogitShiftPredictor(FlipPredictor(plain), 1.0, {"": -2.0, "p": 1.0}),
-        "aligned": AlignedPredictor(dropped, _halved),
     }
 
 

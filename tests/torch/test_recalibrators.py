@@ -1,23 +1,19 @@
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from pladapt import FlipPredictor, InputError, Sample, SourceStatistics
+from pladapt import FlipPredictor, InputError, LabelledSample, SourceStatistics
 from pladapt.errors import LabelledTargetError
-from pladapt.functional.logits import shift_logits
+from pladapt.predictors import Views, measure_agreement
 from pladapt.runs import keep_fraction
 from pladapt.testing import RecalibratorContract, RetrainerContract
 from pladapt.torch import (
-    BatchNormRecalibrator,
-    ConsensusRecalibrator,
+    AgreementRecalibrator,
     FineTune,
-    ScalePredictor,
     TorchPredictor,
     TrainingOptions,
     module_of,
@@ -28,72 +24,54 @@ from pladapt.torch.storage import state_sha256
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pladapt.types import LabelledSample, PseudoLabelled
+    from torch import nn
+
+    from pladapt import Sample
+    from pladapt.types import PseudoLabelled
 
 pytestmark = pytest.mark.torch
 
-COLUMNS = ["adjustment", "agreement", "kept", "shift", "agreed", "fraction", "groups"]
 QUICK = TrainingOptions(epochs=1, batch_size=4, keep="last", device="cpu")
-
-
-def bright(*, normalised: bool = True) -> nn.Module:
-    """Make a network that takes an image's brightness for the lesion's logit.
-
-    It smoothes, and not alike to both sides, so that mirror images differ in what is noise.
-    """
-    smooth = nn.Conv2d(1, 1, 3, padding=1)
-    last = nn.Conv2d(1, 1, 1)
-    with torch.no_grad():
-        smooth.weight.copy_(torch.tensor([[0.0, 1, 0], [1, 1, 0], [0, 1, 0]])[None, None] / 4)
-        last.weight.fill_(6.0)
-        for layer, bias in ((smooth, 0.0), (last, -3.0)):
-            assert layer.bias is not None
-            layer.bias.fill_(bias)
-    return nn.Sequential(smooth, *([nn.BatchNorm2d(1, affine=False)] if normalised else []), last)
 
 
 def cpu(module: nn.Module) -> TorchPredictor:
     return TorchPredictor(module, device="cpu")
 
 
-@pytest.fixture
-def target(blobs: Callable[..., list[LabelledSample]]) -> list[Sample]:
-    """Make unlabelled images, darker and noisier than the source's."""
-    return [
-        Sample(s.id, s.group, np.asarray(s.image * 0.7 - 0.2, np.float32))
-        for s in blobs(6, "t", seed=1)
-    ]
+def recalibrator(**options: Any) -> AgreementRecalibrator:
+    return AgreementRecalibrator(**{"device": "cpu"} | options)
 
 
-@pytest.fixture
-def source(blobs: Callable[..., list[LabelledSample]]) -> SourceStatistics:
-    return SourceStatistics.measure(blobs(6), region=None)
+CASES = ["trained", "not trained", "left as it is", "unfit", "of classes"]
 
 
-def consensus(**options: Any) -> ConsensusRecalibrator:
-    return ConsensusRecalibrator(**{"region": None, "device": "cpu"} | options)
-
-
-class TestBatchNorm(RecalibratorContract):
-    @pytest.fixture
-    def recalibrator(self) -> Any:
-        return BatchNormRecalibrator(device="cpu", batch_size=4)
-
-    @pytest.fixture
-    def predictor(self, net: Callable[..., nn.Module]) -> Any:
-        return FlipPredictor(cpu(net()))
-
-
-class TestConsensus(RecalibratorContract):
+class TestAgreement(RecalibratorContract):
     tolerance = 1e-6
 
-    @pytest.fixture(params=["with the source", "without it", "of classes"])
+    @pytest.fixture(params=CASES)
     def recalibrator(self, request: pytest.FixtureRequest, source: SourceStatistics) -> Any:
-        return consensus(source=source if request.param == "with the source" else None)
+        return recalibrator(source=source if request.param in ("trained", "unfit") else None)
 
     @pytest.fixture
-    def predictor(self, net: Callable[..., nn.Module], request: pytest.FixtureRequest) -> Any:
-        return cpu(net(3 if "of classes" in request.node.name else 1))
+    def predictor(
+        self,
+        net: Callable[..., nn.Module],
+        trained: TorchPredictor,
+        request: pytest.FixtureRequest,
+    ) -> Any:
+        return cpu(net(3)) if "of classes" in request.node.name else FlipPredictor(trained, (-2,))
+
+    @pytest.fixture
+    def target(
+        self,
+        request: pytest.FixtureRequest,
+        lesions: Callable[..., list[Sample]],
+        shifted: Callable[..., list[Sample]],
+    ) -> Any:
+        kind = request.node.callspec.params["recalibrator"]
+        if kind == "unfit":
+            return [replace(s, image=1 - s.image) for s in lesions("t")]
+        return lesions("t") if kind == "left as it is" else shifted(8)
 
 
 class TestFractionKeepingFineTune(RetrainerContract):
@@ -108,163 +86,265 @@ class TestFractionKeepingFineTune(RetrainerContract):
         return FlipPredictor(cpu(net()))
 
 
-def test_batch_norm_s_statistics_and_how_many_layers_have_them(target: list[Sample]) -> None:
-    predictor = cpu(bright())
-    made = BatchNormRecalibrator(device="cpu", momentum=0.5).recalibrate(predictor, target)
-    expected = recalibrate_batch_norm(predictor, target, momentum=0.5, device="cpu")
-    assert state_sha256(module_of(made.student)) == state_sha256(expected.module)
-    assert made.evidence.to_pylist() == [{"layers": 1, "samples": 6}]
+# What is found on images of a target
 
 
-def test_every_adjustment_has_its_row_of_evidence(
-    target: list[Sample], source: SourceStatistics
+def test_where_the_target_s_statistics_help_they_are_taken(
+    trained: TorchPredictor, shifted: Callable[..., list[Sample]]
 ) -> None:
-    made = consensus(source=source).recalibrate(cpu(bright()), target)
-    assert made.evidence.column_names == COLUMNS
-    rows = made.evidence.to_pylist()
-    named = [row["adjustment"] for row in rows]
-    assert named == ["none", "batch norm", "aligned", "aligned, batch norm"]
-    assert all(-1 <= row["agreement"] <= 1 for row in rows)
-    assert any(row["kept"] for row in rows)
-    best = max(rows, key=lambda row: row["agreement"])
-    assert best["kept"]
-    assert len({row["fraction"] for row in rows}) == len({row["agreed"] for row in rows}) == 1
+    target = shifted()
+    before = state_sha256(trained.module)
+    made = recalibrator().recalibrate(trained, target)
+    expected = recalibrate_batch_norm(trained, target, device="cpu")
+    assert made.teacher is made.student
+    assert state_sha256(module_of(made.teacher)) == state_sha256(expected.module)
+    assert state_sha256(trained.module) == before
+    assert made.verdict is not None  # without the source nothing is trained
+    assert made.verdict.outcome == "adapted"
+    assert "batch normalisation's statistics" in made.verdict.reason
+    images = np.stack([sample.image for sample in target])
+    cores, whole = (np.asarray(p.predict(images)) > 0.5 for p in (trained, made.teacher))
+    # a pixel further to the right than the core of 4 x 4 and the whole lesion
+    np.testing.assert_array_equal(cores, np.roll(images == np.float32(0.6), 1, -1))
+    np.testing.assert_array_equal(whole, np.roll(images > 0, 1, -1))
 
 
-@pytest.mark.parametrize(
-    ("options", "normalised", "expected"),
-    [
-        ({}, True, ["none", "batch norm"]),
-        ({}, False, ["none"]),
-        ({"batch_norm": False}, True, ["none"]),
-        ({"source": True}, False, ["none", "aligned"]),
-        ({"source": True, "align": False}, True, ["none", "batch norm"]),
-    ],
-)
-def test_what_cannot_be_adjusted_is_left_out(
-    options: dict[str, Any],
-    normalised: bool,  # noqa: FBT001 - a parameter of the test
-    expected: list[str],
-    target: list[Sample],
+def test_the_evidence_has_a_row_for_each_network_and_one_for_the_source(
+    trained: TorchPredictor, source: SourceStatistics, shifted: Callable[..., list[Sample]]
+) -> None:
+    target = shifted()
+    made = recalibrator(source=source).recalibrate(trained, target)
+    as_it_is, normalised, known = made.evidence.to_pylist()
+    for row, network in ((as_it_is, trained), (normalised, made.teacher)):
+        measured = measure_agreement(network, target)
+        assert row["agreement"] == measured.pooled
+        assert row["per_image"] == measured.per_image
+        assert row["fraction"] == measured.fraction[0]
+    assert as_it_is["agreement"] + 0.1 < normalised["agreement"]
+    assert [as_it_is["fraction"], normalised["fraction"]] == [16 / 1024, 144 / 1024]
+    assert (as_it_is["adjustment"], as_it_is["taken"]) == ("none", False)
+    assert (normalised["adjustment"], normalised["taken"]) == ("batch norm", True)
+    assert known == {
+        "adjustment": "source",
+        "agreement": source.agreement,
+        "per_image": None,
+        "fraction": 144 / 1024,
+        "taken": None,
+    }
+    alone = recalibrator().recalibrate(trained, target).evidence
+    assert alone.to_pylist() == [as_it_is, normalised]
+
+
+def test_what_won_is_trained_where_it_agrees_less_than_on_the_source(
+    trained: TorchPredictor,
     source: SourceStatistics,
+    lesions: Callable[..., list[Sample]],
+    shifted: Callable[..., list[Sample]],
 ) -> None:
-    given = options | ({"source": source} if "source" in options else {})
-    made = consensus(**given).recalibrate(cpu(bright(normalised=normalised)), target)
-    assert made.evidence["adjustment"].to_pylist() == expected
+    room = recalibrator(source=source).recalibrate(trained, shifted(8))
+    assert room.verdict is None
+    assert room.teacher is room.student
+    assert room.teacher is not trained
+    none = recalibrator(source=source).recalibrate(trained, shifted(12))
+    assert none.verdict is not None
+    assert none.verdict.outcome == "adapted"
+    wider = recalibrator(source=source, room=0.5).recalibrate(trained, shifted(8))
+    assert wider.verdict == none.verdict
+    unmeasured = SourceStatistics.measure(lesions("s"), region=None)
+    assert recalibrator(source=unmeasured).recalibrate(trained, shifted(8)).verdict is not None
 
 
-def test_the_student_is_the_network_with_the_target_s_statistics(target: list[Sample]) -> None:
-    predictor = cpu(bright())
-    made = consensus().recalibrate(predictor, target)
-    expected = recalibrate_batch_norm(predictor, target, device="cpu")
-    assert state_sha256(module_of(made.student)) == state_sha256(expected.module)
-    plain = cpu(bright(normalised=False))
-    alone = consensus().recalibrate(plain, target).student
-    assert state_sha256(module_of(alone)) == state_sha256(plain.module)
+@pytest.mark.parametrize("known", [True, False], ids=["with the source", "without it"])
+def test_without_a_shift_the_network_stays_as_it_is(
+    trained: TorchPredictor,
+    source: SourceStatistics,
+    lesions: Callable[..., list[Sample]],
+    *,
+    known: bool,
+) -> None:
+    made = recalibrator(source=source if known else None).recalibrate(trained, lesions("t"))
+    assert made.teacher is made.student is trained
+    assert made.verdict is not None
+    assert made.verdict.outcome == "unchanged"
+    said = "no shift was found" if known else "no change makes the model surely agree better"
+    assert said in made.verdict.reason
+    assert made.evidence["adjustment"].to_pylist()[:2] == ["none", "batch norm"]
+    assert made.evidence["taken"].to_pylist()[:2] == [True, False]
 
 
-def test_the_student_alone_predicts_at_several_scales(target: list[Sample]) -> None:
-    predictor, images = cpu(bright()), np.stack([s.image for s in target])
-    plain, scaling = (
-        consensus(tta_scales=scales).recalibrate(predictor, target) for scales in ((), (1.5,))
+def test_a_gain_within_the_margin_is_none(
+    trained: TorchPredictor, shifted: Callable[..., list[Sample]]
+) -> None:
+    taken, left = (
+        recalibrator(margin=margin).recalibrate(trained, shifted()) for margin in (0.1, 0.2)
     )
-    torch.testing.assert_close(scaling.teacher.predict(images), plain.teacher.predict(images))
-    expected = ScalePredictor(plain.student, (1.5,)).predict(images)
-    torch.testing.assert_close(scaling.student.predict(images), expected)
-    assert not torch.equal(expected, torch.as_tensor(plain.student.predict(images)))
+    assert taken.teacher is not trained
+    assert left.teacher is trained
 
 
-def test_a_prediction_of_the_teacher_shifts_each_part_once_and_their_mean(
-    target: list[Sample], source: SourceStatistics, monkeypatch: pytest.MonkeyPatch
+def test_images_without_foreground_do_not_fool_it(
+    trained: TorchPredictor, lesions: Callable[..., list[Sample]]
 ) -> None:
-    made = consensus(source=source).recalibrate(cpu(bright()), target)
-    calls: list[tuple[int, ...]] = []
+    # one small lesion; in the other images something large and faint, which is none
+    target = [lesions("t", edge=0.6, core=0.6, size=4)[0], *lesions("t", edge=0.12, core=0.12)[1:]]
+    made = recalibrator().recalibrate(trained, target)
+    as_it_is, normalised = made.evidence.to_pylist()
+    assert normalised["fraction"] > 5 * as_it_is["fraction"]  # it marks what is faint
+    assert normalised["agreement"] > as_it_is["agreement"] + 0.1
+    assert normalised["per_image"] < as_it_is["per_image"]
+    assert made.teacher is trained
+    assert made.verdict is not None
+    assert made.verdict.outcome == "unchanged"
 
-    def counted(probabilities: Any, shift: Any) -> Any:
-        calls.append(tuple(probabilities.shape))
-        return shift_logits(probabilities, shift)
 
-    monkeypatch.setattr("pladapt.predictors.shift.shift_logits", counted)
-    made.teacher.predict(np.stack([s.image for s in target]))
-    parts = sum(made.evidence["kept"].to_pylist())
-    assert len(calls) == parts + 1
-
-
-@pytest.mark.parametrize("cutoff", [0.2, 0.5, 0.8])
-def test_what_the_teacher_marks_lies_above_the_source_s_cut_off(
-    cutoff: float, target: list[Sample], blobs: Callable[..., list[LabelledSample]]
+def test_a_network_that_finds_nothing_stays_as_it_is(
+    trained: TorchPredictor, lesions: Callable[..., list[Sample]]
 ) -> None:
-    made = consensus(cutoff=cutoff).recalibrate(cpu(bright()), target)
-    truth = np.stack([s.mask for s in blobs(6, "t", seed=1)]) > 0
-    images = np.stack([s.image for s in target])
-    marked = np.asarray(made.teacher.predict(images))[:, 0] > cutoff
-    fraction = made.evidence["fraction"][0].as_py()
-    assert marked.mean() == pytest.approx(fraction, rel=0.3)
-    assert 2 * np.sum(marked & truth) / (marked.sum() + truth.sum()) > 0.5
+    blank = [replace(sample, image=0 * sample.image) for sample in lesions("t")]
+    made = recalibrator().recalibrate(trained, blank)
+    assert made.teacher is trained
+    assert made.verdict is not None
+    assert made.verdict.outcome == "unchanged"
+    assert "no foreground" in made.verdict.reason
+    assert made.evidence["adjustment"].to_pylist() == ["none"]
 
 
-def test_without_a_fraction_the_source_s_cut_off_stays(
-    target: list[Sample], members_of: Any
+def test_a_network_that_marks_everything_is_not_fit(
+    lesions: Callable[..., list[Sample]], displacing: Callable[..., nn.Module]
 ) -> None:
-    predictor = cpu(bright(normalised=False))
-    made = consensus(cutoff=0.3, fraction=False).recalibrate(predictor, target)
-    assert made.evidence["shift"].to_pylist() == pytest.approx([-math.log(0.3 / 0.7)])
-    images = np.stack([s.image for s in target])
-    given = math.log(0.3 / 0.7)
-    members = members_of(FlipPredictor(predictor), images)
-    moved = torch.stack([shift_logits(member, -given) for member in members])
-    np.testing.assert_allclose(
-        made.teacher.predict(images), shift_logits(moved.mean(0), given), rtol=1e-5
-    )
+    everything = cpu(displacing(bias=99.0))
+    made = recalibrator().recalibrate(everything, lesions("t"))
+    assert made.teacher is everything
+    assert made.verdict is not None
+    assert made.verdict.outcome == "unfit"
+    assert "marks 100% of all pixels as foreground; label a few images" in made.verdict.reason
 
 
-def test_where_nothing_is_agreed_on_every_adjustment_is_kept_at_the_mean_of_what_they_mark(
-    net: Callable[..., nn.Module],
+def test_images_unlike_the_source_s_are_not_fit_for_the_network(
+    trained: TorchPredictor, source: SourceStatistics, lesions: Callable[..., list[Sample]]
 ) -> None:
-    images = np.random.default_rng(0).normal(size=(6, 1, 16, 16)).astype(np.float32)
-    noise = [Sample(f"s{i}", "p", image) for i, image in enumerate(images)]
-    predictor = cpu(net())
-    made = consensus(cutoff=0.4).recalibrate(predictor, noise)
-    assert set(made.evidence["agreed"].to_pylist()) == {None}
-    assert all(made.evidence["kept"].to_pylist())
-    marked = np.asarray(made.teacher.predict(images)) > 0.4
-    assert marked.mean() == pytest.approx(made.evidence["fraction"][0].as_py(), rel=0.2)
+    inverted = [replace(sample, image=1 - sample.image) for sample in lesions("t")]
+    far = [replace(sample, image=sample.image + 5) for sample in lesions("t")]
+    for target, said in ((inverted, "the other way round"), (far, "standard deviations from")):
+        made = recalibrator(source=source, max_fraction=1.0).recalibrate(trained, target)
+        assert made.teacher is trained
+        assert made.verdict is not None
+        assert made.verdict.outcome == "unfit"
+        assert said in made.verdict.reason
+        assert made.verdict.reason.endswith("; label a few images")
 
 
-def test_at_most_so_many_samples_are_compared_and_all_are_measured(target: list[Sample]) -> None:
+def test_a_network_without_batch_normalisation_has_nothing_to_measure_anew(
+    source: SourceStatistics,
+    shifted: Callable[..., list[Sample]],
+    displacing: Callable[..., nn.Module],
+) -> None:
+    plain = cpu(displacing(normalised=False, bias=-4.5))
+    made = recalibrator().recalibrate(plain, shifted())
+    assert made.teacher is plain
+    assert made.verdict is not None
+    assert made.verdict.outcome == "unchanged"
+    assert made.evidence["adjustment"].to_pylist() == ["none"]
+    room = recalibrator(source=source).recalibrate(plain, shifted())
+    assert room.teacher is room.student is plain  # to be trained as it is
+    assert room.verdict is None
+
+
+# Its parameters
+
+
+def test_at_most_so_many_samples_are_compared_and_statistics_are_of_all(
+    trained: TorchPredictor, shifted: Callable[..., list[Sample]]
+) -> None:
     calls: list[tuple[str, int, int]] = []
-    predictor = cpu(bright())
-    made = consensus(max_samples=4, progress=lambda *call: calls.append(call)).recalibrate(
-        predictor, target
+    made = recalibrator(max_samples=4, progress=lambda *call: calls.append(call)).recalibrate(
+        trained, shifted()
     )
-    assert calls[-1] == ("consensus", 4, 4)
-    expected = recalibrate_batch_norm(predictor, target, device="cpu")
-    assert state_sha256(module_of(made.student)) == state_sha256(expected.module)
-    assert consensus(max_samples=4).describe() != consensus(max_samples=5).describe()
+    assert [call for call in calls if call[1] == call[2]] == [
+        ("agreement", 4, 4),
+        ("recalibrate", 6, 6),
+        ("agreement", 4, 4),
+    ]
+    expected = recalibrate_batch_norm(trained, shifted(), device="cpu")
+    assert state_sha256(module_of(made.teacher)) == state_sha256(expected.module)
+
+
+def test_masks_are_those_at_the_source_s_cut_off_on_the_views_that_are_given(
+    trained: TorchPredictor,
+    lesions: Callable[..., list[Sample]],
+    shifted: Callable[..., list[Sample]],
+) -> None:
+    views = Views(axes=(-2,), scales=())
+    made = recalibrator(views=views).recalibrate(trained, shifted())
+    assert made.evidence["agreement"][0].as_py() == 1  # nothing is displaced along this axis
+    assert made.teacher is trained
+    # of the source's lesions, the logits are 9 * (2.46 - 1) in them and 9 * (-0.41 - 1) outside
+    low = recalibrator(cutoff=1e-6).recalibrate(trained, lesions("t"))
+    assert low.verdict is not None
+    assert low.verdict.outcome == "unfit"
+    assert low.evidence["fraction"][0].as_py() > 0.9
 
 
 def test_the_manifest_tells_of_what_decides_and_not_of_the_machine(
     source: SourceStatistics,
 ) -> None:
-    one = consensus(batch_size=1, device="cpu", progress=lambda *_: None)
-    assert one.describe() == consensus(batch_size=8, device="auto").describe()
-    for change in ({"cutoff": 0.4}, {"source": source}, {"axes": (-2,)}, {"align": False}):
-        assert consensus(**change).describe() != consensus().describe()
+    one = recalibrator(batch_size=1, device="cpu", progress=lambda *_: None)
+    assert one.describe() == recalibrator(batch_size=8, device="auto").describe()
+    for change in (
+        {"cutoff": 0.4},
+        {"source": source},
+        {"views": Views(axes=(-2,))},
+        {"margin": 0.1},
+        {"room": 0.1},
+        {"max_fraction": 0.5},
+        {"max_samples": 5},
+        {"statistics_batch_size": 4},
+    ):
+        assert recalibrator(**change).describe() != recalibrator().describe(), change
 
 
-def test_labelled_samples_are_refused(blobs: Callable[..., Any]) -> None:
-    for recalibrator in (consensus(), BatchNormRecalibrator(device="cpu")):
-        with pytest.raises(LabelledTargetError, match="has a mask"):
-            recalibrator.recalibrate(cpu(bright()), blobs(3))
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cutoff": 1.0}, "cutoff is 1.0"),
+        ({"margin": -0.1}, "margin is -0.1"),
+        ({"room": 1.0}, "room is 1.0"),
+        ({"max_fraction": 0.0}, "max_fraction is 0.0"),
+        ({"max_samples": 0}, "max_samples is 0"),
+    ],
+    ids=str,
+)
+def test_parameters_outside_their_range_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        recalibrator(**options)
 
 
-def test_a_predictor_without_a_module_is_refused(target: list[Sample]) -> None:
+# What it cannot use
+
+
+def test_labelled_samples_are_refused(
+    trained: TorchPredictor, lesions: Callable[..., list[Sample]]
+) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    labelled: Any = [LabelledSample(s.id, s.group, s.image, mask) for s in lesions("t")]
+    with pytest.raises(LabelledTargetError, match="has a mask"):
+        recalibrator().recalibrate(trained, labelled)
+
+
+def test_a_predictor_without_a_module_an_empty_target_and_other_channels_are_refused(
+    trained: TorchPredictor, source: SourceStatistics, lesions: Callable[..., list[Sample]]
+) -> None:
     class Constant:
         def predict(self, images: Any, /) -> Any:
-            return np.full((len(images), 1, *images.shape[2:]), 0.5)
+            return 0.8 * images[:, :1]
 
     with pytest.raises(InputError, match="Constant has no module"):
-        consensus().recalibrate(Constant(), target)
+        recalibrator().recalibrate(Constant(), lesions("t"))
+    with pytest.raises(InputError, match="at least one unlabelled sample"):
+        recalibrator().recalibrate(trained, [])
+    two = [replace(s, image=np.concatenate([s.image] * 2)) for s in lesions("t")]
+    with pytest.raises(InputError, match="have 2 channels"):
+        recalibrator(source=source).recalibrate(Constant(), two)
 
 
 def test_a_fine_tuned_student_keeps_the_fraction(

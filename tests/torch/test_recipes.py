@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import pladapt
-from pladapt import InputError, Sample, SourceStatistics
+from pladapt import InputError, Sample, SourceStatistics, Verdict
 from pladapt.errors import LabelledTargetError, RunChangedError, UnknownPluginError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.plugins import PluginManager
+from pladapt.predictors import Views
+from pladapt.recipes.robust import RobustOptions
 from pladapt.runs.manifest import describe
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing.checks import contents
@@ -23,50 +26,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pladapt.types import LabelledSample
+    from pladapt.types import LabelledSample, Progress
 
 pytestmark = pytest.mark.torch
 
 QUICK = TrainingOptions(epochs=1, batch_size=4, device="cpu", augmentation=RandomAffine())
-SMALL: dict[str, Any] = {
-    "epochs": 1,
-    "min_steps": 0,
-    "batch_size": 4,
-    "device": "cpu",
-    "fractions": (0.8, 1.0),
-}
+SMALL: dict[str, Any] = {"epochs": 1, "min_steps": 0, "batch_size": 4, "device": "cpu"}
 QUIET = PluginManager()
-
-
-@pytest.fixture(scope="module")
-def predictor() -> TorchPredictor:
-    """Make a network of batch normalisation that sees brightness, and chance."""
-    import torch
-    from torch import nn
-
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module: Any = nn.Sequential(
-            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1)
-        )
-    with torch.no_grad():
-        first, last = module[0], module[3]
-        first.weight[0] = 1 / 9
-        last.weight[0, 0], last.bias[0] = 8.0, -3.0
-    return TorchPredictor(module, device="cpu")
-
-
-@pytest.fixture
-def target(blobs: Callable[..., list[LabelledSample]]) -> list[Sample]:
-    return [
-        Sample(s.id, s.group, np.asarray(s.image * 0.8 - 0.1, np.float32))
-        for s in blobs(8, "t", seed=1)
-    ]
-
-
-@pytest.fixture
-def source(blobs: Callable[..., list[LabelledSample]], predictor: Any) -> SourceStatistics:
-    return SourceStatistics.measure(blobs(6), predictor, cutoff=0.4, region=None)
 
 
 def hashes(result: pladapt.AdaptationResult, images: Any) -> tuple[str, bytes]:
@@ -82,14 +48,15 @@ def stacked(target: list[Sample]) -> Any:
 
 
 def test_the_paper_s_recipe_is_the_call_that_one_would_write(
-    predictor: Any, target: list[Sample], tmp_path: Path
+    trained: TorchPredictor, shifted: Callable[..., list[Sample]], tmp_path: Path
 ) -> None:
     recipe = pladapt.recipe(
         "paper", cutoff=0.4, min_pixels=1, top_k=4, validation=0.5, options=QUICK, batch_size=4
     )
-    made = recipe.adapt(predictor, target, workdir=tmp_path / "recipe", plugins=QUIET)
+    target = shifted()
+    made = recipe.adapt(trained, target, workdir=tmp_path / "recipe", plugins=QUIET)
     by_hand = pladapt.adapt(
-        predictor,
+        trained,
         target,
         selector=CertaintyIndexSelector(cutoff=0.4, min_pixels=1, top_k=4),
         retrainer=FineTune(validation=0.5, options=QUICK),
@@ -129,35 +96,40 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-def dying(at: str) -> pladapt.typing.Progress:
+def dying(at: str) -> Progress:
     """End the process in this stage."""
 
     def progress(stage: str, _done: int, _total: int, /) -> None:
-        if stage == at:
+        if stage.startswith(at):
             raise Killed
 
     return progress
 
 
-@pytest.fixture(params=[True, False], ids=["with the source", "without it"])
-def known(request: pytest.FixtureRequest, source: SourceStatistics) -> SourceStatistics | None:
-    """What is known of the source."""
-    return source if request.param else None
+def silent(_stage: str, _done: int, _total: int, /) -> None:
+    """Show nothing."""
 
 
 @pytest.fixture
 def adapt(
-    predictor: Any,
-    target: list[Sample],
-    blobs: Callable[..., list[LabelledSample]],
-    known: SourceStatistics | None,
+    trained: TorchPredictor,
+    source: SourceStatistics,
+    shifted: Callable[..., list[Sample]],
+    truth: Callable[..., list[LabelledSample]],
 ) -> Callable[..., pladapt.AdaptationResult]:
-    def run(folder: Path, progress: Any = None, **options: Any) -> pladapt.AdaptationResult:
-        recipe = pladapt.recipe("robust", **{"source": known} | SMALL | options)
-        evaluator = OverlapEvaluator(samples=blobs(4, "e", seed=2))
-        return recipe.adapt(
-            predictor,
-            target,
+    """Adapt a network to fainter and smaller lesions, whose cores alone it marks."""
+
+    def run(
+        folder: Path | None = None,
+        progress: Progress = silent,
+        target: list[Sample] | None = None,
+        **options: Any,
+    ) -> pladapt.AdaptationResult:
+        given: dict[str, Any] = {"source": source, "progress": progress} | SMALL | options
+        evaluator = OverlapEvaluator(samples=truth("t", edge=0.4, core=0.6, size=7))
+        return pladapt.recipe("robust", **given).adapt(
+            trained,
+            shifted(7) if target is None else target,
             evaluators=[evaluator],
             workdir=folder,
             plugins=QUIET,
@@ -167,84 +139,173 @@ def adapt(
     return run
 
 
-def test_robust_recalibrates_retrains_and_judges(
-    adapt: Any, known: SourceStatistics | None, predictor: Any, tmp_path: Path
-) -> None:
-    before = state_sha256(predictor.module)
+def dsc(evaluations: Any) -> float:
+    return float(evaluations["OverlapEvaluator"].value("dsc"))
+
+
+def test_robust_adapts_where_it_helps(adapt: Any, trained: TorchPredictor, tmp_path: Path) -> None:
+    before = state_sha256(trained.module)
     result = adapt(tmp_path)
-    assert state_sha256(predictor.module) == before
-    assert result.rounds[0].selection.kept
-    assert result.rounds[0].judgement is not None
-    adjustments = result.recalibration.evidence["adjustment"].to_pylist()
-    assert ("aligned" in adjustments) == (known is not None)
-    assert {"none", "batch norm"} <= set(adjustments)
-    assert result.after.keys() == {"OverlapEvaluator"}
+    assert state_sha256(trained.module) == before
+    assert result.verdict == Verdict("adapted", "trained in 1 round")
+    assert result.recalibration.evidence["adjustment"].to_pylist() == [
+        "none",
+        "batch norm",
+        "source",
+    ]
+    assert result.recalibration.judgement.accepted
+    (only,) = result.rounds
+    assert only.selection.counts == {"kept": 6}
+    assert only.judgement.accepted
+    assert (
+        state_sha256(module_of(result.predictor)) != state_sha256(module_of(result.first)) != before
+    )
+    assert dsc(result.before) < 0.5
+    assert dsc(result.recalibration.evaluations) > 0.8
+    assert dsc(result.after) > 0.8
     read = pladapt.read_run(tmp_path)
-    assert read.stopped == result.stopped
+    assert read.verdict == result.verdict
+    assert read.rounds[0].selection.kept == only.selection.kept
     assert read.recalibration is not None
+    assert read.recalibration.evidence.equals(result.recalibration.evidence)
 
 
+@pytest.mark.parametrize("stage", ["agreement", "recalibrate", "score", "train", "judge"])
 def test_an_interrupted_run_ends_with_the_same_bytes(
-    adapt: Any, target: list[Sample], tmp_path: Path
+    adapt: Any, shifted: Callable[..., list[Sample]], stage: str, tmp_path: Path
 ) -> None:
     whole = adapt(tmp_path / "whole")
-    for stage in ("recalibrate", "score", "judge"):
-        with pytest.raises(Killed):
-            adapt(tmp_path / "killed", dying(stage))
+    with pytest.raises(Killed):
+        adapt(tmp_path / "killed", dying(stage))
     again = adapt(tmp_path / "killed")
-    assert hashes(again, stacked(target)) == hashes(whole, stacked(target))
+    assert again.verdict == whole.verdict
+    assert hashes(again, stacked(shifted(7))) == hashes(whole, stacked(shifted(7)))
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    with pytest.raises(RunChangedError, match="seed was 0 and is now 1"):
-        adapt(tmp_path / "whole", seed=1)
 
 
-def test_robust_without_rounds_only_recalibrates(predictor: Any, target: list[Sample]) -> None:
-    result = pladapt.recipe("robust", rounds=0, **SMALL).adapt(predictor, target, plugins=QUIET)
+def test_a_run_is_not_continued_with_other_options(adapt: Any, tmp_path: Path) -> None:
+    adapt(tmp_path, train=False)
+    with pytest.raises(RunChangedError, match=r"margin was 0\.005 and is now 0\.01"):
+        adapt(tmp_path, train=False, margin=0.01)
+
+
+def test_without_training_robust_only_recalibrates(adapt: Any, tmp_path: Path) -> None:
+    result = adapt(tmp_path, train=False)
     assert result.rounds == ()
-    assert result.recalibration is not None
-    assert np.asarray(result.predictor.predict(stacked(target))).shape == (8, 1, 16, 16)
+    assert result.verdict == Verdict("adapted", "recalibrated")
+    assert result.predictor is result.first
+    assert dsc(result.after) > 0.8 > dsc(result.before)
+    assert pladapt.read_run(tmp_path).verdict == result.verdict
 
 
-def test_robust_takes_the_source_s_cut_off_unless_another_is_given(
-    source: SourceStatistics,
+def test_without_the_source_robust_does_not_train(adapt: Any) -> None:
+    result = adapt(source=None)
+    assert result.rounds == ()
+    assert result.verdict.outcome == "adapted"
+    assert "batch normalisation's statistics" in result.verdict.reason
+    assert dsc(result.after) > 0.8 > dsc(result.before)
+
+
+@pytest.fixture
+def targets(
+    lesions: Callable[..., list[Sample]], shifted: Callable[..., list[Sample]]
+) -> dict[str, list[Sample]]:
+    """Make targets on which nothing surely helps."""
+    plain = lesions("t")
+    return {
+        "the source's": plain,
+        "inverted": [replace(each, image=1 - each.image) for each in plain],
+        "blank": [replace(each, image=0 * each.image) for each in plain],
+        "rewritten": shifted(12),  # nine times as much would be marked as before
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("the source's", "unchanged", "no shift was found"),
+        ("inverted", "unfit", "the other way round"),
+        ("blank", "unchanged", "finds no foreground"),
+        ("rewritten", "unchanged", "the recalibration was refused: foreground fraction"),
+    ],
+    ids=lambda case: case[0],
+)
+def test_robust_returns_the_very_predictor_where_nothing_surely_helps(
+    case: tuple[str, str, str], adapt: Any, targets: Any, trained: TorchPredictor, tmp_path: Path
 ) -> None:
-    def cutoff(**options: Any) -> Any:
-        return pladapt.recipe("robust", **options).recalibrator.cutoff  # type: ignore[union-attr]  # robust has one
+    kind, outcome, reason = case
+    options = {"target": targets[kind]} | ({"source": None} if kind == "blank" else {})
+    result = adapt(tmp_path, **options)
+    assert result.predictor is result.first is trained
+    assert result.rounds == ()
+    assert result.verdict.outcome == outcome
+    assert reason in result.verdict.reason
+    assert dsc(result.after) == dsc(result.before)
+    assert pladapt.read_run(tmp_path).verdict == result.verdict
+    stored = contents(tmp_path)
+    assert adapt(tmp_path, **options).verdict == result.verdict
+    assert contents(tmp_path) == stored
 
-    assert cutoff(source=source) == 0.4
-    assert cutoff(source=source, cutoff=0.3) == 0.3
-    assert cutoff(cutoff=0.3) == 0.3
+
+def test_robust_takes_the_source_s_cut_off_and_views_unless_others_are_given(
+    trained: TorchPredictor, lesions: Callable[..., list[Sample]]
+) -> None:
+    def found(**options: Any) -> tuple[float, Views]:
+        recipe: Any = pladapt.recipe("robust", **options)
+        return recipe.recalibrator.cutoff, recipe.recalibrator.views
+
+    views = Views((-2,), (0.5,))
+    source = SourceStatistics.measure(lesions("s"), trained, cutoff=0.4, region=None, views=views)
+    assert found(source=source) == (0.4, views)
+    assert found(source=source, cutoff=0.3) == (0.3, views)
+    assert found(source=source, axes=(-1, -2)) == (0.4, Views((-1, -2), (0.5,)))
+    assert found(source=source, scales=()) == (0.4, Views((-2,), ()))
+    assert found() == (0.5, Views())
 
 
 def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None:
     plain = pladapt.recipe("robust", source=source, **SMALL)
-    assert len(plain.selector) == plain.rounds == 2  # type: ignore[arg-type]  # one for each round
     described = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
-    for options, part in (
-        ({"epochs": 2}, "retrainer"),
-        ({"min_steps": 9}, "retrainer"),
-        ({"learning_rate": 1e-2}, "retrainer"),
-        ({"ema": None}, "retrainer"),
-        ({"vary": False}, "retrainer"),
-        ({"seed": 3}, "retrainer"),
-        ({"align": False}, "recalibrator"),
-        ({"batch_norm": False}, "recalibrator"),
-        ({"fraction": False}, "recalibrator"),
-        ({"groups": False}, "recalibrator"),
-        ({"flip": (-1, -2)}, "recalibrator"),
-        ({"tta_scales": ()}, "recalibrator"),
-        ({"fractions": (0.5, 1.0)}, "selector"),
-        ({"rounds": 1}, "rounds"),
-        ({"cutoff": 0.3}, "gates"),
+    reached: dict[str, set[str]] = {}
+    for options in (
+        {"cutoff": 0.3},
+        {"source": None},
+        {"train": False},
+        {"axes": (-1, -2)},
+        {"scales": ()},
+        {"margin": 0.1},
+        {"room": 0.1},
+        {"epochs": 2},
+        {"min_steps": 9},
+        {"learning_rate": 1e-2},
+        {"ema": None},
+        {"seed": 3},
+        {"batch_size": 3},
     ):
+        (name,) = options
         other = pladapt.recipe("robust", **{"source": source} | SMALL | options)
-        assert json.dumps(describe(getattr(other, part))) != described[part], options
+        reached[name] = {
+            part
+            for part in described
+            if json.dumps(describe(getattr(other, part))) != described[part]
+        }
+    assert reached == {
+        **{name: {"retrainer"} for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")},
+        **{name: {"recalibrator"} for name in ("source", "scales", "margin", "room")},
+        "cutoff": {"selector", "retrainer", "recalibrator", "gates"},
+        "axes": {"retrainer", "recalibrator"},
+        "train": {"rounds"},
+        "batch_size": {"retrainer", "gates", "batch_size"},
+    }
+    machine = {"device", "checkpoints", "progress"}
+    assert set(reached) | machine == {each.name for each in fields(RobustOptions)}
 
 
-@pytest.mark.parametrize("rounds", [-1, 3])
-def test_more_rounds_than_fractions_are_refused(rounds: int) -> None:
-    with pytest.raises(InputError, match=rf"rounds is {rounds}; .* between 0 and 2"):
-        pladapt.recipe("robust", rounds=rounds, **SMALL)
+def test_an_unknown_option_of_robust_names_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"no option 'epoch'\. Did you mean 'epochs'\? .* margin"):
+        pladapt.recipe("robust", epoch=3)
+    with pytest.raises(TypeError, match=r"no option 'zzz'\. Known: cutoff, source, train"):
+        pladapt.recipe("robust", zzz=3)
 
 
 @pytest.mark.parametrize("cutoff", [(0.4, 0.4), (0.4, 0.5)])
@@ -262,9 +323,12 @@ def test_cut_offs_of_several_classes_must_be_one(
 
 
 @pytest.mark.parametrize("name", ["paper", "robust"])
-def test_masks_are_refused(name: str, predictor: Any, blobs: Callable[..., Any]) -> None:
+def test_masks_are_refused(
+    name: str, trained: TorchPredictor, truth: Callable[..., list[LabelledSample]]
+) -> None:
+    labelled: Any = truth("t")
     with pytest.raises(LabelledTargetError, match="has a mask"):
-        pladapt.recipe(name).adapt(predictor, blobs(4), plugins=QUIET)
+        pladapt.recipe(name).adapt(trained, labelled, plugins=QUIET)
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:

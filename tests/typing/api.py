@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_type
+from typing import TYPE_CHECKING, Any, Literal, assert_type
 
 import numpy as np
 import pytest
 
 import pladapt
-from pladapt.evidence.gates import Agreement, Churn, ForegroundFraction, InDomain
+from pladapt.evidence.gates import Churn, FlipAgreement, ForegroundFraction, InDomain
 from pladapt.testing import SelectorContract
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ gate: pladapt.typing.Gate = pladapt.DoNoHarm(
     measures=[
         ForegroundFraction(reference=[0.1, 0.2]),
         Churn(),
-        Agreement(),
+        FlipAgreement(),
         InDomain(samples=labelled),
     ],
 )
@@ -201,7 +201,7 @@ for done in result.rounds:
     assert_type(done.selection.dropped, dict[str, str])
     assert_type(done.selection.counts, dict[str, int])
 
-# Recalibrating, by consensus or otherwise, and recipes
+# Recalibrating, verdicts and recipes
 
 
 class Shifting:
@@ -210,15 +210,15 @@ class Shifting:
     def recalibrate(
         self, predictor: pladapt.typing.Predictor, target: pladapt.typing.Samples[pladapt.Sample], /
     ) -> pladapt.typing.Recalibration:
-        """Shift the predictor by what is agreed on."""
-        found = pladapt.find_consensus([pladapt.FlipPredictor(predictor)], target, cutoff=0.4)
-        assert_type(found, pladapt.Consensus)
-        assert_type(found.fraction, float)
-        assert_type(found.kept, tuple[int, ...])
-        assert_type(found.predictor([predictor]), pladapt.EnsemblePredictor)
-        teacher = pladapt.predictors.LogitShiftPredictor(predictor, found.shifts[0], found.groups)
+        """Leave the predictor as it is, and say why."""
+        found = pladapt.predictors.measure_agreement(predictor, target, cutoff=0.4)
+        assert_type(found.pooled, float)
+        assert_type(found.per_image, float)
+        evidence = found.by_sample()
+        teacher = pladapt.predictors.LogitShiftPredictor(predictor, 0.5, {"p": 0.25})
         assert_type(teacher.with_predictor(predictor), pladapt.predictors.LogitShiftPredictor)
-        return pladapt.typing.Recalibration(teacher, student=predictor, evidence=found.curve)
+        verdict = pladapt.Verdict("unchanged", "nothing would help")
+        return pladapt.typing.Recalibration(teacher, predictor, evidence, verdict)
 
 
 recalibrator: pladapt.typing.Recalibrator = Shifting()
@@ -234,24 +234,22 @@ adapted = recipe.adapt(
     predictor, target, evaluators=[evaluator], workdir="runs/robust", progress=progress
 )
 assert_type(adapted, pladapt.AdaptationResult)
+assert_type(adapted.verdict, pladapt.Verdict)
+assert_type(adapted.verdict.outcome, Literal["adapted", "unchanged", "unfit"])
+assert_type(adapted.verdict.reason, str)
 recipe.adapt(predictor, labelled)  # type: ignore[arg-type]  # masks
-pladapt.find_consensus([predictor], labelled)  # type: ignore[arg-type]  # masks
+pladapt.predictors.measure_agreement(predictor, labelled)  # type: ignore[arg-type]  # masks
+pladapt.Verdict("better", "nothing would help")  # type: ignore[arg-type]  # no such outcome
 
-# Aligning
+# What travels with a model
 
 source = pladapt.SourceStatistics.measure(labelled, predictor, cutoff=(0.4, 0.5), region=None)
 pladapt.SourceStatistics.measure(target).save("source.npz")
 assert_type(pladapt.SourceStatistics.load("source.npz"), pladapt.SourceStatistics)
-alignment: pladapt.Alignment = pladapt.QuantileMatching.fit(target, source)
-alignment = pladapt.QuantileMatching.fit(target, source, region=lambda images: images[:, 0] > 0)
-assert_type(pladapt.Aligned(target, alignment)[0], pladapt.Sample)
-assert_type(pladapt.Aligned(labelled, alignment)[0], pladapt.LabelledSample)
-aligned: pladapt.typing.Predictor = pladapt.AlignedPredictor(predictor, alignment)
 
 # Masks do not enter: each ignore is needed, or mypy complains of it
 
 pladapt.adapt(predictor, labelled, selector=selector, retrainer=retrainer)  # type: ignore[arg-type]  # masks
-pladapt.QuantileMatching.fit(labelled, source)  # type: ignore[arg-type]  # masks
 pladapt.calibrate_cutoff(predictor, target)  # type: ignore[arg-type]  # no masks
 pladapt.audit(predictor, target, {"own": selector})  # type: ignore[arg-type]  # no masks
 pladapt.functional.combine_classes(ci, pixels, rule="median")  # type: ignore[arg-type]  # no such rule

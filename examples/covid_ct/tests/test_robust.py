@@ -49,11 +49,14 @@ def finished(data, tmp_path_factory):
     return out, outcome
 
 
-def test_the_target_is_recalibrated_and_its_rounds_are_judged(finished):
+def test_the_target_is_looked_at_and_what_is_made_is_judged(finished):
     result = finished[1].targets["C"]
-    assert set(result.recalibration.evidence["adjustment"].to_pylist()) >= {"none", "aligned"}
-    assert result.first is not finished[1].trained.predictor
-    assert result.rounds
+    adjustments = result.recalibration.evidence["adjustment"].to_pylist()
+    assert adjustments[0] == "none"
+    assert adjustments[-1] == "source"
+    changed = result.verdict.outcome == "adapted"
+    assert (result.predictor is not finished[1].trained.predictor) == changed
+    assert (result.recalibration.judgement is not None) == result.recalibration.changed
     for current in result.rounds:
         assert current.selection.kept
         assert current.judgement.evidence.num_rows
@@ -93,19 +96,16 @@ def test_the_report_shows_the_evidence_of_all_rounds(finished):
     out, outcome = finished
     (target,) = [s for s in describe(outcome, out).body if s.title == "A to C"]
     titles = [section.title for section in target.body]
-    assert titles[:4] == [
-        "Recalibration",
-        "Selection",
-        "Do no harm",
-        "Kept and dropped samples",
-    ]
     result = outcome.targets["C"]
+    trained = ["Selection", "Do no harm", "Kept and dropped samples"] if result.rounds else []
+    assert titles[: 1 + len(trained)] == ["Recalibration", *trained]
     text = (out / "report.md").read_text(encoding="utf-8")
     for current in result.rounds:
         verdict = "accepted" if current.judgement.accepted else "refused"
         assert f"Round {current.number}, {verdict}" in text
     learnt = {id_ for r in result.rounds if r.stands for id_ in r.selection.kept}
-    assert f"{len(learnt)} of {len(result.rounds[0].scores)}" in text
+    if result.rounds:
+        assert f"{len(learnt)} of {len(result.rounds[0].scores)}" in text
     config = json.loads((out / "run.json").read_text())["config"]["settings"]
     assert config["recipe"] == "robust"
 
@@ -137,8 +137,8 @@ def test_the_protocol_has_no_table_of_slices_when_all_were_learnt_from(data, tmp
     result = CliRunner().invoke(application(), [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     run = read_run(tmp_path / "A" / "fold-0" / "A-to-C")
-    # nothing was learnt from where the gate refused the first round
-    some_left = run.rounds[0].stands and len(selected(run)) < len(run.rounds[0].scores)
+    # nothing was learnt from where no round was begun, or the gate refused the first
+    some_left = 0 < len(selected(run)) < len(run.rounds[0].scores) if run.rounds else False
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "by the recipe `robust`" in text
     assert ("## Not retrained on" in text) == some_left

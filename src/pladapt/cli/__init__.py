@@ -25,7 +25,7 @@ def main() -> None:
             warnings.showwarning = _show_warning
             application()()
     except PladaptError as error:
-        message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+        message = _shown("\n".join([str(error), *getattr(error, "__notes__", ())]))
         _console().print(f"[bold red]Error:[/] {type(error).__name__}:", end=" ")
         _console().print(message, markup=False, highlight=False)
         sys.exit(1)
@@ -33,7 +33,14 @@ def main() -> None:
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
     _console().print("[yellow]Warning:[/]", end=" ")
-    _console().print(str(message), markup=False, highlight=False)
+    _console().print(_shown(str(message)), markup=False, highlight=False)
+
+
+def _shown(text: str) -> str:
+    """Return text in which no file's name steers the terminal."""
+    from pladapt.files.names import visible_lines  # noqa: PLC0415 - help must not wait
+
+    return visible_lines(text)
 
 
 def _console() -> Console:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 from rich.console import Console
@@ -40,16 +40,19 @@ from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pladapt.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.runs.adaptation import AdaptationResult
-    from pladapt.types import Progress
+    from pladapt.types import Outcome, Progress
     from pladapt.typing import Evaluator
 
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")]
+
+_STATUS: Final[Mapping[Outcome, int]] = {"adapted": 0, "unchanged": 3, "unfit": 4}
+"""The exit statuses of `adapt`, as its help says."""
 
 
 def source(
@@ -148,7 +151,11 @@ def adapt(
     readers: Readers = 2,
     strict: Strict = False,
 ) -> None:
-    """Adapt a network to unlabelled images, and write the adapted predictor and a report.
+    """Adapt a network to unlabelled images, and write the predictor and a report.
+
+    First the verdict is printed. Exit status: 0 where the network was adapted, 3 where it was left
+    as it was, since nothing would surely help, and 4 where it is not fit for the images; then a few
+    of them have to be labelled. 1 is an error.
 
     An interrupted command goes on where it was when it is given again.
     """
@@ -190,11 +197,15 @@ def adapt(
             progress=progress,
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
+    write_report(result, output, truth=labelled)
     show_problems(problems, output / "images")
     show_problems(without, output / "truth")
     _show(result)
-    write_report(result, output, truth=labelled)
-    print_line(f"Adapted predictor: {output / 'adapted'} (cut-off {used:g})")
+    outcome = result.verdict.outcome
+    kind = "Adapted predictor" if outcome == "adapted" else "Predictor, as it was"
+    print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
+    if status := _STATUS[outcome]:
+        raise typer.Exit(status)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +305,8 @@ def _recipe(
         return recipe(name, **own, **chosen)
     except TypeError as error:
         raise InputError(
-            f"The recipe {name!r} cannot be made with the options {sorted(chosen)}: {error}."
+            f"The recipe {name!r} cannot be made with the options {sorted(chosen)}: "
+            f"{str(error).removesuffix('.')}."
         ) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
@@ -9,6 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pladapt.cli.file_options import (
+    AsStored,  # noqa: TC001 - typer reads the annotations
+    Binary,  # noqa: TC001 - the same
+    Channels,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    Match,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
+    Pairs,  # noqa: TC001 - the same
+    Scale,  # noqa: TC001 - the same
+)
 from pladapt.cli.options import amount, named_values
 from pladapt.cli.progress import progress_bars
 from pladapt.errors import InputError, RunChangedError
@@ -17,7 +29,7 @@ from pladapt.functional.overlap import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pladapt.files import Grouping, Problem
+    from pladapt.files import Files, Grouping, Pairing, Problem
     from pladapt.selection.rules import Stratum
     from pladapt.types import Evaluation
     from pladapt.typing import Predictor
@@ -29,7 +41,10 @@ Dimensions = Annotated[
 ]
 Axes = Annotated[
     str | None,
-    typer.Option(help="The axes of NPY and NIfTI arrays, of Z (slices), C (channels), Y and X."),
+    typer.Option(
+        help="The axes of NPY, NIfTI, NRRD and TIFF arrays, of T (times), Z (slices), "
+        "C (channels), Y and X."
+    ),
 ]
 Window = Annotated[
     tuple[float, float] | None,
@@ -49,6 +64,7 @@ Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first file that cannot be used.")
 ]
 _SHOWN = 10
+_EVALUATION = {"digests.json", "notes.json", "samples.parquet", "summary.parquet"}
 
 
 def score(
@@ -78,6 +94,10 @@ def score(
     dimensions: Dimensions = "2",
     axes: Axes = None,
     window: Window = None,
+    scale: Scale = None,
+    channels: Channels = None,
+    key: Key = None,
+    max_values: MaxValues = None,
     group_by: GroupBy = "file",
     groups: Groups = None,
     batch_size: BatchSize = 8,
@@ -105,12 +125,17 @@ def score(
         axes=axes,
         window=window,
         probabilities=probabilities is not None,
+        scale=scale,
+        channels=None if channels is None else int(channels),
+        key=key,
+        max_values=max_values,
     )
     with progress_bars() as progress:
+        files = Files.find(folder)
         try:
             problems = score_files(
                 made,
-                Files.find(folder),
+                files,
                 output,
                 selector=_made(make_selector, selector, scoring),
                 layout=layout,
@@ -125,7 +150,7 @@ def score(
         except RunChangedError as error:
             error.add_note("Or start anew with --overwrite.")
             raise
-    show_problems(problems, output)
+    show_problems(problems, output, files)
     print_line(f"Scores: {output}")
 
 
@@ -198,9 +223,16 @@ def evaluate(
         list[int] | None,
         typer.Option(help="The same in the true masks, where it differs; repeat in order."),
     ] = None,
+    binary: Binary = False,
     ignore: Ignore = None,
+    match: Match = None,
+    pairs: Pairs = None,
+    as_stored: AsStored = False,
+    scale: Scale = None,
     dimensions: Dimensions = "2",
     axes: Axes = None,
+    key: Key = None,
+    max_values: MaxValues = None,
     group_by: GroupBy = "file",
     groups: Groups = None,
     empty: Annotated[
@@ -208,6 +240,9 @@ def evaluate(
     ] = 1.0,
     readers: Readers = 2,
     strict: Strict = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
+    ] = False,
 ) -> None:
     """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
     from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
@@ -217,26 +252,37 @@ def evaluate(
     )
     from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
-    if output.exists():
-        raise InputError(f"{output} is there already; give another folder.")
-    size: Literal[2, 3] = 3 if dimensions == "3" else 2
-    labels = tuple(label or [1])
+    _make_way_for_folder(output, overwrite=overwrite)
+    layout = MaskLayout(
+        tuple(label or [1]),
+        dimensions=3 if dimensions == "3" else 2,
+        axes=axes,
+        binary=binary,
+        as_stored=as_stored,
+        key=key,
+        max_values=max_values,
+    )
     with progress_bars() as progress:
+        files, masks = Files.find(predictions), Files.find(truth)
         evaluation, problems = evaluate_files(
-            Files.find(predictions),
-            Files.find(truth),
-            layout=MaskLayout(labels, None, size, axes),
-            truth_layout=MaskLayout(tuple(truth_label or labels), ignore, size, axes),
+            files,
+            masks,
+            layout=layout,
+            truth_layout=replace(layout, labels=tuple(truth_label or layout.labels), ignore=ignore),
             grouping=grouping_of(group_by, groups),
+            pairing=pairing_of(match, pairs),
             cutoff=cutoff,
+            scale=scale,
             empty=empty,
             readers=readers,
             strict=strict,
             progress=progress,
         )
+    if overwrite and output.exists():
+        shutil.rmtree(output)
     write_evaluation(evaluation, output)
     _show_evaluation(evaluation)
-    show_problems(problems, output)
+    show_problems(problems, output, files, masks)
     print_line(f"Evaluation: {output}")
 
 
@@ -244,6 +290,19 @@ def _make_way(output: Path, *, overwrite: bool) -> None:
     """Refuse to write over finished work, which may have cost days."""
     if output.exists() and not overwrite:
         raise InputError(f"{output} is there already; give another file, or --overwrite.")
+
+
+def _make_way_for_folder(output: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a folder before any work, unless it is an evaluation to be replaced."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{output} is there already; give another folder, or --overwrite.")
+    if not output.is_dir() or {path.name for path in output.iterdir()} - _EVALUATION:
+        raise InputError(
+            f"{output} is not an evaluation alone, and --overwrite would lose the rest; give "
+            "another folder."
+        )
 
 
 def _predictor(
@@ -278,16 +337,36 @@ def grouping_of(by: str, table: Path | None) -> Grouping:
     return Grouping(by) if table is None else Grouping.from_csv(table)
 
 
-def show_problems(problems: Sequence[Problem], output: Path) -> None:
-    """List what was left out, in a file beside the output and, in part, on the terminal."""
-    from pladapt.files import write_problems  # noqa: PLC0415 - help must not wait for it
+def pairing_of(pattern: str | None, table: Path | None) -> Pairing:
+    """Return what --match and --pairs say."""
+    from pladapt.files import Pairing  # noqa: PLC0415 - help must not wait for it
+
+    return Pairing(pattern) if table is None else Pairing.from_csv(table)
+
+
+def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> None:
+    """List what was left out, in a file beside the output and, in part, on the terminal.
+
+    Args:
+        problems: What was left out, and why.
+        output: What the list is put beside.
+        found: What was read; its files that were not looked at are listed as well.
+    """
+    from pladapt.files.folder import (  # noqa: PLC0415 - help must not wait for it
+        kinds,
+        not_looked_at,
+        write_problems,
+    )
 
     path = output.with_name(f"{output.stem}.left-out.csv")
-    write_problems(problems, path)
+    unread = [file for files in found for file in files.unread]
+    write_problems([*problems, *(each for files in found for each in not_looked_at(files))], path)
     for name, reason in problems[:_SHOWN]:
         print_line(f"Left out: {name}: {reason}")
     if problems:
         print_line(f"Left out: {len(problems):,} in all, listed in {path}")
+    if unread:
+        print_line(f"Not looked at, listed in {path}: {kinds(unread)}")
 
 
 def _show_evaluation(evaluation: Evaluation) -> None:
@@ -306,5 +385,7 @@ def _figure(row: Mapping[str, Any]) -> str:
 
 
 def print_line(line: str) -> None:
-    """Print a line as it is, however long."""
-    Console(soft_wrap=True).print(line, markup=False, highlight=False)
+    """Print a line as it is, however long, but for characters that would steer the terminal."""
+    from pladapt.files.names import visible_lines  # noqa: PLC0415 - for help
+
+    Console(soft_wrap=True).print(visible_lines(line), markup=False, highlight=False)

@@ -26,7 +26,7 @@ def write_report(
     truth: Samples[LabelledSample] | None = None,
     upper: Path | None = None,
 ) -> None:
-    """Write ``report.html`` and ``report.md`` into a run's folder; say in a line what they tell.
+    """Write ``report.html`` and ``report.md`` into a run's folder; print the verdict first.
 
     Args:
         record: The run.
@@ -36,7 +36,10 @@ def write_report(
     """
     title = f"{folder.resolve().name}: before and after"
     document = describe_run(record, title=title, truth=truth, upper=_upper(record, upper))
-    print_line(document.lead)
+    verdict = f"Verdict: {record.verdict}"
+    print_line(verdict)
+    if more := document.lead.removeprefix(f"{verdict}.").strip():
+        print_line(more)
     for write, path in (
         (write_html, folder / "report.html"),
         (write_markdown, folder / "report.md"),

@@ -1,4 +1,4 @@
-"""Scoring, selecting and evaluating from files: NIfTI, DICOM, PNG, TIFF, JPEG and NPY.
+"""Scoring, selecting and evaluating from files: NIfTI, DICOM, NRRD, pictures and NPY.
 
 For those whose training lives elsewhere. The decoders of all but NPY come with the extra ``files``;
 each is imported when a file of its kind is first read.
@@ -6,8 +6,15 @@ each is imported when a file of its kind is first read.
 
 from pladapt.files.evaluation import evaluate_files
 from pladapt.files.folder import Files, Grouping, Problem, write_problems
+from pladapt.files.pairing import Pairing
 from pladapt.files.reading import ImageLayout, MaskLayout
-from pladapt.files.samples import FileSamples, Place, TrueFileSamples, read_samples, read_truth
+from pladapt.files.samples import (
+    FileSamples,
+    Place,
+    TrueFileSamples,
+    read_samples,
+    read_truth,
+)
 from pladapt.files.scoring import GivenProbabilities, score_files
 from pladapt.files.selection import select_file
 
@@ -18,6 +25,7 @@ __all__ = [
     "Grouping",
     "ImageLayout",
     "MaskLayout",
+    "Pairing",
     "Place",
     "Problem",
     "TrueFileSamples",

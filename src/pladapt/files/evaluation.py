@@ -11,19 +11,21 @@ import numpy as np
 from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError
 from pladapt.files.folder import Problem, nothing_usable
+from pladapt.files.pairing import Pairing, likely_pattern
+from pladapt.files.places import turned_onto
 from pladapt.files.reading import ImageLayout
 from pladapt.functional.certainty import hard_labels
 from pladapt.functional.overlap import EMPTY_DSC, count_rows, evaluation
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     from pladapt.files.folder import Files, Grouping
-    from pladapt.files.reading import Item, MaskLayout
+    from pladapt.files.reading import Item, Loaded, MaskLayout
+    from pladapt.files.series import Source
     from pladapt.types import Evaluation, Progress
 
 
@@ -34,7 +36,9 @@ def evaluate_files(
     layout: MaskLayout,
     truth_layout: MaskLayout,
     grouping: Grouping,
+    pairing: Pairing | None = None,
     cutoff: float | None = None,
+    scale: float | None = None,
     empty: float = EMPTY_DSC,
     readers: int = 2,
     strict: bool = False,
@@ -42,13 +46,18 @@ def evaluate_files(
 ) -> tuple[Evaluation, list[Problem]]:
     """Measure DSC, SEN and SPC of predicted masks against the true masks of the same names.
 
+    Predictions whose axes run in other directions than the truth's are turned, where both files
+    say their places.
+
     Args:
         predictions: The predicted masks, or their probabilities.
         truth: The true masks; a single file is compared with a single file whatever their names.
         layout: How predicted masks are read.
         truth_layout: How true masks are read; as many labels.
         grouping: What a file belongs to.
+        pairing: Which truth belongs to a prediction, where their names differ.
         cutoff: The predictions are probabilities, and a pixel above this is foreground.
+        scale: What probability 1 is stored as, as in `pladapt.files.ImageLayout`.
         empty: The DSC where truth and prediction are both empty.
         readers: How many files are read at once.
         strict: Raise for what cannot be used, instead of leaving it out.
@@ -60,12 +69,17 @@ def evaluate_files(
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set.
     """
-    pairs, problems = _pairs(predictions, truth)
+    predictions, truth = layout.arranged(predictions), truth_layout.arranged(truth)
+    pairs, problems = (pairing or Pairing()).match(predictions, truth, "prediction")
     if strict and problems:
         raise DataError(f"{problems[0].name}: {problems[0].reason}")
-    reader = _Reader(layout, truth_layout, grouping, cutoff)
+    reader = _Reader(layout, truth_layout, grouping, cutoff, scale)
+
+    def read(name: str) -> list[dict[str, object]]:
+        return reader.rows(name, predictions.paths[name], truth.paths[pairs[name]])
+
     rows: list[dict[str, object]] = []
-    calls = (partial(reader.rows, name, *paths) for name, paths in pairs.items())
+    calls = (partial(read, name) for name in pairs)
     with closing(prefetch(calls, readers)) as each:
         for done, (name, result) in enumerate(zip(pairs, each, strict=True), start=1):
             try:
@@ -77,25 +91,15 @@ def evaluate_files(
             if progress is not None:
                 progress("evaluate", done, len(pairs))
     if not rows:
-        raise nothing_usable(problems, predictions.root)
+        raise nothing_usable(problems, predictions.root, hint=_hint(pairs, predictions, truth))
     said = {} if cutoff is None else {"cutoff": str(cutoff)}
     return evaluation(rows, empty=empty, **said), problems
 
 
-def _pairs(
-    predictions: Files, truth: Files
-) -> tuple[Mapping[str, tuple[Path, Path]], list[Problem]]:
-    """Match files by name; what has no partner is a problem, on either side."""
-    if predictions.root.is_file() and truth.root.is_file():
-        ((name, path),), (other,) = predictions.paths.items(), truth.paths.values()
-        return {name: (path, other)}, []
-    both = predictions.paths.keys() & truth.paths.keys()
-    problems = [
-        Problem(name, f"There is no {what} of this name in {files.root}.")
-        for what, files in (("truth", truth), ("prediction", predictions))
-        for name in sorted((predictions.paths.keys() | truth.paths.keys()) - files.paths.keys())
-    ]
-    return {name: (predictions.paths[name], truth.paths[name]) for name in sorted(both)}, problems
+def _hint(pairs: dict[str, str], predictions: Files, truth: Files) -> str:
+    """Return what would pair the files, where no two have the same name."""
+    pattern = None if pairs else likely_pattern(predictions.paths, truth.paths)
+    return "" if pattern is None else f"These names would pair with --match '{pattern}'."
 
 
 class _Reader:
@@ -107,20 +111,29 @@ class _Reader:
         truth_layout: MaskLayout,
         grouping: Grouping,
         cutoff: float | None,
+        scale: float | None,
     ) -> None:
         self._masks, self._truth, self._grouping = layout, truth_layout, grouping
         self._cutoff = cutoff
-        self._maps = ImageLayout(layout.dimensions, layout.axes, probabilities=True)
+        self._maps = ImageLayout(
+            layout.dimensions,
+            layout.axes,
+            probabilities=True,
+            scale=scale,
+            key=layout.key,
+            max_values=layout.max_values,
+        )
 
-    def rows(self, name: str, prediction: Path, truth: Path) -> list[dict[str, object]]:
+    def rows(self, name: str, prediction: Source, truth: Source) -> list[dict[str, object]]:
         """Count the pixels of a pair of files, a row per sample and class.
 
         Raises:
             DataError: The files cannot be used, or do not fit each other.
         """
         group = self._grouping.group(name)
-        predicted = list(self._predicted(name, prediction))
-        true = list(self._truth.items(name, self._truth.load(truth)))
+        fixed = self._truth.load(truth)
+        predicted = list(self._predicted(name, prediction, fixed))
+        true = list(self._truth.items(name, fixed))
         shapes = [[item.array.shape for item in side] for side in (predicted, true)]
         if shapes[0] != shapes[1]:
             raise DataError(
@@ -136,11 +149,11 @@ class _Reader:
             )
         )
 
-    def _predicted(self, name: str, path: Path) -> Iterator[Item]:
+    def _predicted(self, name: str, source: Source, fixed: Loaded) -> Iterator[Item]:
         if self._cutoff is None:
-            yield from self._masks.items(name, self._masks.load(path))
+            yield from self._masks.items(name, turned_onto(self._masks.load(source), fixed))
         else:
-            for item in self._maps.items(name, self._maps.load(path)):
+            for item in self._maps.items(name, turned_onto(self._maps.load(source), fixed)):
                 yield item._replace(array=self._labels(item.array, self._cutoff))
 
     def _labels(self, probabilities: NDArray[Any], cutoff: float) -> NDArray[np.uint8]:

@@ -6,16 +6,25 @@ import csv
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.files.formats import extension, is_image
+from pladapt.files.formats import extension, is_dicom, is_image
+from pladapt.files.names import as_cell, visible
+from pladapt.files.series import Series, files_of, join_series
 from pladapt.storage import atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pladapt.files.series import Source
+
+
+_KINDS: Final = (
+    "NIfTI, DICOM, NRRD, MetaImage, MGH, PNG, TIFF, JPEG, GIF, WebP, PNM, BMP, NPY or NPZ"
+)
 
 
 class Problem(NamedTuple):
@@ -30,11 +39,14 @@ class Problem(NamedTuple):
     reason: str
 
 
-def nothing_usable(problems: Sequence[Problem], where: Path, shown: int = 10) -> DataError:
+def nothing_usable(
+    problems: Sequence[Problem], where: Path, shown: int = 10, hint: str = ""
+) -> DataError:
     """Return the error for a folder of which all was left out."""
     lines = [f"  {name}: {reason}" for name, reason in problems[:shown]]
     if len(problems) > shown:
         lines.append(f"  and {len(problems) - shown} more")
+    lines += [hint] if hint else []
     return DataError("\n".join([f"Nothing in {where} can be used:", *lines]))
 
 
@@ -44,7 +56,8 @@ def write_problems(problems: Sequence[Problem], path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([Problem._fields, *problems])
+        rows = ([as_cell(visible(cell)) for cell in problem] for problem in problems)
+        csv.writer(file).writerows([Problem._fields, *rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,47 +67,78 @@ class Files:
     Args:
         root: The folder, or the file.
         paths: The files; a name is the path below the folder without the extension.
+        unread: The files that were not looked at, since their kind is not known.
     """
 
     root: Path
-    paths: Mapping[str, Path]
+    paths: Mapping[str, Source]
+    unread: tuple[Path, ...] = ()
 
     @classmethod
     def find(cls, root: Path) -> Self:
-        """Find the images; hidden files and files of other kinds are not looked at.
+        """Find the images; hidden files are passed over, and other kinds are not looked at.
 
         Raises:
             MissingDataError: There is no such folder or file, or no image in it.
-            DataError: Two files would share ids, such as a.png and a.npy.
+            DataError: Two files would share ids, such as a.png and a.npy; or the one file is of
+                no kind that is read.
         """
         if root.is_file():
+            if not is_image(root):
+                raise DataError(f"{root} is of no kind that is read; expected {_KINDS}.")
             return cls(root, {_name(root, root.parent): root})
         if not root.is_dir():
             raise MissingDataError(f"There is no folder or file {root}.")
-        found = sorted(path for path in root.rglob("*") if _is_visible_image(path, root))
+        shown = sorted(path for path in root.rglob("*") if _is_visible(path, root))
+        found = [path for path in shown if is_image(path)]
+        unread = tuple(sorted({*shown} - {*found}))
         if not found:
-            raise MissingDataError(
-                f"There is no image in {root}; expected NIfTI, DICOM, PNG, TIFF, JPEG or NPY files."
-            )
+            others = f"; it has {kinds(unread)}" if unread else ""
+            raise MissingDataError(f"There is no image in {root}; expected {_KINDS} files{others}.")
         paths: dict[str, Path] = {}
         for path in found:
             _refuse_twin(path, paths.setdefault(_name(path, root), path), _name(path, root))
         for name, path in paths.items():
             # a/z007.png beside a.nii would be called what a slice of that is called
             _refuse_twin(path, paths.get(re.sub(r"/z\d{3,}$", "", name), path), name)
-        return cls(root, paths)
+        return cls(root, paths, unread)
 
-    def relative(self, path: Path) -> str:
-        """Return where a file lies below the folder, with its extension."""
-        return path.relative_to(self.root if self.root.is_dir() else self.root.parent).as_posix()
+    def volumes(self) -> Self:
+        """Return the same with each DICOM series in a folder as one volume.
+
+        Raises:
+            DataError: A volume would share its id with a file.
+        """
+        if self.root.is_file():
+            return self
+        return replace(self, paths=join_series(self.paths, self.root, is_dicom))
+
+    def relative(self, source: Source) -> str:
+        """Return where a file lies below the folder, with its extension; or a series' folder."""
+        path = source.paths[0].parent if isinstance(source, Series) else source
+        root = self.root if self.root.is_dir() else self.root.parent
+        return visible(path.relative_to(root).as_posix())
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the names, sizes and times of change: cheap, and does not read."""
         digest = hashlib.sha256()
-        for name, path in self.paths.items():
-            status = path.stat()
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        for name, source in self.paths.items():
+            for path in files_of(source):
+                status = path.stat()
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+
+def not_looked_at(files: Files) -> list[Problem]:
+    """Return what is said of the files whose kind is not known."""
+    reason = "It was not looked at: files of its kind are not read."
+    return [Problem(files.relative(path), reason) for path in files.unread]
+
+
+def kinds(paths: Sequence[Path]) -> str:
+    """Return how many files there are of each extension, such as ``2 .txt, 1 .xml``."""
+    counted = Counter(visible(path.suffix.lower()) or "without extension" for path in paths)
+    return ", ".join(f"{count:,} {kind}" for kind, count in counted.most_common(10))
 
 
 def _refuse_twin(path: Path, other: Path, name: str) -> None:
@@ -105,14 +149,14 @@ def _refuse_twin(path: Path, other: Path, name: str) -> None:
         )
 
 
-def _is_visible_image(path: Path, root: Path) -> bool:
+def _is_visible(path: Path, root: Path) -> bool:
     parts = path.relative_to(root).parts
-    return not any(part.startswith(".") for part in parts) and path.is_file() and is_image(path)
+    return not any(part.startswith(".") for part in parts) and path.is_file()
 
 
 def _name(path: Path, root: Path) -> str:
     relative = path.relative_to(root).as_posix()
-    return relative[: len(relative) - len(extension(path))]
+    return visible(relative[: len(relative) - len(extension(path))])
 
 
 @dataclass(frozen=True)
@@ -162,7 +206,7 @@ class Grouping:
                     f"{path} has the columns {reader.fieldnames}; expected name and group."
                 )
             rows = list(reader)
-        table = {row["name"]: row["group"] for row in rows}
+        table = {visible(row["name"]): visible(row["group"]) for row in rows}
         if len(table) < len(rows):
             twice = Counter(row["name"] for row in rows).most_common(1)[0][0]
             raise DataError(f"{path} names {twice!r} twice; give each file one group.")

@@ -2,118 +2,109 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from pladapt.errors import DataError, MissingDependencyError
-from pladapt.optional import needs
+from pladapt.files.dicom import read_dicom
+from pladapt.files.itk import read_itk
+from pladapt.files.nifti import read_nifti
+from pladapt.files.npy import read_npy
+from pladapt.files.pictures import read_picture
+from pladapt.files.series import Series, read_volume
+from pladapt.files.stored import Decoding
+from pladapt.files.tiff import read_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
-    from numpy.typing import NDArray
+    from pladapt.files.series import Source
+    from pladapt.files.stored import Stored
 
-_EXTRA: Final = "files"
 _DICOM_MAGIC: Final = (128, b"DICM")
+_NO_IMAGE: Final = "dicomdir"  # is DICOM, and lists the files beside it
 
 
-class Stored(NamedTuple):
-    """A decoded file.
-
-    Args:
-        array: As stored.
-        axes: A letter for each of its axes, of ``Z`` (slices), ``C`` (channels), ``Y`` (rows) and
-            ``X`` (columns); empty where nothing says.
-        certain: Whether the format says what its axes are.
-    """
-
-    array: NDArray[Any]
-    axes: str
-    certain: bool
-
-
-def decode(path: Path) -> Stored:
-    """Decode a file by its format.
+def decode(source: Source, how: Decoding | None = None) -> Stored:
+    """Decode a file, or the files of a series, by their format.
 
     Raises:
         DataError: It is truncated, malformed, or holds no image.
         MissingDependencyError: The extra ``files`` is not installed.
     """
+    asked = how or Decoding()
     try:
-        return _DECODERS[extension(path) or ".dcm"](path)
+        if isinstance(source, Series):
+            return read_volume(source, asked)
+        return _DECODERS[extension(source) or ".dcm"](source, asked)
     except (DataError, MissingDependencyError):
         raise
     except Exception as error:  # mangled files make the decoders raise all kinds of errors
         raise DataError(f"It cannot be read: {type(error).__name__}: {error}") from error
 
 
-def extension(path: Path) -> str:
+def extension(path: PurePath) -> str:
     """Return a known extension of the name in lower case, or nothing."""
     name = path.name.lower()
     return next((known for known in _DECODERS if name.endswith(known)), "")
 
 
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file that `is_image` would be read as DICOM."""
+    return _DECODERS[extension(path) or ".dcm"] is read_dicom
+
+
 def is_image(path: Path) -> bool:
-    """Tell whether the name has a known extension, or has none and the file is DICOM."""
+    """Tell whether the name has a known extension, or the file is DICOM by its content."""
     if extension(path):
         return True
-    if path.suffix and not path.suffix[1:].isdigit():  # hospitals name files by their UID
+    if path.name.lower() == _NO_IMAGE:
         return False
     place, magic = _DICOM_MAGIC
     with path.open("rb") as file:
-        file.seek(place)
-        return file.read(len(magic)) == magic
+        start = file.read(place + len(magic))
+    if start[place:] == magic:
+        return True
+    # hospitals name files by their UID, or by a number
+    nameless = not path.suffix or path.suffix[1:].isdigit()
+    return nameless and _starts_as_dicom(start)
 
 
-def _npy(path: Path) -> Stored:
-    return Stored(np.load(path, allow_pickle=False), "", certain=False)
+def _starts_as_dicom(start: bytes) -> bool:
+    """Tell whether bytes look like a first element of DICOM, without the preamble."""
+    group, kind, length = start[:2], start[4:6], start[6:8]
+    known = group in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\0"
+    return known and ((kind.isalpha() and kind.isupper()) or length == b"\0\0")
 
 
-def _nifti(path: Path) -> Stored:
-    with needs(_EXTRA, "nibabel"):
-        import nibabel  # noqa: PLC0415 - an extra
-    image = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Image):
-        raise DataError(f"It is a {type(image).__name__}; expected a NIfTI image.")
-    array = np.asanyarray(image.dataobj)
-    while array.ndim > 3 and array.shape[-1] == 1:  # noqa: PLR2004 - x, y and z
-        array = array[..., 0]
-    return Stored(array, "XYZC"[: array.ndim], certain=False)
-
-
-def _dicom(path: Path) -> Stored:
-    with needs(_EXTRA, "pydicom"):
-        import pydicom  # noqa: PLC0415 - an extra
-        from pydicom.pixels.processing import apply_modality_lut  # noqa: PLC0415 - the same
-    dataset = pydicom.dcmread(path)
-    array = apply_modality_lut(dataset.pixel_array, dataset)
-    axes = "YXC" if dataset.get("SamplesPerPixel", 1) > 1 else "YX"
-    return Stored(array, f"Z{axes}" if array.ndim > len(axes) else axes, certain=True)
-
-
-def _picture(path: Path) -> Stored:
-    with needs(_EXTRA, "PIL"):
-        from PIL import Image, ImageSequence  # noqa: PLC0415 - an extra
-    with Image.open(path) as image:
-        frames = [np.array(frame) for frame in ImageSequence.Iterator(image)]
-    axes = "YXC"[: frames[0].ndim]
-    if len(frames) == 1:
-        return Stored(frames[0], axes, certain=True)
-    return Stored(np.stack(frames), f"Z{axes}", certain=True)
-
-
-_DECODERS: Final[dict[str, Callable[[Path], Stored]]] = {
-    ".npy": _npy,
-    ".nii.gz": _nifti,
-    ".nii": _nifti,
-    ".dicom": _dicom,
-    ".dcm": _dicom,
-    ".png": _picture,
-    ".tiff": _picture,
-    ".tif": _picture,
-    ".jpeg": _picture,
-    ".jpg": _picture,
-    ".bmp": _picture,
+_DECODERS: Final[dict[str, Callable[[Path, Decoding], Stored]]] = {
+    ".npy": read_npy,
+    ".npz": read_npy,
+    ".nii.gz": read_nifti,
+    ".nii": read_nifti,
+    ".mgz": read_nifti,
+    ".mgh": read_nifti,
+    ".nrrd": read_itk,
+    ".nhdr": read_itk,
+    ".mha": read_itk,
+    ".mhd": read_itk,
+    ".dicom": read_dicom,
+    ".dcm": read_dicom,
+    ".ima": read_dicom,
+    ".ome.tiff": read_tiff,
+    ".ome.tif": read_tiff,
+    ".tiff": read_tiff,
+    ".tif": read_tiff,
+    ".png": read_picture,
+    ".jpeg": read_picture,
+    ".jpg": read_picture,
+    ".jfif": read_picture,
+    ".bmp": read_picture,
+    ".gif": read_picture,
+    ".webp": read_picture,
+    ".pgm": read_picture,
+    ".ppm": read_picture,
+    ".pbm": read_picture,
+    ".pnm": read_picture,
+    ".pfm": read_picture,
 }

@@ -9,28 +9,45 @@ import numpy as np
 
 from pladapt.errors import DataError, InputError
 from pladapt.files.formats import decode
+from pladapt.files.labels import to_classes
+from pladapt.files.probabilities import to_probabilities
+from pladapt.files.stored import Decoding, one_if_grey
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from pladapt.files.folder import Files
+    from pladapt.files.series import Source
+    from pladapt.files.stored import Stored
 
 Dimensions: TypeAlias = Literal[2, 3]
 """Whether a sample is a slice or a volume."""
 
-_AXES: Final = "ZCYX"
+_AXES: Final = "TZCYX"
 _IMAGE_AXES: Final = {(2, 2): "YX", (2, 3): "CYX", (2, 4): "ZCYX", (3, 3): "ZYX", (3, 4): "CZYX"}
 _MASK_AXES: Final = {(2, 2): "YX", (2, 3): "ZYX", (3, 3): "ZYX"}
 _MOST_CLASSES: Final = IGNORE - 1
+_CHANNELS_LAST: Final = {(2, 3): "YXC", (2, 4): "ZYXC", (3, 4): "ZYXC"}
+_MOST_CHANNELS: Final = 4
+_GREY, _COLOURS = 1, 3
 
 
 class Loaded(NamedTuple):
-    """A file's array as ``(Z, C, Y, X)``, and whether its slices are counted."""
+    """A file's array as ``(Z, C, Y, X)``, and whether its slices are counted.
+
+    Args:
+        array: The values.
+        stacked: Whether the file has slices, though it were one.
+        affine: ``(4, 4)``: from an index (x, y, z, 1) to the place in mm, to the right, anterior
+            and superior; None where nothing says.
+    """
 
     array: NDArray[Any]
     stacked: bool
+    affine: NDArray[np.float64] | None = None
 
 
 class Item(NamedTuple):
@@ -45,12 +62,20 @@ class ImageLayout:
     """How images are read.
 
     Args:
-        dimensions: 2: each slice of a volume is a sample; 3: each volume is.
-        axes: What the axes of NPY and NIfTI arrays are, as letters of ``ZCYX``; else XYZ for
-            NIfTI, and for NPY YX, CYX or ZCYX with two dimensions and ZYX or CZYX with three.
+        dimensions: 2: each slice of a volume is a sample; 3: each volume is, and so is each series
+            of DICOM files in a folder.
+        axes: What the axes of NPY, NIfTI, NRRD, MetaImage and TIFF arrays are, as letters of
+            ``TZCYX``; else what the format says, and for NPY YX, CYX or ZCYX with two dimensions
+            and ZYX or CZYX with three, unless a short last axis can but be the channels'.
         window: What becomes 0 and what becomes 1; values beyond are cut off. None: as stored.
-        probabilities: The files hold probabilities, not images; integers are divided by the
-            largest value of their type.
+        probabilities: The files hold probabilities, not images.
+        scale: What probability 1 is stored as, such as 100 for percent. None: 1 for floats, and
+            for integers the largest value of their type.
+        channels: 1 or 3: greys become three equal channels, or three equal ones become one. None:
+            as stored.
+        key: Which array of an NPZ file, where it has several.
+        max_values: How many values a file may hold, in place of
+            `pladapt.files.stored.MAX_VALUES`.
 
     Raises:
         InputError: A parameter is not what it must be.
@@ -60,19 +85,32 @@ class ImageLayout:
     axes: str | None = None
     window: tuple[float, float] | None = None
     probabilities: bool = False
+    scale: float | None = None
+    channels: int | None = None
+    key: str | None = None
+    max_values: int | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self.axes)
         if self.window is not None and not self.window[0] < self.window[1]:
             raise InputError(f"The window is {self.window}; its low end must be below its high.")
+        if self.scale is not None and not (self.probabilities and self.scale > 0):
+            raise InputError(f"The scale is {self.scale}; expected one above 0, of probabilities.")
+        if self.channels not in (None, _GREY, _COLOURS):
+            raise InputError(f"The channels are {self.channels}; expected 1 or 3.")
 
-    def load(self, path: Path) -> Loaded:
+    def arranged(self, files: Files) -> Files:
+        """Return files as this layout takes them: DICOM series as volumes with three dimensions."""
+        return files.volumes() if self.dimensions == 3 else files  # noqa: PLR2004 - a volume
+
+    def load(self, path: Source) -> Loaded:
         """Decode a file.
 
         Raises:
             DataError: It cannot be used.
         """
-        return _load(path, self.axes, _IMAGE_AXES, self.dimensions)
+        stored = decode(path, Decoding(key=self.key, max_values=self.max_values))
+        return _loaded(stored, self.axes, _IMAGE_AXES, self.dimensions)
 
     def items(self, name: str, loaded: Loaded) -> Iterator[Item]:
         """Yield a file's samples: float32 ``(C, *S)``, with ids.
@@ -84,17 +122,13 @@ class ImageLayout:
             yield Item(item.id, self._values(item.array))
 
     def _values(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        if self.probabilities and array.dtype.kind in "iu":
-            return (array / np.float64(np.iinfo(array.dtype).max)).astype(np.float32)
         with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
             values: NDArray[np.float32] = np.ascontiguousarray(array, np.float32)
         if not np.isfinite(values).all():
             raise DataError("Its values include NaN or infinity; mend or leave out the file.")
-        if self.probabilities and not (values.min() >= 0 and values.max() <= 1):
-            raise DataError(
-                f"Its values reach from {values.min():g} to {values.max():g}; probabilities lie in "
-                "[0, 1]. Apply a sigmoid or softmax to logits first."
-            )
+        if self.probabilities:
+            return to_probabilities(array, self.scale)
+        values = _with_channels(values, self.channels)
         if self.window is None:
             return values
         low, high = self.window
@@ -109,8 +143,13 @@ class MaskLayout:
         labels: The stored values of the classes, in the order of the classes; 0 is the background.
         ignore: The stored value of pixels to leave out, or None.
         dimensions: 2: each slice of a volume is a sample; 3: each volume is.
-        axes: What the axes of NPY and NIfTI arrays are, as letters of ``ZYX``; else XYZ for NIfTI,
-            and for NPY YX or ZYX.
+        axes: What the axes of NPY, NIfTI, NRRD, MetaImage and TIFF arrays are, as letters of
+            ``ZYX``; else what the format says, and for NPY YX or ZYX, where axes of length 1
+            beyond these do not count.
+        binary: Whatever is not 0, nor ignored, is foreground; colours other than black as well.
+        as_stored: Masks are matched voxel by voxel, whatever places the files give.
+        key: Which array of an NPZ file, where it has several.
+        max_values: As in `ImageLayout`.
 
     Raises:
         InputError: A parameter is not what it must be.
@@ -120,6 +159,10 @@ class MaskLayout:
     ignore: int | None = None
     dimensions: Dimensions = 2
     axes: str | None = None
+    binary: bool = False
+    as_stored: bool = False
+    key: str | None = None
+    max_values: int | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self.axes)
@@ -129,46 +172,32 @@ class MaskLayout:
                 f"The labels are {self.labels} and {self.ignore} is ignored; expected different "
                 "values other than 0, the background, one per class."
             )
+        if self.binary and len(self.labels) > 1:
+            raise InputError(f"The labels are {self.labels}, and all but 0 is to be foreground.")
 
-    def load(self, path: Path) -> Loaded:
+    def arranged(self, files: Files) -> Files:
+        """Return files as this layout takes them: DICOM series as volumes with three dimensions."""
+        return files.volumes() if self.dimensions == 3 else files  # noqa: PLR2004 - a volume
+
+    def load(self, path: Source) -> Loaded:
         """Decode a file.
 
         Raises:
             DataError: It cannot be used.
         """
-        loaded = _load(path, self.axes, _MASK_AXES, self.dimensions)
-        if loaded.array.shape[1] != 1:
-            raise DataError(
-                f"The mask has {loaded.array.shape[1]} channels; expected one, of labels."
-            )
-        return loaded._replace(array=self._classes(loaded.array))
+        stored = decode(path, Decoding(labels=True, key=self.key, max_values=self.max_values))
+        if not stored.axes and not self.axes:
+            stored = stored._replace(array=_without_ones(stored.array, self.dimensions))
+        loaded = _loaded(stored, self.axes, _MASK_AXES, self.dimensions)
+        classes = to_classes(
+            loaded.array, self.labels, self.ignore, binary=self.binary, lossy=stored.lossy
+        )
+        return Loaded(classes, loaded.stacked, None if self.as_stored else loaded.affine)
 
     def items(self, name: str, loaded: Loaded) -> Iterator[Item]:
         """Yield a file's masks: uint8 ``(*S)``, 0, then 1 to F, and 255 where ignored."""
         for item in _items(name, loaded, self.dimensions):
             yield Item(item.id, item.array[0])
-
-    def _classes(self, array: NDArray[Any]) -> NDArray[np.uint8]:
-        rounded = np.rint(array) if array.dtype.kind == "f" else array
-        if array.dtype.kind == "f" and not np.allclose(array, rounded, rtol=0, atol=1e-3):
-            raise DataError(
-                "Its values are no labels: they are not whole. If they are probabilities, give "
-                "the cut-off."
-            )
-        classes = np.zeros(array.shape, np.uint8)
-        known = rounded == 0
-        for class_, value in [*enumerate(self.labels, start=1), (IGNORE, self.ignore)]:
-            if value is not None:
-                marked = rounded == value
-                classes[marked] = class_
-                known |= marked
-        if not known.all():
-            unknown = np.unique(rounded[~known])[:10].tolist()
-            raise DataError(
-                f"The mask has the values {unknown}, and only 0 and {list(self.labels)} are known. "
-                "Give the classes' values as labels, and one to leave out as ignore."
-            )
-        return classes
 
 
 def _check_axes(axes: str | None) -> None:
@@ -178,25 +207,79 @@ def _check_axes(axes: str | None) -> None:
         )
 
 
-def _load(
-    path: Path, axes: str | None, defaults: dict[tuple[int, int], str], dimensions: Dimensions
+def _with_channels(values: NDArray[np.float32], channels: int | None) -> NDArray[np.float32]:
+    """Return ``(C, *S)`` with as many channels, if greys are all that it takes."""
+    if channels is None or len(values) == channels:
+        return values
+    if channels == _COLOURS and len(values) == _GREY:
+        return np.repeat(values, _COLOURS, axis=0)
+    grey = one_if_grey(np.moveaxis(values, 0, -1))
+    if channels == _GREY and grey.ndim < values.ndim:
+        return np.ascontiguousarray(grey[None])
+    raise DataError(f"It has {len(values)} channels that differ; {channels} were asked for.")
+
+
+def _without_ones(array: NDArray[Any], dimensions: int) -> NDArray[Any]:
+    """Drop axes of length 1 beyond those of a mask: (H, W, 1), (N, H, W, 1), (N, 1, H, W)."""
+    most = 3
+    if dimensions == 2 and array.ndim == most and array.shape[-1] == 1:  # noqa: PLR2004 - slices
+        return array[..., 0]
+    while array.ndim > most and 1 in array.shape:
+        ones = [axis for axis in (array.ndim - 1, 1, 0) if array.shape[axis] == 1]
+        if not ones:
+            break
+        array = array.squeeze(ones[0])
+    return array
+
+
+def _loaded(
+    stored: Stored, axes: str | None, defaults: dict[tuple[int, int], str], dimensions: Dimensions
 ) -> Loaded:
-    stored = decode(path)
-    shape, kind = stored.array.shape, stored.array.dtype
-    if kind.kind not in "buif" or 0 in shape:
-        raise DataError(f"It holds {kind} of shape {shape}; expected numbers.")
-    own = stored.axes or defaults.get((dimensions, len(shape)), "")
+    array, kind = stored.array, stored.array.dtype
+    if kind.kind not in "buif" or 0 in array.shape:
+        raise DataError(f"It holds {kind} of shape {array.shape}; expected numbers.")
+    own = stored.axes or _guessed(array.shape, defaults, dimensions)
     known = own if stored.certain or not axes else axes
-    if len(known) != len(shape):
+    if len(known) != array.ndim or not {*"YX"} <= {*known}:
         raise DataError(
-            f"It has shape {shape}, which the axes {known or 'known'!r} do not fit where a sample "
-            f"has {dimensions} dimensions; say what the axes are, such as ZYX."
+            f"It has shape {array.shape}, which the axes {known or 'known'!r} do not fit where a "
+            f"sample has {dimensions} dimensions; say what the axes are, such as ZYX."
         )
-    if "Z" not in known and dimensions == 3:  # noqa: PLR2004 - a volume
-        raise DataError(f"It has the axes {known}; a volume needs Z. Ask for two dimensions.")
-    array = stored.array.transpose([known.index(axis) for axis in _AXES if axis in known])
-    missing = [place for place, axis in enumerate(_AXES) if axis not in known]
-    return Loaded(np.expand_dims(array, missing), "Z" in known)
+    array = array.transpose([known.index(axis) for axis in _AXES if axis in known])
+    array = np.expand_dims(array, [at for at, axis in enumerate(_AXES) if axis not in known])
+    times, slices = array.shape[:2]
+    if dimensions == 3:  # noqa: PLR2004 - a volume
+        if "Z" not in known:
+            raise DataError(f"It has the axes {known}; a volume needs Z. Ask for two dimensions.")
+        if times > 1:
+            raise DataError(f"It holds {times} times or series; save each volume in a file.")
+    array = array.reshape(times * slices, *array.shape[2:])
+    affine = None if times > 1 else _affine_of(stored, known)
+    return Loaded(array, "Z" in known or "T" in known, affine)
+
+
+def _guessed(shape: tuple[int, ...], defaults: dict[tuple[int, int], str], dimensions: int) -> str:
+    """Return the axes of an array that does not say them.
+
+    No picture is 4 pixels wide and more than that high: such a last axis is the channels'.
+    """
+    width = _MOST_CHANNELS if min(shape[-3:-1], default=0) > _MOST_CHANNELS else 1
+    if shape and shape[-1] <= width and (dimensions, len(shape)) in _CHANNELS_LAST:
+        return _CHANNELS_LAST[dimensions, len(shape)]
+    return defaults.get((dimensions, len(shape)), "")
+
+
+def _affine_of(stored: Stored, known: str) -> NDArray[np.float64] | None:
+    """Return the affine of x, y and z where the axes may have got other letters."""
+    if stored.affine is None or ("C" in known) != ("C" in stored.axes):
+        return None
+    affine = stored.affine.copy()
+    for axis, own in zip(known, stored.axes, strict=True):
+        if (axis in "XYZ") != (own in "XYZ"):
+            return None
+        if axis in "XYZ":
+            affine[:, "XYZ".index(axis)] = stored.affine[:, "XYZ".index(own)]
+    return affine
 
 
 def _items(name: str, loaded: Loaded, dimensions: Dimensions) -> Iterator[Item]:

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError
 from pladapt.files.folder import Problem, nothing_usable
+from pladapt.files.pairing import Pairing, likely_pattern
+from pladapt.files.places import outline, turned_onto
+from pladapt.files.series import files_of
 from pladapt.types import LabelledSample, Sample, Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from pladapt.files.folder import Files, Grouping
-    from pladapt.files.reading import ImageLayout, MaskLayout
+    from pladapt.files.reading import ImageLayout, Loaded, MaskLayout
+    from pladapt.files.series import Source
     from pladapt.types import Progress
 
 MEMORY: Final = 2**31
@@ -35,14 +38,14 @@ class Place(NamedTuple):
         id: The sample's name.
         group: Its group.
         name: The file's name: its path below the folder without the extension.
-        path: The file.
+        path: The file, or the files of a DICOM series.
         number: The sample's place in the file, from 0.
     """
 
     id: str
     group: str
     name: str
-    path: Path
+    path: Source
     number: int
 
 
@@ -53,10 +56,17 @@ class FileSamples(Samples[Sample]):
         places: Where each sample is.
         layout: How the files are read.
         kept: How many files' images are kept in memory.
+        outlines: Where the files' volumes lie, without their values.
     """
 
-    def __init__(self, places: Sequence[Place], layout: ImageLayout, kept: int) -> None:
-        self.places = places
+    def __init__(
+        self,
+        places: Sequence[Place],
+        layout: ImageLayout,
+        kept: int,
+        outlines: Mapping[Source, Loaded],
+    ) -> None:
+        self.places, self.outlines = places, outlines
         self._images = _arrays(layout, kept)
 
     def __len__(self) -> int:
@@ -74,18 +84,18 @@ class TrueFileSamples(Samples[LabelledSample]):
         samples: All samples.
         positions: Where in ``samples`` those with a mask stand.
         masks: The files of the masks, by the names of the images' files.
-        layout: How masks are read.
+        layout: How masks are read; they are turned onto the images' axes.
     """
 
     def __init__(
         self,
         samples: FileSamples,
         positions: Sequence[int],
-        masks: Mapping[str, Path],
+        masks: Mapping[str, Source],
         layout: MaskLayout,
     ) -> None:
         self._samples, self._positions, self._paths = samples, positions, masks
-        self._layout, self._masks = layout, _arrays(layout, kept=8)
+        self._layout, self._masks = layout, _masks(samples, masks, layout, kept=8)
 
     def describe(self) -> dict[str, Any]:
         """Return what the masks depend on: the samples they are of, the files' bytes, the labels.
@@ -96,8 +106,9 @@ class TrueFileSamples(Samples[LabelledSample]):
         places = [self._samples.places[position] for position in self._positions]
         digest.update(json.dumps([(place.id, place.group) for place in places]).encode())
         for name in dict.fromkeys(place.name for place in places):
-            with self._paths[name].open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            for path in files_of(self._paths[name]):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
         return {"samples": len(self), "sha256": digest.hexdigest()}
 
     def __len__(self) -> int:
@@ -106,7 +117,7 @@ class TrueFileSamples(Samples[LabelledSample]):
     def __getitem__(self, index: int, /) -> LabelledSample:
         position = self._positions[range(len(self))[index]]
         sample, place = self._samples[position], self._samples.places[position]
-        mask = self._masks(self._paths[place.name])[place.number]
+        mask = self._masks(place.name, place.path)[place.number]
         return LabelledSample(sample.id, sample.group, sample.image, mask)
 
 
@@ -137,14 +148,18 @@ def read_samples(
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set.
     """
+    files = layout.arranged(files)
     places: list[Place] = []
     problems: list[Problem] = []
+    outlines: dict[Source, Loaded] = {}
     size = 0
 
-    def read(item: tuple[str, Path]) -> tuple[list[Place], int]:
+    def read(item: tuple[str, Source]) -> tuple[list[Place], int]:
         name, path = item
-        found = list(layout.items(name, layout.load(path)))
+        loaded = layout.load(path)
+        found = list(layout.items(name, loaded))
         group = grouping.group(name)
+        outlines[path] = outline(loaded)
         each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
         return each, sum(one.array.nbytes for one in found)
 
@@ -162,11 +177,16 @@ def read_samples(
     if not places:
         raise nothing_usable(problems, files.root)
     kept = max(1, len(files.paths) * memory // max(1, size))
-    return FileSamples(places, layout, kept), problems
+    return FileSamples(places, layout, kept, outlines), problems
 
 
 def read_truth(
-    samples: FileSamples, truth: Files, *, layout: MaskLayout, strict: bool = False
+    samples: FileSamples,
+    truth: Files,
+    *,
+    layout: MaskLayout,
+    pairing: Pairing | None = None,
+    strict: bool = False,
 ) -> tuple[TrueFileSamples, list[Problem]]:
     """Match samples with the true masks of the same names: for evaluators and reports alone.
 
@@ -174,6 +194,7 @@ def read_truth(
         samples: What `read_samples` returned.
         truth: The masks' files; each is decoded once to see that it fits.
         layout: How masks are read.
+        pairing: Which truth belongs to an image, where their names differ.
         strict: Raise for what cannot be used, instead of leaving it out.
 
     Returns:
@@ -182,35 +203,48 @@ def read_truth(
     Raises:
         DataError: Nothing can be used, or something cannot and ``strict`` is set.
     """
-    problems: list[Problem] = []
-    positions: list[int] = []
+    truth = layout.arranged(truth)
     by_file: dict[str, list[int]] = {}
     for position, place in enumerate(samples.places):
         by_file.setdefault(place.name, []).append(position)
-    for name in sorted(by_file.keys() | truth.paths.keys()):
+    pairs, unpaired = (pairing or Pairing()).match_names(by_file, truth.paths)
+    problems: list[Problem] = []
+    for name, is_image, reason in unpaired:
+        error = DataError(
+            reason
+            or (
+                f"There is no truth of this name in {truth.root}."
+                if is_image
+                else "There is a truth, and no image of this name that can be used."
+            )
+        )
+        _leave_out(problems, name, error, strict=strict)
+    masks = {name: truth.paths[other] for name, other in pairs.items()}
+    read = _masks(samples, masks, layout, kept=1)
+    positions: list[int] = []
+    for name in pairs:
         try:
-            positions += _matched(samples, by_file.get(name, []), truth, layout, name)
+            positions += _matched(samples, by_file[name], read)
         except DataError as error:
             _leave_out(problems, name, error, strict=strict)
     if not positions:
-        raise nothing_usable(problems, truth.root)
-    return TrueFileSamples(samples, sorted(positions), truth.paths, layout), problems
+        pattern = None if pairs else likely_pattern(by_file, truth.paths)
+        hint = f"These names would pair with --match '{pattern}'." if pattern else ""
+        raise nothing_usable(problems, truth.root, hint=hint)
+    return TrueFileSamples(samples, sorted(positions), masks, layout), sorted(problems)
 
 
 def _matched(
-    samples: FileSamples, positions: list[int], truth: Files, layout: MaskLayout, name: str
+    samples: FileSamples, positions: list[int], read: Callable[[str, Source], list[NDArray[Any]]]
 ) -> list[int]:
     """Return the positions of a file's samples, if their masks fit them."""
-    if not positions:
-        raise DataError("There is a truth, and no image of this name that can be used.")
-    if name not in truth.paths:
-        raise DataError(f"There is no truth of this name in {truth.root}.")
-    masks = list(layout.items(name, layout.load(truth.paths[name])))
+    place = samples.places[positions[0]]
+    masks = read(place.name, place.path)
     shapes = [samples[position].image.shape[1:] for position in positions]
-    if shapes != [mask.array.shape for mask in masks]:
+    if shapes != [mask.shape for mask in masks]:
         raise DataError(
             f"The image has {len(shapes)} samples, the first of shape {shapes[0]}, and the truth "
-            f"{len(masks)}, the first of shape {masks[0].array.shape}; they must agree."
+            f"{len(masks)}, the first of shape {masks[0].shape}; they must agree."
         )
     return positions
 
@@ -221,11 +255,24 @@ def _leave_out(problems: list[Problem], name: str, error: DataError, *, strict: 
     problems.append(Problem(name, str(error)))
 
 
-def _arrays(layout: ImageLayout | MaskLayout, kept: int) -> Any:
+def _arrays(layout: ImageLayout, kept: int) -> Callable[[Source], list[NDArray[Any]]]:
     """Return what decodes a file into its samples' arrays, and remembers the last few files."""
 
     @lru_cache(maxsize=kept)
-    def decoded(path: Path) -> list[NDArray[Any]]:
+    def decoded(path: Source) -> list[NDArray[Any]]:
         return [item.array for item in layout.items(path.name, layout.load(path))]
+
+    return decoded
+
+
+def _masks(
+    samples: FileSamples, masks: Mapping[str, Source], layout: MaskLayout, kept: int
+) -> Callable[[str, Source], list[NDArray[Any]]]:
+    """Return the same for the masks of images, by the image's name and file."""
+
+    @lru_cache(maxsize=kept)
+    def decoded(name: str, image: Source) -> list[NDArray[Any]]:
+        loaded = turned_onto(layout.load(masks[name]), samples.outlines[image])
+        return [item.array for item in layout.items(name, loaded)]
 
     return decoded

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout
+    from pladapt.files.series import Source
     from pladapt.types import Array, Progress
     from pladapt.typing import Predictor, Selector
 
@@ -90,6 +91,7 @@ def score_files(
         BusyError: Another process writes the same output.
         DiskFullError: There is no room; the call continues once there is.
     """
+    files = layout.arranged(files)
     config = {
         "predictor": describe(predictor),
         "selector": describe(selector),
@@ -161,7 +163,7 @@ class _Reader:
                 yield from self._of_file(file, item, loaded, start)
 
     def _of_file(
-        self, file: int, item: tuple[str, Path], loaded: Callable[[], Any], start: _Place
+        self, file: int, item: tuple[str, Source], loaded: Callable[[], Any], start: _Place
     ) -> Iterator[Sample]:
         (name, path), number = item, 0
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -162,7 +163,18 @@ class RobustOptions:
 
 
 def robust(**options: Any) -> Recipe:
-    """Return the recipe that we recommend; the options are those of `RobustOptions`."""
+    """Return the recipe that we recommend; the options are those of `RobustOptions`.
+
+    Raises:
+        TypeError: There is no such option.
+        InputError: As `RobustOptions` says.
+    """
+    known = [each.name for each in fields(RobustOptions)]
+    for name in options:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise TypeError(f"robust has no option {name!r}.{hint} Known: {', '.join(known)}.")
     return RobustOptions(**options).recipe()
 
 

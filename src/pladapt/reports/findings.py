@@ -87,16 +87,19 @@ def describe_run(
 
 
 def _lead(record: RunRecord) -> str:
-    first = "The model was recalibrated on the unlabelled target" if record.recalibration else ""
-    if not record.rounds:
-        return f"{first}, and not retrained."
-    scored = len(record.rounds[0].scores)
-    kept, rounds = len(selected(record)), sum(current.stands for current in record.rounds)
-    stopped = f" The run stopped: {record.stopped}." if record.stopped else ""
-    return (
-        f"{first and f'{first}. '}{kept} of {scored} target samples were retrained on in {rounds} "
-        f"round{'' if rounds == 1 else 's'}, with the model's own predictions.{stopped}"
-    )
+    said = [f"Verdict: {record.verdict}."]
+    found = record.recalibration
+    if found is not None and found.changed and found.stands:
+        alone = "" if record.rounds else ", and not retrained"
+        said.append(f"The model was recalibrated on the unlabelled target{alone}.")
+    if record.rounds:
+        scored, kept = len(record.rounds[0].scores), len(selected(record))
+        rounds = sum(current.stands for current in record.rounds)
+        said.append(
+            f"{kept} of {scored} target samples were retrained on in {rounds} "
+            f"round{'' if rounds == 1 else 's'}, with the model's own predictions."
+        )
+    return " ".join(said)
 
 
 def _gap(record: RunRecord, name: str, upper: Evaluation) -> Table:

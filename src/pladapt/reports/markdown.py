@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from pladapt.files.names import visible
 from pladapt.reports.document import Bullets, Listing, Section, Table, Text
 from pladapt.storage import atomic_write
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.reports.document import Block, Document
+
+
+_CODE: Final = re.compile(r"((?<!`)`[^`]+`(?!`))")
+_LINKS: Final = re.compile(r"\\|\](?=[(\[:])")
 
 
 def write_markdown(document: Document, path: Path) -> None:
@@ -68,8 +73,12 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep text on one line, and from being read as an element."""
-    return " ".join(text.split()).replace("<", "&lt;")
+    """Keep text on one line, and from being read as an element, a link or a picture."""
+    line = visible(" ".join(text.split())).replace("<", "&lt;")
+    # what is between backticks is code, in which nothing is a link
+    parts = _CODE.split(line)
+    parts[::2] = [_LINKS.sub(r"\\\g<0>", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _fenced(text: str, language: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pladapt.reports.document import Bullets, Section, Table, Text
-from pladapt.reports.tables import every_figure, figure, overlap_evaluators
+from pladapt.reports.tables import every_figure, evidence_table, figure, overlap_evaluators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pladapt.reports.document import Block
-    from pladapt.runs.records import RunRecord
+    from pladapt.runs.records import Recalibrated, RunRecord
 
 _AGREEMENT: Final = {"adjustment", "agreement", "per_image", "fraction", "taken"}
 
@@ -25,7 +25,7 @@ _READING_AGREEMENT: Final = (
         "`per_image` is the mean over the images. Both at the source's cut-off."
     ),
     (
-        "`fraction` of all pixels is marked there, and `source` is what the model marked of the "
+        "`fraction` of all pixels is marked there. The row `source` is the model as it is on the "
         "source's images."
     ),
     "A network may be wrong alike on every view: agreement says which is better, not how good.",
@@ -36,10 +36,12 @@ def recalibration_section(record: RunRecord) -> Iterator[Section]:
     """Show what was recalibrated before the first round, and what that alone changed."""
     if record.recalibration is None:
         return
-    words = "Before the first round the model was made to fit the target, without a label of it."
-    body: list[Block] = [Text(words), _table(record.recalibration.evidence)]
-    if set(record.recalibration.evidence.column_names) >= _AGREEMENT:
+    found = record.recalibration
+    body: list[Block] = [Text(_words(found)), _table(found.evidence)]
+    if set(found.evidence.column_names) >= _AGREEMENT:
         body.append(Bullets(_READING_AGREEMENT))
+    if (judged := evidence_table(found)) is not None:
+        body.append(judged)
     alone = replace(record, rounds=())
     if record.rounds:
         body += [
@@ -47,6 +49,14 @@ def recalibration_section(record: RunRecord) -> Iterator[Section]:
             for name in overlap_evaluators(record)
         ]
     yield Section("Recalibration", tuple(body))
+
+
+def _words(found: Recalibrated) -> str:
+    if not found.changed:
+        return "Without a label of the target, nothing was found that surely fits the model to it."
+    if not found.stands:
+        return "What was made to fit the target, without a label of it, was refused by a gate."
+    return "Before the first round the model was made to fit the target, without a label of it."
 
 
 def _table(evidence: pa.Table) -> Table:

@@ -9,6 +9,7 @@ from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, compare, row
 from pladapt.reports.document import Table
 from pladapt.reports.galleries import KEPT
 from pladapt.reports.statistics import paired_change
+from pladapt.runs.records import Recalibrated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -124,13 +125,14 @@ def rules_table(rounds: Sequence[Round], parameters: Mapping[str, Any]) -> Table
     )
 
 
-def evidence_table(current: Round) -> Table | None:
-    """Return what the gates measured of a round, or None where they judged none."""
+def evidence_table(current: Round | Recalibrated) -> Table | None:
+    """Return what the gates measured of what was made, or None where they judged nothing."""
     if current.judgement is None:
         return None
     verdict = "accepted" if current.judgement.accepted else "refused"
+    made = "Recalibration" if isinstance(current, Recalibrated) else f"Round {current.number}"
     return Table(
-        f"Round {current.number}, {verdict}: the predictor before it and the one it made",
+        f"{made}, {verdict}: the predictor that was given and the one it made",
         ("measure", "class", "source", "before", "after", "allowed", "passed"),
         tuple(
             (

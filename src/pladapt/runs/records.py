@@ -156,28 +156,30 @@ def read_run(folder: str | Path) -> RunRecord:
     folder = Path(folder)
     config = read_manifest(folder)["config"]
     before = _read_evaluations(folder / "round-0")
+    gated = "gates" in config
+    recalibrated = None
+    if "recalibrator" in config:
+        recalibrated = _read_recalibrated(folder / "recalibration", before.keys(), gated=gated)
+    stopped = recalibrated is not None and recalibrated.ended
     rounds: list[Round] = []
-    for number in range(1, config["rounds"] + 1):
-        here = folder / f"round-{number}"
-        rounds.append(_read_round(here, number, before.keys(), gated="gates" in config))
+    for number in range(1, 1 if stopped else config["rounds"] + 1):
+        rounds.append(_read_round(folder / f"round-{number}", number, before.keys(), gated=gated))
         if not rounds[-1].stands:
             break
     return RunRecord(
-        before=before,
-        rounds=tuple(rounds),
-        workdir=folder,
-        recalibration=_read_recalibrated(folder) if "recalibrator" in config else None,
+        before=before, rounds=tuple(rounds), workdir=folder, recalibration=recalibrated
     )
 
 
-def _read_recalibrated(folder: Path) -> Recalibrated:
-    here = folder / "recalibration"
-    return Recalibrated(
-        read_stored_table(here / EVIDENCE_FILE),
-        _read_evaluations(here),
-        judgement=stored_judgement(here),
-        **_read_outcome(here / OUTCOME_FILE),
+def _read_recalibrated(folder: Path, evaluators: Collection[str], *, gated: bool) -> Recalibrated:
+    found = Recalibrated(
+        read_stored_table(folder / EVIDENCE_FILE),
+        _read_evaluations(folder),
+        judgement=stored_judgement(folder),
+        **_read_outcome(folder / OUTCOME_FILE),
     )
+    _check_finished(found, folder, evaluators, judged=gated and found.changed)
+    return found
 
 
 def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated: bool) -> Round:
@@ -186,14 +188,20 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
     judgement = stored_judgement(folder)
     scores = read_stored_table(folder / "scores.parquet")
     current = Round(number, scores, selection, evaluations, judgement)
-    if selection.kept and gated and judgement is None:
-        raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
-    if current.stands and evaluations.keys() != set(evaluators):
-        raise MissingDataError(
-            f"{folder} has evaluations by {sorted(evaluations)} and not by {sorted(evaluators)}; "
-            "continue the run to its end."
-        )
+    _check_finished(current, folder, evaluators, judged=gated and bool(selection.kept))
     return current
+
+
+def _check_finished(
+    found: Recalibrated | Round, folder: Path, evaluators: Collection[str], *, judged: bool
+) -> None:
+    if judged and found.judgement is None:
+        raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
+    if found.stands and found.evaluations.keys() != set(evaluators):
+        raise MissingDataError(
+            f"{folder} has evaluations by {sorted(found.evaluations)} and not by "
+            f"{sorted(evaluators)}; continue the run to its end."
+        )
 
 
 def stored_judgement(folder: Path) -> Judgement | None:

@@ -35,6 +35,7 @@ LEVELS: Final = 1001
 
 _VERSION: Final = 2
 _PAIR: Final = 2
+_MAX_BYTES: Final = 2**30
 _BROKEN: Final = (  # what numpy raises for files that are not whole, or not its own
     *(AttributeError, EOFError, LookupError, NotImplementedError, OSError, TypeError, ValueError),
     *(zipfile.BadZipFile, zlib.error),
@@ -190,6 +191,13 @@ class SourceStatistics:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > _MAX_BYTES:  # a small archive can be made to fill the memory
+        raise DataError(
+            f"{path} would take {size:,} bytes of memory; statistics take at most {_MAX_BYTES:,}. "
+            "Measure and save them again."
+        )
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files}
     about = json.loads(values.pop("about").item())

@@ -49,8 +49,8 @@ def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None =
     files beside it. The network's architecture is code, and not in the folder.
 
     Args:
-        predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts,
-            temperatures and quantile matching around such ones.
+        predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts
+            and temperatures around such ones.
         folder: It is made; a predictor that it holds already is replaced.
         cutoff: The probability above which a pixel is foreground, to be kept beside it.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 
 from pladapt.data.views import subsample
+from pladapt.errors import InputError
 from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.runs.manifest import describe
 from pladapt.source.likeness import measure_likeness
@@ -49,11 +50,14 @@ class AgreementRecalibrator:
     (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). Those are taken only where
     one of the two agreements, that of all pixels and that of single images, is higher by more than
     ``margin``, and the other not lower by more than twice that, surely, whichever of the target's
-    groups are drawn: the first alone is fooled by images without foreground.
+    groups are drawn (`pladapt.predictors.Agreement.surely_above`): the first alone is fooled by
+    images without foreground. Of fewer than five groups (patients, volumes, pictures) nothing is
+    sure, and nothing is changed.
 
-    What won is to be trained where it agrees with itself less than the model did on the source, by
-    more than ``room``: where it agrees as well, training has little to teach and only loses. Where
-    the network as it is won and there is no such room, adaptation ends and it stays as it is.
+    What won is to be trained where it surely agrees with itself less than the model did on the
+    source, by more than ``room``: where it agrees as well, training has little to teach and only
+    loses. Where the network as it is won and there is no such room, adaptation ends and it stays
+    as it is.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
@@ -69,6 +73,9 @@ class AgreementRecalibrator:
         statistics_batch_size: How many are normalised together where statistics are measured.
         device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
         progress: Called as work advances.
+
+    Raises:
+        InputError: A number out of its range.
     """
 
     cutoff: float = 0.5
@@ -82,6 +89,18 @@ class AgreementRecalibrator:
     statistics_batch_size: int = 32
     device: str = "auto"
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("cutoff", self.cutoff > 0, self.cutoff < 1),
+            ("margin", self.margin >= 0, self.margin < 1),
+            ("room", self.room >= 0, self.room < 1),
+            ("max_fraction", self.max_fraction > 0, self.max_fraction <= 1),
+        ):
+            if not (low and high):
+                raise InputError(f"{name} is {getattr(self, name)}; give a number from 0 to 1.")
+        if self.max_samples < 1:
+            raise InputError(f"max_samples is {self.max_samples}; give at least 1.")
 
     def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
         """Return what won, with a verdict where it is not to be trained.
@@ -149,7 +168,7 @@ class AgreementRecalibrator:
     def _without_training(self, taken: str, winner: Agreement) -> Verdict | None:
         """Return the verdict where what won is not to be trained, or None where it is."""
         known = None if self.source is None else self.source.agreement
-        if known is not None and known - winner.pooled > self.room:
+        if known is not None and winner.surely_below(known - self.room):
             return None
         if taken == _BATCH_NORM:
             reason = "with batch normalisation's statistics of the target it agrees better"

@@ -45,4 +45,6 @@ def _classes(outcome: Outcome) -> dict[int, str]:
 
 
 def _selected(result: AdaptationResult) -> str:
+    if not result.rounds:
+        return "none"
     return f"{len(selected(result))} of {len(result.rounds[0].scores)}"

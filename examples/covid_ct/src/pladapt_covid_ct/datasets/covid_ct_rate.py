@@ -204,7 +204,7 @@ def _read_nifti_mask(file: File) -> NDArray[Any]:
 
 
 def _read_png(file: File) -> NDArray[Any]:
-    with Image.open(io.BytesIO(file.read())) as image:
+    with Image.open(io.BytesIO(file.read()), formats=("PNG",)) as image:
         return np.asarray(image.convert("L") if image.mode in ("P", "RGB", "RGBA") else image)
 
 
