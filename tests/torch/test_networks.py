@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.errors import DataError, InputError, MissingDataError, OutputError
 from pladapt.plugins import PluginManager, Registration, hookimpl
 from pladapt.predictors import FlipPredictor, predict_batch
 from pladapt.testing import PredictorContract
@@ -310,6 +310,16 @@ def test_each_fold_is_read_alike() -> None:
     ending = Folds([Scaled(nn.Sigmoid()), Scaled(nn.Sigmoid())])
     other = Network(module=ending).reading("none").predictor("cpu")
     torch.testing.assert_close(other.predict(images()), Scaled(nn.Sigmoid())(images()))
+
+
+def test_folds_that_training_made_are_looked_at_no_more() -> None:
+    untrained = Network(module=Folds([Scaled(), Scaled()])).predictor("cpu")
+    trained = untrained.with_module(Folds([Scaled(nn.Sigmoid()), Scaled(nn.Sigmoid())]))
+    expected = trained.predict(images())
+    torch.testing.assert_close(members_of(trained, images()), torch.stack([expected, expected]))
+    told = predictor_of(Folds([Scaled(nn.Sigmoid()), Scaled(nn.Sigmoid())]), "cpu")
+    with pytest.raises(OutputError, match="probabilities already"):
+        members_of(told, images())
 
 
 class TestFoldsContract(PredictorContract):

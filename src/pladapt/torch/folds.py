@@ -27,11 +27,17 @@ class FoldsPredictor(TorchPredictor):
 
     def predict_batch(self, batch: Batch, /) -> Prediction:
         """Return the probabilities of the mean logits, and each network's as the members."""
-        options = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         networks: Any = self.module.networks
-        each = [TorchPredictor(**(options | {"module": network})) for network in networks]
+        each = [self._of(network) for network in networks]
         members = torch.stack([predictor.predict(batch.images) for predictor in each])
         return Prediction(batch.ids, _of_mean_logits(members), members)
+
+    def _of(self, network: nn.Module) -> TorchPredictor:
+        """Return a predictor of one network, whose output is not looked at a second time."""
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        made = TorchPredictor(**(options | {"module": network}))
+        object.__setattr__(made, "_seen", self._seen)
+        return made
 
 
 def _of_mean_logits(members: torch.Tensor) -> torch.Tensor:

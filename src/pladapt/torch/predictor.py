@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt.torch.devices import Amp
-    from pladapt.torch.outputs import (
-        Activation,
-    )
+    from pladapt.torch.outputs import Activation
     from pladapt.types import Array
 
 

@@ -211,7 +211,8 @@ def check_trainable(module: nn.Module) -> None:
     why = f"all {len(parameters)} of its parameters are frozen" if parameters else "it has none"
     raise InputError(
         f"The {name} has no parameters to be trained: {why}. Call module.requires_grad_(True) "
-        "where it is made, or adapt without training (rounds=0)."
+        "where it is made, or adapt without training: rounds=0, or with the recipe 'robust' "
+        "train=False (--set train=false)."
     )
 
 
