@@ -354,6 +354,7 @@ def test_where_nothing_is_selected_the_predictor_stays_and_the_reason_is_given(
         assert done.evaluations == {}
         assert result.after == result.before
     assert sorted(path.name for path in (tmp_path / "round-1").iterdir()) == [
+        "digests.json",
         "labels",
         "scores.parquet",
         "selection.parquet",

@@ -86,8 +86,8 @@ def folders(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Pa
     for index, (image, _) in enumerate(lesions()):
         write(tmp_path / f"source/{index}.npy", image)
     for index, (image, mask) in enumerate(faint()):
-        write(tmp_path / f"images/p{index // 2}_{index}.npy", image)
-        write(tmp_path / f"truth/p{index // 2}_{index}.npy", 255 * mask)
+        write(tmp_path / f"images/p{index}_{index}.npy", image)
+        write(tmp_path / f"truth/p{index}_{index}.npy", 255 * mask)
     (tmp_path / "tiny_network.py").write_text(NETWORK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -96,7 +96,7 @@ def test_an_enhanced_ct_is_in_hounsfield_units_shared_or_by_frame(tmp_path: Path
     assert [image.max() for image in images_of(path)] == [-824, -822, -820]
     each = enhanced([0, 1, 2], own=lambda index: transformation(1, -1000 * index))
     assert [image.max() for image in images_of(save(each, path))] == [100, -899, -1898]
-    with pytest.raises(DataError, match="does not say its Hounsfield units"):
+    with pytest.raises(DataError, match="does not say its units"):
         images_of(save(enhanced([0, 1, 2]), path))
 
 

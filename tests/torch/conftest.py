@@ -86,7 +86,7 @@ def _lesions(
         image[0, row : row + size, column : column + size] = edge
         image[0, row + inner : row + inner + 4, column + inner : column + inner + 4] = core
         mask = (image[0] > 0).astype(np.uint8)
-        made.append(LabelledSample(f"{name}{number}", f"p{number // 2}", image, mask))
+        made.append(LabelledSample(f"{name}{number}", f"p{number}", image, mask))
     return made
 
 

@@ -71,8 +71,8 @@ def averages(classes: int = 1) -> dict[str, Any]:
         "flips": FlipPredictor(plain),
         "ensemble": EnsemblePredictor([ScalePredictor(plain, (0.5,)), dropped, plain]),
         "temperature": TemperaturePredictor(dropped, 2.0),
-        "shifted": LogitShiftPredictor(dropped, 1.0),
-        "shifted by group": LogitShiftPredictor(FlipPredictor(plain), 1.0, {"": -2.0, "p": 1.0}),
+        "shifted": LogitShiftPredictor(dropped, 0.2),
+        "shifted by group": LogitShiftPredictor(FlipPredictor(plain), 0.0, {"": -2.0, "p": 0.1}),
     }
 
 

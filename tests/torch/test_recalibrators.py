@@ -257,13 +257,13 @@ def test_at_most_so_many_samples_are_compared_and_statistics_are_of_all(
     trained: TorchPredictor, shifted: Callable[..., list[Sample]]
 ) -> None:
     calls: list[tuple[str, int, int]] = []
-    made = recalibrator(max_samples=4, progress=lambda *call: calls.append(call)).recalibrate(
+    made = recalibrator(max_samples=5, progress=lambda *call: calls.append(call)).recalibrate(
         trained, shifted()
     )
     assert [call for call in calls if call[1] == call[2]] == [
-        ("agreement", 4, 4),
+        ("agreement", 5, 5),
         ("recalibrate", 6, 6),
-        ("agreement", 4, 4),
+        ("agreement", 5, 5),
     ]
     expected = recalibrate_batch_norm(trained, shifted(), device="cpu")
     assert state_sha256(module_of(made.teacher)) == state_sha256(expected.module)

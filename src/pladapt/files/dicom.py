@@ -162,7 +162,7 @@ def _transforms(dataset: Any) -> list[tuple[float, float]]:
     for index in range(int(dataset.get("NumberOfFrames", 1) or 1)):
         item = frame_item(dataset, index, "PixelValueTransformationSequence")
         if item is None and dataset.get("SOPClassUID", "") == _ENHANCED_CT:
-            raise DataError("It is an enhanced CT that does not say its Hounsfield units.")
+            raise DataError("It is an enhanced multi-frame image that does not say its units.")
         pair = (1, 0) if item is None else (item.RescaleSlope, item.RescaleIntercept)
         found.append((float(pair[0]), float(pair[1])))
     return found

@@ -20,7 +20,7 @@ EXTRA: Final = "files"
 MAX_PLANE: Final = 89_478_485
 """The pixels that a slice or picture may have: what Pillow warns from."""
 MAX_VALUES: Final = 2**29
-"""The values that a file may hold: a CT of 2,048 slices of 512 x 512."""
+"""The values that a file may hold: a volume of 2,048 slices of 512 x 512."""
 
 
 class Stored(NamedTuple):
