@@ -44,8 +44,10 @@ nitpick_ignore_regex = [
     # type aliases and variables stand in signatures without their module
     (
         "py:class",
-        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Loaded|Output|P|Region|Row|S|Stratum|T|T_co|Taught|Values)",
+        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Item|Labeller|Loaded|Outside|Output|P|Region|Row|S|Source|Stratum|T|T_co|Taught|Values)",
     ),
+    # a signature's default or literal that is split at its comma
+    ("py:class", r"(Literal\[.*|\d+\]|tuple\[.*|\.\.\.\])"),
     # what a docstring tells its own module's readers
     ("py:obj", r"(FineTune|FitResult\.history|state_sha256)"),
 ]

@@ -109,8 +109,8 @@ class Selector(Protocol):
     def label(self, prediction: Prediction, /) -> Array | SoftLabels:
         """Return the pseudo-labels ``(B, *S)`` as uint8, 255 where a pixel must be ignored.
 
-        `SoftLabels` add probabilities or weights. Every sample is labelled in the pass that scores
-        it, before any is chosen.
+        `pladapt.SoftLabels` add probabilities or weights. Every sample is labelled in the pass that
+        scores it, before any is chosen.
         """
 
 

@@ -63,7 +63,7 @@ def audit(
     """Measure how well each selector's score ranks the true quality of its samples.
 
     A score is chosen with it before adaptation, on labelled data that the model was not trained
-    on: the source's held-out patients. See `pladapt.evaluation.auditing.audit_tables` for what is
+    on: the source's held-out patients. See `pladapt.evaluation.audit_tables` for what is
     measured.
 
     Args:

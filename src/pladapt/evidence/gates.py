@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Measure(Protocol):
-    """**Protocol:** what a `DoNoHarm` gate measures."""
+    """**Protocol:** what a `pladapt.DoNoHarm` gate measures."""
 
     def findings(self, comparison: Comparison, /) -> Iterable[Finding]:
         """Judge each class by what the two predictors made of the target."""
@@ -228,7 +228,7 @@ class DoNoHarm:
     """A gate that refuses a round where any of its measures speaks of harm.
 
     Everything is measured in one pass over the target, with both predictors; with an agreement
-    (`pladapt.evidence.gates.Agreement`) both predict every image twice.
+    (`pladapt.evidence.FlipAgreement`) both predict every image twice.
 
     Args:
         cutoff: The probability above which a pixel is foreground, in (0, 1).

@@ -16,10 +16,11 @@ from pladapt.files.samples import (
     read_truth,
 )
 from pladapt.files.scoring import GivenProbabilities, score_files
-from pladapt.files.selection import select_file
+from pladapt.files.selection import FileSelection, select_file
 
 __all__ = [
     "FileSamples",
+    "FileSelection",
     "Files",
     "GivenProbabilities",
     "Grouping",

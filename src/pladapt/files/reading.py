@@ -75,7 +75,7 @@ class ImageLayout:
             as stored.
         key: Which array of an NPZ file, where it has several.
         max_values: How many values a file may hold, in place of
-            `pladapt.files.stored.MAX_VALUES`.
+            ``pladapt.files.stored.MAX_VALUES``.
 
     Raises:
         InputError: A parameter is not what it must be.

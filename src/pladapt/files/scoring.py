@@ -76,7 +76,7 @@ def score_files(
         readers: How many files are read at once.
         strict: Raise for what cannot be used, instead of leaving it out.
         overwrite: Start anew, whatever an earlier call has left.
-        recorded: The name and options of the selector, as `pladapt.selection.recorded.record`
+        recorded: The name and options of the selector, as ``pladapt.selection.recorded.record``
             returns them, so that `select_file` can make it again.
         progress: Called as files are finished.
 

@@ -113,7 +113,7 @@ def combine_classes(
     cut-off. With one class every rule gives its CI.
 
     Args:
-        ci: ``(B, F)``, as `certainty_index` returns it.
+        ci: ``(B, F)``, as `pladapt.certainty_index` returns it.
         pixels: ``(B, F)``, likewise.
         rule: ``mean``: every present class counts the same, so that a large one cannot hide a
             small one. ``min``: the least certain present class. ``pixels``: every pixel counts the
@@ -145,14 +145,15 @@ def hard_labels(probabilities: Array, cutoff: Cutoff = 0.5) -> Array:
     """Return the predicted masks: the likeliest class above its cut-off, else the background.
 
     Args:
-        probabilities: ``(B, K, *S)``, as for `certainty_index`.
+        probabilities: ``(B, K, *S)``, as for `pladapt.certainty_index`.
         cutoff: In (0, 1); one for every class, or one per foreground class.
 
     Returns:
         ``(B, *S)`` uint8: 0 the background, then 1 to F.
 
     Raises:
-        InputError: As for `certainty_index`, but for the values, which are not searched for NaN.
+        InputError: As for `pladapt.certainty_index`, but for the values, which are not searched for
+            NaN.
     """
     planes = foreground(probabilities)
     cutoffs = class_cutoffs(cutoff, planes.shape[1])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComposedSelector:
-    """A selector with other rules, other labels, or both; see `compose`.
+    """A selector with other rules, other labels, or both; see `pladapt.compose`.
 
     Args:
         selector: Scores, and does whatever is not replaced.
