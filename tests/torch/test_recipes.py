@@ -223,7 +223,7 @@ def targets(
 @pytest.mark.parametrize(
     "case",
     [
-        ("the source's", "unchanged", "no shift was found"),
+        ("the source's", "unchanged", "no change surely helps"),
         ("inverted", "unfit", "the other way round"),
         ("blank", "unchanged", "finds no foreground"),
         ("rewritten", "unchanged", "the recalibration was refused: foreground fraction"),

@@ -177,7 +177,7 @@ class AgreementRecalibrator:
             return Verdict("unchanged", "no change makes the model surely agree better with itself")
         return Verdict(
             "unchanged",
-            f"no shift was found: the model agrees with itself to {winner.pooled:.3f} on these "
+            f"no change surely helps: the model agrees with itself to {winner.pooled:.3f} on these "
             f"images, and to {known:.3f} on the source's",
         )
 
