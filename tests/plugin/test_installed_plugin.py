@@ -55,7 +55,10 @@ def test_adapt_uses_it_and_tells_its_observer() -> None:
     recorder = Recorder()
     pladapt_peak.kept_in_rounds.clear()
     result = pladapt.adapt(
-        AsGiven(), target, selector=pladapt.selector("peak", top_k=2), retrainer=recorder
+        AsGiven(),
+        target,
+        selector=pladapt.selector("peak", min_pixels=1, top_k=2),
+        retrainer=recorder,
     )
     best = [f"s{i}" for i in np.argsort(-images.max(axis=(1, 2, 3)))[:2]]
     assert list(result.rounds[0].selection.kept) == best
