@@ -8,8 +8,8 @@ from pladapt.errors import InputError
 from pladapt.recipes.bundle import Recipe
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.torch.augmentation import RandomAffine
+from pladapt.torch.options import TrainingOptions
 from pladapt.torch.retrainer import FineTune
-from pladapt.torch.training import TrainingOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,9 +20,9 @@ from pladapt.torch.augmentation import (
     RandomIntensity,
     RandomTexture,
 )
+from pladapt.torch.options import TrainingOptions
 from pladapt.torch.recalibrators import AgreementRecalibrator
 from pladapt.torch.retrainer import FineTune
-from pladapt.torch.training import TrainingOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

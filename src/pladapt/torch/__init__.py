@@ -24,13 +24,14 @@ from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.folds import FoldsPredictor, predictor_of
 from pladapt.torch.losses import DiceBCELoss
 from pladapt.torch.networks import Network, check_network, check_trained, load_network
+from pladapt.torch.options import TrainingOptions
 from pladapt.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.torch.recalibration import recalibrate_batch_norm
 from pladapt.torch.recalibrators import AgreementRecalibrator
 from pladapt.torch.retrainer import FineTune
 from pladapt.torch.storage import load_module, save_module
-from pladapt.torch.training import FitResult, TrainingOptions, check_trainable, fit
+from pladapt.torch.training import FitResult, check_trainable, fit
 from pladapt.torch.wrapping import module_of, with_module
 
 __all__ = [

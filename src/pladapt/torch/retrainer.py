@@ -17,8 +17,9 @@ from pladapt.errors import InputError, LabelledTargetError
 from pladapt.runs.manifest import describe
 from pladapt.storage import read_json
 from pladapt.torch.data import epoch_seed, joined
+from pladapt.torch.options import TrainingOptions
 from pladapt.torch.storage import load_module, save_module, state_sha256
-from pladapt.torch.training import TrainingOptions, check_unvalidated, fit
+from pladapt.torch.training import check_unvalidated, fit
 from pladapt.torch.wrapping import module_of, with_module
 from pladapt.types import PseudoLabelled
 

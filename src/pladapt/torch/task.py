@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt.torch.data import Pair
+    from pladapt.torch.options import TrainingOptions
     from pladapt.torch.resume import Row, State, TrainingState
-    from pladapt.torch.training import TrainingOptions
     from pladapt.types import Progress
 
 
