@@ -22,8 +22,9 @@ from pladapt.torch.storage import state_sha256
 from pladapt.torch.task import Recorder, Task, early_stopping
 
 if TYPE_CHECKING:
-    from torch import nn
     from pathlib import Path
+
+    from torch import nn
 
     from pladapt.torch.data import Taught
     from pladapt.torch.resume import Row
