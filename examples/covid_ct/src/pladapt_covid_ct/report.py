@@ -199,7 +199,10 @@ def _words(outcome: Outcome) -> dict[str, str]:
     """Return the steps of the pipeline, with what each target put into them."""
     of_target = {letter: pipeline_words(run) for letter, run in outcome.targets.items()}
     several = {
-        step: "; ".join(f"{letter}: {words[step]}" for letter, words in of_target.items())
+        # a target on which no round ran has no words for what a round does
+        step: "; ".join(
+            f"{letter}: {words[step]}" for letter, words in of_target.items() if step in words
+        )
         for step in ("target", "selection", "dropped")
     }
     counts = outcome.domains[outcome.source].dataset.counts
