@@ -9,9 +9,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.errors import DataError, MissingDataError
 from pladapt.files.formats import extension, is_dicom, is_image
-from pladapt.files.names import as_cell, visible
+from pladapt.files.names import as_cell, check_pattern, visible
 from pladapt.files.series import Series, files_of, join_series
 from pladapt.storage import atomic_write
 
@@ -177,17 +177,9 @@ class Grouping:
     table: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.by in ("file", "folder"):
-            return
-        try:
-            groups = re.compile(self.by).groups
-        except re.error as error:
-            raise InputError(f"{self.by!r} is no regular expression: {error}.") from error
-        if groups == 0:
-            raise InputError(
-                f"The regular expression {self.by!r} has no group; put what tells the patient in "
-                "parentheses, or give 'file' or 'folder'."
-            )
+        if self.by not in ("file", "folder"):
+            advice = "put what tells the patient in parentheses, or give 'file' or 'folder'."
+            check_pattern(self.by, advice)
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:

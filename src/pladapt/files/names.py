@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
+
+from pladapt.errors import InputError
 
 _UNSEEN: Final = ("Cc", "Cs", "Zl", "Zp")
 _TURNING: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def check_pattern(pattern: str, advice: str) -> None:
+    """Refuse what is no regular expression with a group.
+
+    Args:
+        pattern: What a user gave.
+        advice: What to put in parentheses, for the message.
+
+    Raises:
+        InputError: It is none, or has no group.
+    """
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise InputError(f"{pattern!r} is no regular expression: {error}.") from error
+    if groups == 0:
+        raise InputError(f"The regular expression {pattern!r} has no group; {advice}")
 
 
 def visible(text: str) -> str:

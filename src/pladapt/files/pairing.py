@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Self
 
-from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.errors import DataError, MissingDataError
 from pladapt.files.folder import Problem
 from pladapt.files.formats import extension
-from pladapt.files.names import visible
+from pladapt.files.names import check_pattern, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,17 +39,8 @@ class Pairing:
     table: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.by is None:
-            return
-        try:
-            groups = re.compile(self.by).groups
-        except re.error as error:
-            raise InputError(f"{self.by!r} is no regular expression: {error}.") from error
-        if groups == 0:
-            raise InputError(
-                f"The regular expression {self.by!r} has no group; put what both names of a pair "
-                "share in parentheses."
-            )
+        if self.by is not None:
+            check_pattern(self.by, "put what both names of a pair share in parentheses.")
 
     @classmethod
     def from_csv(cls, path: Path) -> Self:
