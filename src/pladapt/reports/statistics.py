@@ -5,6 +5,7 @@ The samples of a group (a patient's slices) resemble each other, so it is groups
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
@@ -83,7 +84,9 @@ def bootstrap_interval(
     _check(flat, groups)
     names = np.arange(flat.size) if groups is None else np.asarray(groups)
     _, place = np.unique(names, return_inverse=True)
-    sums, counts = np.bincount(place, flat), np.bincount(place).astype(np.float64)
+    counts = np.bincount(place).astype(np.float64)
+    # exact, for a sum that rounds by the order of its terms makes and breaks ties between draws
+    sums = np.array([math.fsum(flat[place == group]) for group in range(len(counts))])
 
     def mean(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.asarray((drawn @ sums) / (drawn @ counts))
