@@ -1,10 +1,9 @@
-"""``pladapt source`` and ``pladapt adapt``: a recipe, from a network and a folder of images."""
+"""``pladapt adapt``: a recipe, from a network and a folder of images."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -20,7 +19,6 @@ from pladapt.cli.files import (
     Readers,  # noqa: TC001 - the same
     Strict,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
-    grouping_of,
     print_line,
     show_problems,
 )
@@ -35,6 +33,7 @@ from pladapt.cli.modules import (
 )
 from pladapt.cli.options import named_values
 from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
@@ -42,65 +41,15 @@ from pladapt.source.statistics import SourceStatistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pladapt.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
+    from pladapt.files import TrueFileSamples
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Outcome, Progress
     from pladapt.typing import Evaluator
 
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")]
-
 _STATUS: Final[Mapping[Outcome, int]] = {"adapted": 0, "unchanged": 3, "unfit": 4}
 """The exit statuses of `adapt`, as its help says."""
-
-
-def source(
-    images: Annotated[Path, typer.Argument(help="A folder of the source's images, or one.")],
-    *,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file of statistics to write, .npz.")
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(help="The network, as for pladapt adapt."),
-    ] = None,
-    weights: Weights = None,
-    argument: Arguments = None,
-    activation: ActivationOption = "auto",
-    channel: Channel = None,
-    cutoff: Annotated[
-        float, typer.Option(help="The probability above which a pixel is foreground.")
-    ] = 0.5,
-    device: Device = "auto",
-    dimensions: Dimensions = "2",
-    axes: Axes = None,
-    window: Window = None,
-    batch_size: BatchSize = 8,
-    readers: Readers = 2,
-    strict: Strict = False,
-) -> None:
-    """Measure the few numbers about the source that travel with a model in place of its images.
-
-    With a model also what it predicts on them, which is honest only on images that it was not
-    trained on.
-    """
-    if output.suffix != ".npz":
-        raise InputError(f"The output is {output}; its name must end in .npz.")
-    made = None
-    if model is not None:
-        made = build_network(model, argument, weights, activation, channel).predictor(device)
-    elif weights is not None or argument:
-        raise InputError("There are --weights or --argument, and no --model that they are for.")
-    with progress_bars() as progress:
-        reading = _Reading(
-            dimensions=dimensions, axes=axes, window=window, readers=readers, strict=strict
-        )
-        samples, problems = reading.samples(images, progress)
-        measured = SourceStatistics.measure(samples, made, cutoff=cutoff, batch_size=batch_size)
-    measured.save(output)
-    show_problems(problems, output)
-    print_line(f"Source statistics of {len(samples)} samples: {output}")
 
 
 def adapt(
@@ -171,7 +120,7 @@ def adapt(
     chosen = config | _options(set_ or [], config)
     network = build_network(model, argument, weights, activation, channel)
     predictor = network.predictor(device or "auto")
-    reading = _Reading(
+    reading = Reading(
         dimensions=dimensions,
         axes=axes,
         window=window,
@@ -206,57 +155,6 @@ def adapt(
     print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
     if status := _STATUS[outcome]:
         raise typer.Exit(status)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """How files become samples; the options of the same names."""
-
-    dimensions: Literal["2", "3"]
-    axes: str | None
-    window: tuple[float, float] | None
-    group_by: str = "file"
-    groups: Path | None = None
-    readers: int
-    strict: bool
-
-    @property
-    def _size(self) -> Literal[2, 3]:
-        return 3 if self.dimensions == "3" else 2
-
-    def samples(self, images: Path, progress: Progress) -> tuple[FileSamples, list[Problem]]:
-        """Read the images."""
-        from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
-            Files,
-            ImageLayout,
-            read_samples,
-        )
-
-        return read_samples(
-            Files.find(images),
-            layout=ImageLayout(self._size, self.axes, self.window),
-            grouping=grouping_of(self.group_by, self.groups),
-            readers=self.readers,
-            strict=self.strict,
-            progress=progress,
-        )
-
-    def masks(
-        self, truth: Path, labels: list[int] | None, ignore: int | None
-    ) -> tuple[Files, MaskLayout]:
-        """Find the masks."""
-        from pladapt.files import Files, MaskLayout  # noqa: PLC0415 - for help
-
-        axes = None if self.axes is None else self.axes.replace("C", "")
-        return Files.find(truth), MaskLayout(tuple(labels or [1]), ignore, self._size, axes)
-
-    def labelled(
-        self, samples: FileSamples, masks: tuple[Files, MaskLayout]
-    ) -> tuple[TrueFileSamples, list[Problem]]:
-        """Match the images with the masks, of which some may be missing."""
-        from pladapt.files import read_truth  # noqa: PLC0415 - for help
-
-        return read_truth(samples, masks[0], layout=masks[1], strict=self.strict)
 
 
 def _keep_masks_apart(images: Path, truth: Path | None) -> None:

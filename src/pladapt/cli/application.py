@@ -13,9 +13,10 @@ from rich.table import Table
 
 import pladapt
 from pladapt.cli import files, onnx
-from pladapt.cli.adapt import adapt, source
+from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
+from pladapt.cli.source import source
 from pladapt.plugins.manager import KINDS, PluginWarning, default_manager
 
 if TYPE_CHECKING:

@@ -44,6 +44,9 @@ Channel: TypeAlias = Annotated[
     int | None,
     typer.Option(help="The only channel of the output to use, from 0; see --activation.", min=0),
 ]
+Device: TypeAlias = Annotated[
+    str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")
+]
 
 
 def build_network(

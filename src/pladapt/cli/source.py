@@ -1,0 +1,79 @@
+"""``pladapt source``: what travels with a model in place of the source's images."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import Annotated
+
+import typer
+
+from pladapt.cli.files import (
+    Axes,  # noqa: TC001 - typer reads the annotations
+    BatchSize,  # noqa: TC001 - the same
+    Dimensions,  # noqa: TC001 - the same
+    Readers,  # noqa: TC001 - the same
+    Strict,  # noqa: TC001 - the same
+    Window,  # noqa: TC001 - the same
+    print_line,
+    show_problems,
+)
+from pladapt.cli.modules import (
+    ActivationOption,  # noqa: TC001 - the same
+    Arguments,  # noqa: TC001 - the same
+    Channel,  # noqa: TC001 - the same
+    Device,  # noqa: TC001 - the same
+    Weights,  # noqa: TC001 - the same
+    build_network,
+)
+from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading
+from pladapt.errors import InputError
+from pladapt.source.statistics import SourceStatistics
+
+
+def source(
+    images: Annotated[Path, typer.Argument(help="A folder of the source's images, or one.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file of statistics to write, .npz.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The network, as for pladapt adapt."),
+    ] = None,
+    weights: Weights = None,
+    argument: Arguments = None,
+    activation: ActivationOption = "auto",
+    channel: Channel = None,
+    cutoff: Annotated[
+        float, typer.Option(help="The probability above which a pixel is foreground.")
+    ] = 0.5,
+    device: Device = "auto",
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    window: Window = None,
+    batch_size: BatchSize = 8,
+    readers: Readers = 2,
+    strict: Strict = False,
+) -> None:
+    """Measure the few numbers about the source that travel with a model in place of its images.
+
+    With a model also what it predicts on them, which is honest only on images that it was not
+    trained on.
+    """
+    if output.suffix != ".npz":
+        raise InputError(f"The output is {output}; its name must end in .npz.")
+    made = None
+    if model is not None:
+        made = build_network(model, argument, weights, activation, channel).predictor(device)
+    elif weights is not None or argument:
+        raise InputError("There are --weights or --argument, and no --model that they are for.")
+    with progress_bars() as progress:
+        reading = Reading(
+            dimensions=dimensions, axes=axes, window=window, readers=readers, strict=strict
+        )
+        samples, problems = reading.samples(images, progress)
+        measured = SourceStatistics.measure(samples, made, cutoff=cutoff, batch_size=batch_size)
+    measured.save(output)
+    show_problems(problems, output)
+    print_line(f"Source statistics of {len(samples)} samples: {output}")
