@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -27,10 +27,13 @@ REAL = onnxruntime.InferenceSession
 class Recorder:
     """A session on the CPU that says it is on a GPU, and writes down its bound runs."""
 
+    made: ClassVar[list[Recorder]] = []
+
     def __init__(self, path: Any, options: Any, *, providers: Any, **more: Any) -> None:
         self._session = REAL(path, options, providers=[CPU])
         self._providers = [name for name, _ in providers]
         self.runs: list[dict[str, Any]] = []
+        self.made.append(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
@@ -81,13 +84,15 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a predictor believe in a GPU, whose memory is the host's."""
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(onnxruntime, "InferenceSession", Recorder)
+    monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(providers, "driver_trouble", lambda: None)
     monkeypatch.setattr(predictor, "Device", lambda kind, index: Device("cpu", 0))
     monkeypatch.setattr(predictor, "device_library", lambda preferred: "torch")
 
 
-def runs(made: OnnxPredictor) -> list[dict[str, Any]]:
-    return made._session.runs
+def runs() -> list[dict[str, Any]]:
+    """Return what the sessions were bound to, run by run."""
+    return [run for session in Recorder.made for run in session.runs]
 
 
 @pytest.mark.usefixtures("gpu")
@@ -97,7 +102,7 @@ def test_images_on_the_device_are_bound_where_they_are(
     made, batch = OnnxPredictor(model), torch.from_numpy(images())
     found = made.predict(batch)
     assert made.provider == CUDA
-    assert runs(made) == [
+    assert runs() == [
         {
             "graph": None,
             "input": batch.data_ptr(),
@@ -139,7 +144,7 @@ def test_a_graph_has_fixed_buffers_and_a_padded_last_batch(
     expected = OnnxPredictor(model, providers=[CPU]).predict(batch)
     for _ in range(2):
         np.testing.assert_allclose(made.predict(convert(batch)), expected, atol=1e-6)
-    first, *replays = runs(made)
+    first, *replays = runs()
     assert first["graph"] == "-1", "a run without a graph tells the shape of the output"
     assert [run["graph"] for run in replays] == ["1"] * 6
     assert {run["shape"] for run in replays} == {(2, 1, 8, 12)}
@@ -151,7 +156,7 @@ def test_each_shape_has_a_graph_of_its_own(model: Path, images: Callable[..., An
     made = OnnxPredictor(model, batch_size=1, cuda_graph=True)
     for shape in ((1, 1, 8, 12), (1, 1, 4, 4), (1, 1, 8, 12)):
         made.predict(images(*shape))
-    assert [run["graph"] for run in runs(made)] == ["-1", "1", "-1", "2", "1"]
+    assert [run["graph"] for run in runs()] == ["-1", "1", "-1", "2", "1"]
 
 
 @pytest.mark.usefixtures("gpu")
@@ -161,7 +166,7 @@ def test_tensorrt_gets_one_shape_and_cuda_what_is_left(
 ) -> None:
     made = OnnxPredictor(model, device=device, batch_size=2)
     assert made.predict(images()).shape == (3, 1, 8, 12)
-    assert [run["shape"][0] for run in runs(made)] == sizes
+    assert [run["shape"][0] for run in runs()] == sizes
 
 
 @pytest.mark.usefixtures("gpu")

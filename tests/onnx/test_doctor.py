@@ -75,7 +75,7 @@ def test_a_provider_that_computes_nonsense_does_not_work(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(probe, "MODEL", probe.MODEL.replace(b"\x00\x00\x00@", b"\x00\x00\x80?"))
-    assert probe._main("cpu") == 1
+    assert probe.compute("cpu") == 1
     assert "it computed" in capsys.readouterr().out
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pladapt.errors import DataError, InputError, LabelledTargetError
 from pladapt.torch import FineTune, TorchPredictor, TrainingOptions
 from pladapt.torch import retrainer as retrainer_module
-from pladapt.torch.retrainer import _held_out
+from pladapt.torch.retrainer import held_out
 from pladapt.torch.storage import state_sha256
 from pladapt.types import PseudoLabelled
 from pladapt.typing import ResumableRetrainer
@@ -134,11 +134,11 @@ def test_a_split_leaves_something_on_both_sides(
     groups: list[str], fraction: float, seed: int
 ) -> None:
     names = [(str(i), group) for i, group in enumerate(groups)]
-    held, _ = _held_out(names, fraction, seed)
+    held, _ = held_out(names, fraction, seed)
     assert 0 < len(held) < len(groups)
     if len(set(groups)) > 1:
         assert not {groups[i] for i in held} & {g for i, g in enumerate(groups) if i not in held}
-    assert _held_out(names, fraction, seed)[0] == held
+    assert held_out(names, fraction, seed)[0] == held
 
 
 def test_source_samples_are_mixed_in(

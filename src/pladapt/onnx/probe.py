@@ -47,7 +47,8 @@ def probe(device: str) -> str | None:
     return None
 
 
-def _main(device: str) -> int:
+def compute(device: str) -> int:
+    """Double a few numbers on a device; return the exit status, 1 where that does not work."""
     # imported in the probe's own process only, since a broken library may end it
     import numpy as np  # noqa: PLC0415 - see above
 
@@ -72,4 +73,4 @@ def _main(device: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1]))
+    sys.exit(compute(sys.argv[1]))

@@ -171,7 +171,7 @@ class FineTune:
         if not isinstance(self.validation, float):
             note = f"{len(self.validation)} labelled source samples"
             return labels, self.validation, note
-        held, note = _held_out(names, self.validation, self.options.seed)
+        held, note = held_out(names, self.validation, self.options.seed)
         kept = [i for i in range(len(names)) if i not in held]
         return Subset(labels, kept), Subset(labels, sorted(held)), note
 
@@ -199,8 +199,17 @@ def _target_names(labels: Samples[PseudoLabelled]) -> Names:
     return names_of(labels)
 
 
-def _held_out(names: Names, fraction: float, seed: int) -> tuple[set[int], str]:
-    """Return the indices to hold out, and how they were chosen."""
+def held_out(names: Names, fraction: float, seed: int) -> tuple[set[int], str]:
+    """Return the indices to hold out, and how they were chosen.
+
+    Args:
+        names: Each sample's id and group.
+        fraction: Of the groups, or of the samples where they are of one group, in (0, 1).
+        seed: Of the draw.
+
+    Raises:
+        InputError: There is but one sample.
+    """
     groups = list(dict.fromkeys(group for _, group in names))
     by_group = len(groups) > 1
     units = groups if by_group else [id_ for id_, _ in names]
