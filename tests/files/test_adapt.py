@@ -227,6 +227,25 @@ def test_a_network_that_is_not_adapted_ends_in_a_status_of_its_own(
 
 
 @pytest.mark.torch
+def test_images_and_truth_are_read_as_the_options_say(folders: Path, weights: Path) -> None:
+    assert weights.exists()
+    for index, (image, mask) in enumerate(faint()):
+        np.savez(folders / f"images/p{index}_{index}.npz", other=mask, seen=np.stack([image] * 3))
+        (folders / f"images/p{index}_{index}.npy").unlink()
+        np.savez(folders / f"truth/p{index}_{index}_mask.npz", seen=mask * (index + 1))
+        (folders / f"truth/p{index}_{index}.npy").unlink()
+    for name in ("images/notes.txt", "truth/more.txt"):
+        (folders / name).write_text("no image")
+    line = f"{ADAPT} --set train=false --truth truth --key seen --max-values"
+    assert "more than is read at once" in error_of(f"{line} 3000 --channels 1")
+    adapted = pladapt(f"{line} 4000 --channels 1 --binary --match ^(.+?)(?:_mask)?$")
+    assert adapted.exit_code == 0, adapted.output
+    assert "listed in run/images.left-out.csv: 1 .txt" in adapted.stdout
+    assert "listed in run/truth.left-out.csv: 1 .txt" in adapted.stdout
+    assert read_run(folders / "run").after["truth"].samples.num_rows == len(PLACES)
+
+
+@pytest.mark.torch
 def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) -> None:
     assert weights.exists()
     line = f"{ADAPT} --recipe paper --seed 1 --cutoff 0.4 --set min_pixels=3"

@@ -9,18 +9,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pladapt.cli.files import (
-    Axes,  # noqa: TC001 - typer reads the annotations
+from pladapt.cli.file_options import (
+    AsStored,  # noqa: TC001 - typer reads the annotations
+    Axes,  # noqa: TC001 - the same
     BatchSize,  # noqa: TC001 - the same
+    Binary,  # noqa: TC001 - the same
+    Channels,  # noqa: TC001 - the same
     Dimensions,  # noqa: TC001 - the same
     GroupBy,  # noqa: TC001 - the same
     Groups,  # noqa: TC001 - the same
     Ignore,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    Match,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
+    Pairs,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
     Strict,  # noqa: TC001 - the same
+    TruthLabel,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
-    print_line,
-    show_problems,
 )
 from pladapt.cli.modules import (
     ActivationOption,  # noqa: TC001 - the same
@@ -32,8 +38,9 @@ from pladapt.cli.modules import (
     look_at,
 )
 from pladapt.cli.options import named_values
+from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading
+from pladapt.cli.reading import Reading, Truth, pairing_of
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
@@ -87,14 +94,18 @@ def adapt(
         Path | None,
         typer.Option(help="True masks of the same names: for the evaluation and nothing else."),
     ] = None,
-    truth_label: Annotated[
-        list[int] | None,
-        typer.Option(help="A class's value in the masks; repeat in order.  [default: 1]"),
-    ] = None,
+    truth_label: TruthLabel = None,
+    binary: Binary = False,
     ignore: Ignore = None,
+    match: Match = None,
+    pairs: Pairs = None,
+    as_stored: AsStored = False,
     dimensions: Dimensions = "2",
     axes: Axes = None,
     window: Window = None,
+    channels: Channels = None,
+    key: Key = None,
+    max_values: MaxValues = None,
     group_by: GroupBy = "file",
     groups: Groups = None,
     readers: Readers = 2,
@@ -108,11 +119,29 @@ def adapt(
 
     An interrupted command goes on where it was when it is given again.
     """
-    # imported before the work, so that what is missing is said before it
-    from pladapt.cli.report import write_report  # noqa: PLC0415 - the same
-    from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - for help
+    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
 
     _keep_masks_apart(images, truth)
+    reading = Reading(
+        dimensions=dimensions,
+        axes=axes,
+        window=window,
+        channels=channels,
+        key=key,
+        max_values=max_values,
+        group_by=group_by,
+        groups=groups,
+        readers=readers,
+        strict=strict,
+    )
+    files, known = Files.find(images), None
+    if truth is not None:
+        layout = reading.mask_layout(truth_label, ignore=ignore, binary=binary, as_stored=as_stored)
+        known = Truth(Files.find(truth), layout, pairing_of(match, pairs))
+    # imported before the work, so that what is missing is said before it
+    from pladapt.cli.report import write_report  # noqa: PLC0415 - the same
+    from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - the same
+
     statistics = None if source is None else SourceStatistics.load(source)
     given: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": device}
     config = {name: value for name, value in given.items() if value is not None}
@@ -120,24 +149,14 @@ def adapt(
     chosen = config | _options(set_ or [], config)
     network = build_network(model, argument, weights, activation, channel)
     predictor = network.predictor(device or "auto")
-    reading = Reading(
-        dimensions=dimensions,
-        axes=axes,
-        window=window,
-        group_by=group_by,
-        groups=groups,
-        readers=readers,
-        strict=strict,
-    )
     used = _cutoff(chosen, statistics)
     with progress_bars() as progress:
         made = _recipe(recipe, chosen, output, batch_size, progress)
         if made.rounds:
             check_trainable(network.module)
-        masks = None if truth is None else reading.masks(truth, truth_label, ignore)
-        target, problems = reading.samples(images, progress)
+        target, problems = reading.samples(files, progress)
         look_at(network, predictor, target)
-        labelled, without = (None, []) if masks is None else reading.labelled(target, masks)
+        labelled, without = (None, []) if known is None else reading.labelled(target, known)
         result = made.adapt(
             predictor,
             target,
@@ -147,8 +166,8 @@ def adapt(
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     write_report(result, output, truth=labelled)
-    show_problems(problems, output / "images")
-    show_problems(without, output / "truth")
+    show_problems(problems, output / "images", files)
+    show_problems(without, output / "truth", *([] if known is None else [known.files]))
     _show(result)
     outcome = result.verdict.outcome
     kind = "Adapted predictor" if outcome == "adapted" else "Predictor, as it was"

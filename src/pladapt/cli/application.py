@@ -12,10 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 import pladapt
-from pladapt.cli import files, onnx
+from pladapt.cli import onnx
 from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
+from pladapt.cli.evaluate import evaluate
+from pladapt.cli.score import score
+from pladapt.cli.select import select
 from pladapt.cli.source import source
 from pladapt.plugins.manager import KINDS, PluginWarning, default_manager
 
@@ -34,9 +37,9 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.callback()(_options)
     app.command()(adapt)
     app.command()(source)
-    app.command()(files.score)
-    app.command()(files.select)
-    app.command()(files.evaluate)
+    app.command()(score)
+    app.command()(select)
+    app.command()(evaluate)
     app.command()(audit)
     app.command(name="plugins")(_plugins)
     app.command(name="report")(_report)

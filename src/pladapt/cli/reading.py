@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-from pladapt.cli.files import grouping_of
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pladapt.files import Files, FileSamples, MaskLayout, Problem, TrueFileSamples
+    from pladapt.files import (
+        Files,
+        FileSamples,
+        Grouping,
+        ImageLayout,
+        MaskLayout,
+        Pairing,
+        Problem,
+        TrueFileSamples,
+    )
     from pladapt.types import Progress
 
 
@@ -18,48 +25,81 @@ if TYPE_CHECKING:
 class Reading:
     """How files become samples; the options of the same names."""
 
-    dimensions: Literal["2", "3"]
-    axes: str | None
-    window: tuple[float, float] | None
+    dimensions: Literal["2", "3"] = "2"
+    axes: str | None = None
+    window: tuple[float, float] | None = None
+    scale: float | None = None
+    channels: Literal["1", "3"] | None = None
+    key: str | None = None
+    max_values: int | None = None
     group_by: str = "file"
     groups: Path | None = None
-    readers: int
-    strict: bool
+    readers: int = 2
+    strict: bool = False
 
-    @property
-    def _size(self) -> Literal[2, 3]:
-        return 3 if self.dimensions == "3" else 2
+    def image_layout(self, *, probabilities: bool = False) -> ImageLayout:
+        """Return how images, or maps of probabilities, are read."""
+        from pladapt.files import ImageLayout  # noqa: PLC0415 - help must not wait for it
 
-    def samples(self, images: Path, progress: Progress) -> tuple[FileSamples, list[Problem]]:
-        """Read the images."""
-        from pladapt.files import (  # noqa: PLC0415 - help must not wait for it
-            Files,
-            ImageLayout,
-            read_samples,
+        return ImageLayout(
+            window=self.window,
+            probabilities=probabilities,
+            scale=self.scale,
+            channels=None if self.channels is None else int(self.channels),
+            axes=self.axes,
+            **self._shared(),
         )
 
+    def mask_layout(self, labels: list[int] | None, **options: Any) -> MaskLayout:
+        """Return how masks are read; see `pladapt.files.MaskLayout` for what else there is."""
+        from pladapt.files import MaskLayout  # noqa: PLC0415 - for help
+
+        axes = None if self.axes is None else self.axes.replace("C", "")
+        given = {"axes": axes, **self._shared(), **options}
+        return MaskLayout(tuple(labels or [1]), **given)
+
+    def grouping(self) -> Grouping:
+        """Return what --group-by and --groups say."""
+        from pladapt.files import Grouping  # noqa: PLC0415 - for help
+
+        return Grouping(self.group_by) if self.groups is None else Grouping.from_csv(self.groups)
+
+    def samples(self, images: Files, progress: Progress) -> tuple[FileSamples, list[Problem]]:
+        """Read the images."""
+        from pladapt.files import read_samples  # noqa: PLC0415 - for help
+
         return read_samples(
-            Files.find(images),
-            layout=ImageLayout(self._size, self.axes, self.window),
-            grouping=grouping_of(self.group_by, self.groups),
+            images,
+            layout=self.image_layout(),
+            grouping=self.grouping(),
             readers=self.readers,
             strict=self.strict,
             progress=progress,
         )
 
-    def masks(
-        self, truth: Path, labels: list[int] | None, ignore: int | None
-    ) -> tuple[Files, MaskLayout]:
-        """Find the masks."""
-        from pladapt.files import Files, MaskLayout  # noqa: PLC0415 - for help
-
-        axes = None if self.axes is None else self.axes.replace("C", "")
-        return Files.find(truth), MaskLayout(tuple(labels or [1]), ignore, self._size, axes)
-
-    def labelled(
-        self, samples: FileSamples, masks: tuple[Files, MaskLayout]
-    ) -> tuple[TrueFileSamples, list[Problem]]:
+    def labelled(self, samples: FileSamples, truth: Truth) -> tuple[TrueFileSamples, list[Problem]]:
         """Match the images with the masks, of which some may be missing."""
         from pladapt.files import read_truth  # noqa: PLC0415 - for help
 
-        return read_truth(samples, masks[0], layout=masks[1], strict=self.strict)
+        return read_truth(
+            samples, truth.files, layout=truth.layout, pairing=truth.pairing, strict=self.strict
+        )
+
+    def _shared(self) -> dict[str, Any]:
+        dimensions = 3 if self.dimensions == "3" else 2
+        return {"dimensions": dimensions, "key": self.key, "max_values": self.max_values}
+
+
+class Truth(NamedTuple):
+    """True masks, how they are read, and whose they are."""
+
+    files: Files
+    layout: MaskLayout
+    pairing: Pairing
+
+
+def pairing_of(pattern: str | None, table: Path | None) -> Pairing:
+    """Return what --match and --pairs say."""
+    from pladapt.files import Pairing  # noqa: PLC0415 - help must not wait for it
+
+    return Pairing(pattern) if table is None else Pairing.from_csv(table)

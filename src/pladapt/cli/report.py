@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pladapt.cli.files import print_line
+from pladapt.cli.printing import print_line
 from pladapt.errors import InputError, MissingDataError
 from pladapt.reports.findings import describe_run
 from pladapt.reports.html import write_html

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from pladapt.cli.files import (
+from pladapt.cli.file_options import (
     Axes,  # noqa: TC001 - typer reads the annotations
     BatchSize,  # noqa: TC001 - the same
+    Channels,  # noqa: TC001 - the same
     Dimensions,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
     Strict,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
-    print_line,
-    show_problems,
 )
 from pladapt.cli.modules import (
     ActivationOption,  # noqa: TC001 - the same
@@ -25,6 +26,7 @@ from pladapt.cli.modules import (
     Weights,  # noqa: TC001 - the same
     build_network,
 )
+from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
 from pladapt.errors import InputError
@@ -52,6 +54,9 @@ def source(
     dimensions: Dimensions = "2",
     axes: Axes = None,
     window: Window = None,
+    channels: Channels = None,
+    key: Key = None,
+    max_values: MaxValues = None,
     batch_size: BatchSize = 8,
     readers: Readers = 2,
     strict: Strict = False,
@@ -61,6 +66,8 @@ def source(
     With a model also what it predicts on them, which is honest only on images that it was not
     trained on.
     """
+    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
+
     if output.suffix != ".npz":
         raise InputError(f"The output is {output}; its name must end in .npz.")
     made = None
@@ -68,12 +75,20 @@ def source(
         made = build_network(model, argument, weights, activation, channel).predictor(device)
     elif weights is not None or argument:
         raise InputError("There are --weights or --argument, and no --model that they are for.")
+    reading = Reading(
+        dimensions=dimensions,
+        axes=axes,
+        window=window,
+        channels=channels,
+        key=key,
+        max_values=max_values,
+        readers=readers,
+        strict=strict,
+    )
     with progress_bars() as progress:
-        reading = Reading(
-            dimensions=dimensions, axes=axes, window=window, readers=readers, strict=strict
-        )
-        samples, problems = reading.samples(images, progress)
+        files = Files.find(images)
+        samples, problems = reading.samples(files, progress)
         measured = SourceStatistics.measure(samples, made, cutoff=cutoff, batch_size=batch_size)
     measured.save(output)
-    show_problems(problems, output)
+    show_problems(problems, output, files)
     print_line(f"Source statistics of {len(samples)} samples: {output}")

@@ -1,0 +1,147 @@
+"""``pladapt evaluate``: predicted masks against true ones."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pladapt.cli.file_options import (
+    AsStored,  # noqa: TC001 - typer reads the annotations
+    Axes,  # noqa: TC001 - the same
+    Binary,  # noqa: TC001 - the same
+    Dimensions,  # noqa: TC001 - the same
+    GroupBy,  # noqa: TC001 - the same
+    Groups,  # noqa: TC001 - the same
+    Ignore,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    Match,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
+    Pairs,  # noqa: TC001 - the same
+    Readers,  # noqa: TC001 - the same
+    Scale,  # noqa: TC001 - the same
+    Strict,  # noqa: TC001 - the same
+)
+from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading, pairing_of
+from pladapt.errors import InputError
+from pladapt.functional.overlap import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pladapt.types import Evaluation
+
+_EVALUATION = {"digests.json", "notes.json", "samples.parquet", "summary.parquet"}
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Predicted masks: a folder, or a file.")],
+    truth: Annotated[Path, typer.Argument(help="True masks of the same names.")],
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder of parquet files to write.")
+    ],
+    cutoff: Annotated[
+        float | None,
+        typer.Option(help="The predictions are probabilities; foreground is above this."),
+    ] = None,
+    label: Annotated[
+        list[int] | None,
+        typer.Option(help="The value of a class in the masks; repeat in order.  [default: 1]"),
+    ] = None,
+    truth_label: Annotated[
+        list[int] | None,
+        typer.Option(help="The same in the true masks, where it differs; repeat in order."),
+    ] = None,
+    binary: Binary = False,
+    ignore: Ignore = None,
+    match: Match = None,
+    pairs: Pairs = None,
+    as_stored: AsStored = False,
+    scale: Scale = None,
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    key: Key = None,
+    max_values: MaxValues = None,
+    group_by: GroupBy = "file",
+    groups: Groups = None,
+    empty: Annotated[
+        float, typer.Option(help="The DSC where truth and prediction are both empty.")
+    ] = 1.0,
+    readers: Readers = 2,
+    strict: Strict = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
+    ] = False,
+) -> None:
+    """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
+    from pladapt.files import Files, evaluate_files  # noqa: PLC0415 - help must not wait for it
+    from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
+
+    _make_way_for_folder(output, overwrite=overwrite)
+    reading = Reading(
+        dimensions=dimensions,
+        axes=axes,
+        key=key,
+        max_values=max_values,
+        group_by=group_by,
+        groups=groups,
+    )
+    layout = reading.mask_layout(label, axes=axes, binary=binary, as_stored=as_stored)
+    with progress_bars() as progress:
+        files, masks = Files.find(predictions), Files.find(truth)
+        evaluation, problems = evaluate_files(
+            files,
+            masks,
+            layout=layout,
+            truth_layout=replace(layout, labels=tuple(truth_label or layout.labels), ignore=ignore),
+            grouping=reading.grouping(),
+            pairing=pairing_of(match, pairs),
+            cutoff=cutoff,
+            scale=scale,
+            empty=empty,
+            readers=readers,
+            strict=strict,
+            progress=progress,
+        )
+    if overwrite and output.exists():
+        shutil.rmtree(output)
+    write_evaluation(evaluation, output)
+    _show_evaluation(evaluation)
+    show_problems(problems, output, files, masks)
+    print_line(f"Evaluation: {output}")
+
+
+def _make_way_for_folder(output: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a folder before any work, unless it is an evaluation to be replaced."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{output} is there already; give another folder, or --overwrite.")
+    if not output.is_dir() or {path.name for path in output.iterdir()} - _EVALUATION:
+        raise InputError(
+            f"{output} is not an evaluation alone, and --overwrite would lose the rest; give "
+            "another folder."
+        )
+
+
+def _show_evaluation(evaluation: Evaluation) -> None:
+    table = Table("aggregation", "class", *(metric.upper() for metric in METRICS), "of")
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in evaluation.summary.to_pylist():
+        rows.setdefault((row["aggregation"], row["class"]), {})[row["metric"]] = row
+    for (aggregation, class_), found in rows.items():
+        values = [_figure(found[metric]) for metric in METRICS]
+        table.add_row(aggregation, str(class_), *values, str(found[METRICS[0]]["count"]))
+    Console().print(table)
+
+
+def _figure(row: Mapping[str, Any]) -> str:
+    return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")

@@ -1,0 +1,155 @@
+"""``pladapt score``: predictions and their scores, from files."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from pladapt.cli.file_options import (
+    Axes,  # noqa: TC001 - typer reads the annotations
+    BatchSize,  # noqa: TC001 - the same
+    Channels,  # noqa: TC001 - the same
+    Dimensions,  # noqa: TC001 - the same
+    GroupBy,  # noqa: TC001 - the same
+    Groups,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
+    Readers,  # noqa: TC001 - the same
+    Scale,  # noqa: TC001 - the same
+    Strict,  # noqa: TC001 - the same
+    Window,  # noqa: TC001 - the same
+)
+from pladapt.cli.options import named_values
+from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading
+from pladapt.errors import InputError, RunChangedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pladapt.typing import Predictor
+
+Part = TypeVar("Part")
+
+
+def score(
+    model: Annotated[Path | None, typer.Argument(help="The model's file.")] = None,
+    images: Annotated[Path | None, typer.Argument(help="A folder of images, or one.")] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The parquet file of scores to write.")
+    ],
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(help="A folder of probability maps, in place of MODEL and IMAGES."),
+    ] = None,
+    predictor: Annotated[str, typer.Option(help="What runs the model, by name.")] = "onnx",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of the predictor as NAME=VALUE; may be repeated."),
+    ] = None,
+    selector: Annotated[str, typer.Option(help="What scores, by name.")] = "certainty-index",
+    selector_option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of the selector as NAME=VALUE; may be repeated."),
+    ] = None,
+    cutoff: Annotated[
+        float, typer.Option(help="The probability above which a pixel is foreground.")
+    ] = 0.5,
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    window: Window = None,
+    scale: Scale = None,
+    channels: Channels = None,
+    key: Key = None,
+    max_values: MaxValues = None,
+    group_by: GroupBy = "file",
+    groups: Groups = None,
+    batch_size: BatchSize = 8,
+    readers: Readers = 2,
+    strict: Strict = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew, whatever is there.")
+    ] = False,
+) -> None:
+    """Score a model's predictions on images, or predictions that are there: one row a sample.
+
+    An interrupted command goes on where it was when it is given again.
+    """
+    from pladapt.files import Files, score_files  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import selector as make_selector  # noqa: PLC0415 - the same
+    from pladapt.selection.recorded import record  # noqa: PLC0415 - the same
+
+    _make_way(output, overwrite=overwrite)
+    scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
+    made, folder = _predictor(
+        predictor, named_values(option or (), "--option"), model, images, probabilities
+    )
+    reading = Reading(
+        dimensions=dimensions,
+        axes=axes,
+        window=window,
+        scale=scale,
+        channels=channels,
+        key=key,
+        max_values=max_values,
+        group_by=group_by,
+        groups=groups,
+    )
+    layout = reading.image_layout(probabilities=probabilities is not None)
+    with progress_bars() as progress:
+        files = Files.find(folder)
+        try:
+            problems = score_files(
+                made,
+                files,
+                output,
+                selector=_made(make_selector, selector, scoring),
+                layout=layout,
+                grouping=reading.grouping(),
+                batch_size=batch_size,
+                readers=readers,
+                strict=strict,
+                overwrite=overwrite,
+                recorded=record(selector, scoring),
+                progress=progress,
+            )
+        except RunChangedError as error:
+            error.add_note("Or start anew with --overwrite.")
+            raise
+    show_problems(problems, output, files)
+    print_line(f"Scores: {output}")
+
+
+def _make_way(output: Path, *, overwrite: bool) -> None:
+    """Refuse to write over finished work, which may have cost days."""
+    if output.exists() and not overwrite:
+        raise InputError(f"{output} is there already; give another file, or --overwrite.")
+
+
+def _predictor(
+    name: str,
+    options: Mapping[str, Any],
+    model: Path | None,
+    images: Path | None,
+    probabilities: Path | None,
+) -> tuple[Predictor, Path]:
+    """Return what predicts, and the folder of what it predicts."""
+    from pladapt.files import GivenProbabilities  # noqa: PLC0415 - for help
+    from pladapt.plugins.manager import predictor as make_predictor  # noqa: PLC0415 - the same
+
+    if probabilities is not None and model is None:
+        return GivenProbabilities(), probabilities
+    if probabilities is not None or model is None or images is None:
+        raise InputError("Give MODEL and IMAGES, or --probabilities FOLDER and neither of them.")
+    return _made(make_predictor, name, {"path": model, **options}), images
+
+
+def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -> Part:
+    try:
+        return make(name, **parameters)
+    except TypeError as error:
+        raise InputError(f"{name!r} cannot be made with {dict(parameters)}: {error}.") from error
