@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
+import signal
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import ModuleType, SimpleNamespace
@@ -12,15 +16,17 @@ import pytest
 
 import pladapt
 from pladapt import Registration, hookimpl
-from pladapt.errors import PluginError, UnknownPluginError
+from pladapt.errors import InputError, PluginError, UnknownPluginError
 from pladapt.plugins import PluginManager, PluginWarning, hookspecs
 from pladapt.plugins.manager import KINDS, default_manager
+from pladapt.plugins.modules import load_module
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+SECONDS = 0.5  # for what never ends; whatever else is called here is done at once
 HOOKS = sorted(name for name in vars(hookspecs) if name.startswith("pladapt_"))
 
 
@@ -45,7 +51,7 @@ class Announced:
 
 def manager(**plugins: Callable[[], object]) -> PluginManager:
     announced: Any = [Announced(name, loads) for name, loads in plugins.items()]
-    return PluginManager(announced)
+    return PluginManager(announced, time_limit=SECONDS)
 
 
 def foreign(plugins: PluginManager) -> list[tuple[str, str]]:
@@ -172,9 +178,46 @@ def misargued() -> object:
     return Plugin()
 
 
+class Silent(BaseException):
+    """An error that cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    """Make what raises this, as a module that ends the program does."""
+
+    def loads() -> object:
+        raise error
+
+    return loads
+
+
+def endless() -> object:
+    """Never return, and take note of no error."""
+    while True:
+        with contextlib.suppress(Exception):
+            time.sleep(0.001)
+
+
+class Unmarked:
+    """A plugin that forgot to mark its hooks."""
+
+    def pladapt_selectors(self) -> list[Any]:
+        """Offer nothing."""
+        return []
+
+
 @pytest.mark.parametrize(
     ("loads", "reason"),
     [
+        (raising(SystemExit(0)), "SystemExit: 0"),
+        (raising(GeneratorExit()), "GeneratorExit: "),
+        (raising(Silent()), "failed to load: Silent$"),
+        (endless, "it was stopped after 0.5 seconds; PLADAPT_PLUGIN_SECONDS"),
+        (lambda: None, "PluginError: The plugin 'broken' is None; expected a module"),
+        (Unmarked, "has no hook; mark its functions with @pladapt.hookimpl"),
         (breaking, "ImportError: cannot import name 'gone'"),
         (misspelt, "PluginError: .*unknown hook 'pladapt_selector'"),
         (misargued, "PluginError: .*'probabilities'"),
@@ -192,6 +235,63 @@ def test_a_plugin_that_fails_to_load_is_left_out_with_a_warning(
     assert foreign(plugins) == [("first", "first"), ("last", "last")]
     assert plugins.build("selector", "certainty-index") == CertaintyIndexSelector()
     plugins.notify("pladapt_scored", number=1, scores=())
+    (problem,) = plugins.problems
+    assert (problem.plugin, problem.distribution) == ("broken", "some-distribution")
+    assert problem.message == str(caught[0].message)
+
+
+def test_the_user_may_end_the_program_in_a_plugin() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        manager(own=raising(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize(
+    ("hook", "reason"),
+    [
+        (raising(SystemExit(3)), "SystemExit: 3"),
+        (raising(Silent()), "Silent"),
+        (endless, "stopped after 0.5 seconds"),
+    ],
+)
+def test_an_observer_that_would_end_the_run_is_a_warning(
+    hook: Callable[[], object], reason: str
+) -> None:
+    class Broken:
+        @hookimpl
+        def pladapt_round_started(self) -> None:
+            hook()
+
+    with pytest.warns(PluginWarning, match=f"'broken' failed at .*, and the run goes on: {reason}"):
+        manager(broken=Broken).notify("pladapt_round_started", number=1)
+
+
+def test_a_limit_leaves_another_timer_as_it_was() -> None:
+    fired = []
+    before = signal.signal(signal.SIGALRM, lambda *_: fired.append(True))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        manager(own=lambda: offering("own")).registrations("selector")
+        for _ in range(100):
+            time.sleep(0.005)
+            if fired:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert fired
+
+
+def test_a_plugin_loads_in_another_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        plugins = pool.submit(manager, own=lambda: offering("own")).result()
+    assert foreign(plugins) == [("own", "own")]
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf"])
+def test_a_time_limit_that_is_none_says_so(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLADAPT_PLUGIN_SECONDS", given)
+    with pytest.raises(InputError, match=f"PLADAPT_PLUGIN_SECONDS is '{given}'; give a number"):
+        default_manager.__wrapped__()
 
 
 def test_an_observer_that_fails_is_a_warning_and_the_others_hear() -> None:
@@ -220,6 +320,10 @@ def test_an_observer_that_fails_is_a_warning_and_the_others_hear() -> None:
     [
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
         (7, "TypeError: 'int' object is not iterable"),
+        ([None], "None is no pladapt.Registration"),
+        (endless, "it was stopped after 0.5 seconds"),
+        (raising(SystemExit(0)), "SystemExit: 0"),
+        (lambda: Registration("margin", dict), "missing 1 required positional argument: 'summary'"),  # type: ignore[call-arg]  # an old signature
         ([CertaintyIndexSelector], "CertaintyIndexSelector'> is no pladapt.Registration"),
         (Registration("alone", dict, "Not in a list."), "'Registration' object is not iterable"),
         (lambda: [Registration("Not A Name", dict, "")], "named 'Not A Name'; expected lower-case"),
@@ -309,12 +413,12 @@ def test_of_two_plugins_of_one_name_the_first_works() -> None:
     assert foreign(plugins) == [("own", "first")]
 
 
-@pytest.mark.parametrize("broken", [misspelt, misargued])
+@pytest.mark.parametrize("broken", [misspelt, misargued, lambda: None, Unmarked])
 def test_a_broken_plugin_that_is_registered_by_hand_is_an_error(
     broken: Callable[[], object],
 ) -> None:
     plugins = manager()
-    with pytest.raises(PluginError, match="plugin 'own' cannot be used"):
+    with pytest.raises(PluginError, match=r"plugin 'own'.* (cannot be used|is None|has no hook)"):
         plugins.register(broken(), "own")
     plugins.register(offering("sound"), "own")
     assert plugins.build("selector", "sound") == CertaintyIndexSelector()
@@ -333,6 +437,77 @@ def test_an_entry_point_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_default_manager_is_made_once() -> None:
     assert default_manager() is default_manager()
     assert default_manager().registrations("selector")
+
+
+# Plugins that nobody packaged
+
+FILE = """
+import pladapt
+from pladapt.selection.soft_dice import SoftDiceSelector as Mine
+
+heard = []
+
+@pladapt.hookimpl
+def pladapt_selectors():
+    return [pladapt.Registration("mine", "my_own_plugin:Mine", "Mine.")]
+
+@pladapt.hookimpl
+def pladapt_selected(number):
+    heard.append(number)
+"""
+
+
+@pytest.fixture
+def own_file(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "my_own_plugin.py"
+    path.write_text(FILE)
+    yield path
+    sys.modules.pop("my_own_plugin", None)
+
+
+def test_a_file_is_a_plugin(own_file: Path) -> None:
+    plugins = manager()
+    plugins.register_file(own_file)
+    plugins.register_file(own_file)  # what is there already is not added twice
+    assert plugins.build("selector", "mine", top_k=3).top_k == 3
+    assert foreign(plugins) == [("my_own_plugin", "mine")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error", "message"),
+    [
+        ("gone.py", None, FileNotFoundError, "no file .*gone.py"),
+        ("json.py", "", PluginError, "already that of another one; rename the file"),
+        ("my-plugin.py", "", PluginError, "no name of a module"),
+        ("words.txt", "", PluginError, "no file of Python"),
+        ("ends.py", "raise SystemExit(0)", PluginError, "cannot be imported: SystemExit: 0"),
+        ("torn.py", "def", PluginError, "cannot be imported: SyntaxError"),
+        ("hookless.py", "", PluginError, "has no hook"),
+    ],
+)
+def test_a_file_that_is_no_plugin_says_so(
+    name: str, text: str | None, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(error, match=message):
+        manager().register_file(path)
+    sys.modules.pop("hookless", None)
+
+
+def test_a_run_notifies_the_plugins_that_it_is_given(
+    toy: SimpleNamespace, own_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Observer()
+    installed = manager(first=lambda: first)
+    monkeypatch.setattr("pladapt.plugins.manager.default_manager", lambda: installed)
+    module, *others = load_module(own_file), Observer(), Observer()
+    pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts(), plugins=[module, *others])
+    assert vars(module)["heard"] == [1]
+    assert others[0].names == others[1].names == first.names == a_round(1)
+    with pytest.raises(PluginError, match="is None"):
+        pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts(), plugins=[None])
 
 
 # Hooks
@@ -355,6 +530,14 @@ class Observer:
     @hookimpl
     def pladapt_evaluators(self) -> None:
         self.told.append(("pladapt_evaluators",))
+
+    @hookimpl
+    def pladapt_gates(self) -> None:
+        self.told.append(("pladapt_gates",))
+
+    @hookimpl
+    def pladapt_recalibrators(self) -> None:
+        self.told.append(("pladapt_recalibrators",))
 
     @hookimpl
     def pladapt_predictors(self) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 import pladapt
 from pladapt.cli import onnx
@@ -17,13 +13,15 @@ from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
 from pladapt.cli.doctor import doctor
 from pladapt.cli.evaluate import evaluate
+from pladapt.cli.plugins import list_plugins
 from pladapt.cli.score import score
 from pladapt.cli.select import select
 from pladapt.cli.source import source
-from pladapt.plugins.manager import KINDS, PluginWarning, default_manager
+from pladapt.plugins.guard import CallFailedError, call
+from pladapt.plugins.manager import default_manager
 
 if TYPE_CHECKING:
-    from pladapt.plugins.manager import PluginManager
+    from pladapt.plugins import PluginManager, Registration
 
 Folder = Annotated[Path, typer.Argument(help="A finished run's folder: adapt's workdir.")]
 
@@ -41,22 +39,31 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(select)
     app.command()(evaluate)
     app.command()(audit)
-    app.command(name="plugins")(_plugins)
+    app.command(name="plugins")(list_plugins)
     app.command(name="report")(_report)
     app.command(name="doctor")(doctor)
     app.add_typer(onnx.app, name="onnx")
     for provider, registration in manager.registrations("command"):
-        try:
-            commands = manager.build("command", registration.name)
-            app.add_typer(commands, name=registration.name, help=registration.summary)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's factory raises
-            warnings.warn(
-                f"The command {registration.name!r} of the plugin {provider!r} was left out: "
-                f"{type(error).__name__}: {error}",
-                PluginWarning,
-                stacklevel=2,
-            )
+        _add(app, manager, provider, registration)
     return app
+
+
+def _add(
+    app: typer.Typer, manager: PluginManager, provider: str, registration: Registration[Any]
+) -> None:
+    """Add a plugin's command; one that cannot be made is left out with a warning."""
+    name = registration.name
+    try:
+        commands = call(lambda: manager.build("command", name), manager.time_limit)
+        if not isinstance(commands, typer.Typer):
+            raise CallFailedError(f"{commands!r} is no typer.Typer")  # noqa: TRY301 - the same end
+    except CallFailedError as error:
+        manager.warn(
+            provider,
+            f"The command {name!r} of the plugin {provider!r} was left out: {error}",
+        )
+    else:
+        app.add_typer(commands, name=name, help=registration.summary)
 
 
 def _print_version(*, config: bool) -> None:
@@ -67,7 +74,7 @@ def _print_version(*, config: bool) -> None:
 
 def _options(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback reads it
         bool,
         typer.Option(
             "--version",
@@ -76,17 +83,14 @@ def _options(
             callback=lambda config: _print_version(config=config),
         ),
     ] = False,
+    plugin: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of Python with a plugin that is not installed; may be repeated."),
+    ] = None,
 ) -> None:
     """Take the options that come before a command."""
-
-
-def _plugins() -> None:
-    """List the parts that are installed, and which plugin offers each."""
-    table = Table("kind", "name", "plugin", "what it does")
-    for kind in KINDS:
-        for provider, registration in default_manager().registrations(kind):
-            table.add_row(kind, registration.name, provider, escape(registration.summary))
-    Console().print(table)
+    for path in plugin or ():
+        default_manager().register_file(path)
 
 
 def _report(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pladapt.plugins.hookspecs import Registration, hookimpl
 
 if TYPE_CHECKING:
-    from pladapt.typing import Evaluator, Predictor, Retrainer, Selector
+    from pladapt.typing import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
 
 
 @hookimpl
@@ -82,6 +82,31 @@ def pladapt_evaluators() -> list[Registration[Evaluator]]:
             "overlap",
             "pladapt.evaluation.evaluators:OverlapEvaluator",
             "Measures DSC, SEN and SPC per sample, per group and pooled.",
+        )
+    ]
+
+
+@hookimpl
+def pladapt_gates() -> list[Registration[Gate]]:
+    """Offer the built-in gates."""
+    return [
+        Registration(
+            "do-no-harm",
+            "pladapt.evidence.gates:DoNoHarm",
+            "Refuses a round after which the masks of the target collapse or are rewritten.",
+        )
+    ]
+
+
+@hookimpl
+def pladapt_recalibrators() -> list[Registration[Recalibrator]]:
+    """Offer the built-in recalibrators."""
+    return [
+        Registration(
+            "agreement",
+            "pladapt.torch:AgreementRecalibrator",
+            "Measures batch normalisation anew where the network then agrees better with itself "
+            "(needs pladapt[torch]).",
         )
     ]
 

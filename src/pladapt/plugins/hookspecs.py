@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pladapt.types import Evaluation, Selection
-    from pladapt.typing import Evaluator, Predictor, Retrainer, Selector
+    from pladapt.typing import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
 
 hookspec = pluggy.HookspecMarker("pladapt")
 hookimpl = pluggy.HookimplMarker("pladapt")
@@ -72,6 +72,16 @@ def pladapt_retrainers() -> Iterable[Registration[Retrainer]]:
 @hookspec
 def pladapt_evaluators() -> Iterable[Registration[Evaluator]]:
     """Offer evaluators, for `pladapt.evaluator`."""
+
+
+@hookspec
+def pladapt_gates() -> Iterable[Registration[Gate]]:
+    """Offer gates, for `pladapt.plugins.gate`."""
+
+
+@hookspec
+def pladapt_recalibrators() -> Iterable[Registration[Recalibrator]]:
+    """Offer recalibrators, for `pladapt.plugins.recalibrator`."""
 
 
 @hookspec

@@ -9,7 +9,7 @@ from pladapt.plugins.manager import default_manager
 from pladapt.runs.adaptation import adapt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pladapt.plugins.manager import PluginManager
@@ -45,7 +45,7 @@ class Recipe:
         *,
         evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
         workdir: str | Path | None = None,
-        plugins: PluginManager | None = None,
+        plugins: PluginManager | Iterable[object] | None = None,
         progress: Progress | None = None,
     ) -> AdaptationResult:
         """Adapt a predictor to unlabelled target images with these parts.
@@ -55,7 +55,7 @@ class Recipe:
             target: Unlabelled samples with unique ids.
             evaluators: Measure and report, as for `pladapt.adapt`.
             workdir: The run folder, in which an interrupted run continues.
-            plugins: Whom the observer hooks tell what happened.
+            plugins: Whom the observer hooks tell what happened, as for `pladapt.adapt`.
             progress: Called as work advances.
 
         Raises:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
-from pladapt.plugins.manager import default_manager
+from pladapt.plugins.manager import manager_of
 from pladapt.runs.labels import PseudoLabels
 from pladapt.runs.manifest import describe, fingerprint, locked_run
 from pladapt.runs.records import (
@@ -40,6 +40,8 @@ from pladapt.types import Selection
 from pladapt.typing import Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pladapt.plugins.manager import PluginManager
     from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
     from pladapt.typing import (
@@ -81,7 +83,7 @@ def adapt(
     rounds: int = 1,
     workdir: str | Path | None = None,
     batch_size: int = 8,
-    plugins: PluginManager | None = None,
+    plugins: PluginManager | Iterable[object] | None = None,
     progress: Progress | None = None,
 ) -> AdaptationResult:
     """Adapt a predictor to unlabelled target images with its own surest predictions.
@@ -107,7 +109,8 @@ def adapt(
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. Without one nothing is kept on disk.
         batch_size: How many samples are predicted at once.
-        plugins: Whom the observer hooks tell what happened; by default every installed plugin.
+        plugins: Whom the observer hooks tell what happened: every installed plugin, and the modules
+            or objects given here; or those alone that a manager knows.
         progress: Called as work advances.
 
     Raises:
@@ -135,7 +138,7 @@ def adapt(
         recalibrator,
         gates,
         batch_size,
-        plugins or default_manager(),
+        manager_of(plugins),
         progress or _silent,
         predictor,
     )
