@@ -6,6 +6,8 @@ each is imported when a file of its kind is first read.
 
 from pladapt.files.evaluation import evaluate_files
 from pladapt.files.folder import Files, Grouping, Problem, write_problems
+from pladapt.files.mask_folder import MASKS
+from pladapt.files.masks import write_masks
 from pladapt.files.pairing import Pairing
 from pladapt.files.reading import ImageLayout, MaskLayout
 from pladapt.files.samples import (
@@ -19,6 +21,7 @@ from pladapt.files.scoring import GivenProbabilities, score_files
 from pladapt.files.selection import FileSelection, select_file
 
 __all__ = [
+    "MASKS",
     "FileSamples",
     "FileSelection",
     "Files",
@@ -35,5 +38,6 @@ __all__ = [
     "read_truth",
     "score_files",
     "select_file",
+    "write_masks",
     "write_problems",
 ]

@@ -27,6 +27,10 @@ _KINDS: Final = (
 )
 
 
+_OWN: Final = ("masks.parquet", "run.json")
+"""What is written beside masks."""
+
+
 class Problem(NamedTuple):
     """What was left out.
 
@@ -91,7 +95,7 @@ class Files:
             raise MissingDataError(f"There is no folder or file {root}.")
         shown = sorted(path for path in root.rglob("*") if _is_visible(path, root))
         found = [path for path in shown if is_image(path)]
-        unread = tuple(sorted({*shown} - {*found}))
+        unread = tuple(sorted({*shown} - {*found} - {root / name for name in _OWN}))
         if not found:
             others = f"; it has {kinds(unread)}" if unread else ""
             raise MissingDataError(f"There is no image in {root}; expected {_KINDS} files{others}.")

@@ -36,7 +36,7 @@ def decode(source: Source, how: Decoding | None = None) -> Stored:
     try:
         if isinstance(source, Series):
             return read_volume(source, asked)
-        return _DECODERS[extension(source) or ".dcm"](source, asked)
+        return decoder_of(source)(source, asked)
     except (DataError, MissingDependencyError):
         raise
     except Exception as error:  # mangled files make the decoders raise all kinds of errors
@@ -49,9 +49,14 @@ def extension(path: PurePath) -> str:
     return next((known for known in _DECODERS if name.endswith(known)), "")
 
 
+def decoder_of(path: Path) -> Callable[[Path, Decoding], Stored]:
+    """Return what decodes a file that `is_image`."""
+    return _DECODERS[extension(path) or ".dcm"]
+
+
 def is_dicom(path: Path) -> bool:
     """Tell whether a file that `is_image` would be read as DICOM."""
-    return _DECODERS[extension(path) or ".dcm"] is read_dicom
+    return decoder_of(path) is read_dicom
 
 
 def is_image(path: Path) -> bool:

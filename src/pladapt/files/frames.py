@@ -36,19 +36,11 @@ def by_position(stored: Stored, dataset: Any) -> Stored:
 
     Frames that share places are times, not slices.
     """
-    places = [
-        _plane(
-            frame_item(dataset, index, "PlanePositionSequence"),
-            frame_item(dataset, index, "PlaneOrientationSequence"),
-        )
-        for index in range(len(stored.array))
-    ]
-    if any(place is None for place in places):
+    places = _places_of_frames(dataset, len(stored.array))
+    if places is None:
         return stored
-    normals = np.array([np.cross(*axes) for _, axes in places if axes is not None])
-    heights = np.array([place @ normals[0] for place, _ in places])
-    order = np.argsort(heights, kind="stable")
-    if len(order) > 1 and np.diff(heights[order]).min() < _SAME_MM:
+    order = order_of_frames(dataset, len(stored.array))
+    if order is None:
         return stored._replace(axes=stored.axes.replace("Z", "T"))
     measures = frame_item(dataset, 0, "PixelMeasuresSequence")
     spacing = None if measures is None else measures.get("PixelSpacing")
@@ -58,23 +50,59 @@ def by_position(stored: Stored, dataset: Any) -> Stored:
     )
 
 
+def order_of_frames(dataset: Any, count: int) -> NDArray[np.intp] | None:
+    """Return the order of a file's frames by their places; None where these tell none."""
+    places = _places_of_frames(dataset, count)
+    if places is None:
+        return None
+    normal = np.cross(*places[0][1])
+    heights = np.array([place @ normal for place, _ in places])
+    order = np.argsort(heights, kind="stable")
+    if len(order) > 1 and np.diff(heights[order]).min() < _SAME_MM:
+        return None
+    return order
+
+
 def sorted_series(stored: Stored, datasets: Sequence[Any], names: Sequence[str]) -> Stored:
     """Sort the slices of a series by their places, or by their numbers where those are missing.
+
+    Raises:
+        DataError: As for `order_of_slices`.
+    """
+    order = order_of_slices(datasets, names)
+    array = stored.array[order]
+    places = [_plane(dataset, dataset) for dataset in datasets]
+    if any(place is None for place in places):
+        return stored._replace(array=array)
+    spacing = datasets[0].get("PixelSpacing")
+    return stored._replace(array=array, affine=_affine([places[index] for index in order], spacing))
+
+
+def order_of_slices(datasets: Sequence[Any], names: Sequence[str]) -> NDArray[np.intp]:
+    """Return the order of a series' slices by their places, or by their numbers without any.
 
     Raises:
         DataError: Two slices are at one place, or one seems to be missing.
     """
     places = [_plane(dataset, dataset) for dataset in datasets]
     if any(place is None for place in places):
-        return stored._replace(array=stored.array[_by_number(datasets)])
+        return _by_number(datasets)
     normal = np.cross(*places[0][1])
     heights = np.array([place @ normal for place, _ in places])
     order = np.argsort(heights, kind="stable")
     _check_even(heights[order], [names[index] for index in order])
-    return stored._replace(
-        array=stored.array[order],
-        affine=_affine([places[index] for index in order], datasets[0].get("PixelSpacing")),
-    )
+    return order
+
+
+def _places_of_frames(dataset: Any, count: int) -> list[Any] | None:
+    places = [
+        _plane(
+            frame_item(dataset, index, "PlanePositionSequence"),
+            frame_item(dataset, index, "PlaneOrientationSequence"),
+        )
+        for index in range(count)
+    ]
+    return None if any(place is None for place in places) else places
 
 
 def _plane(position: Any, orientation: Any) -> Any:

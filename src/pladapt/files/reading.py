@@ -43,11 +43,15 @@ class Loaded(NamedTuple):
         stacked: Whether the file has slices, though it were one.
         affine: ``(4, 4)``: from an index (x, y, z, 1) to the place in mm, to the right, anterior
             and superior; None where nothing says.
+        axes: A letter for each of the file's own axes, as in `pladapt.files.stored.Stored`.
+        shape: Their lengths.
     """
 
     array: NDArray[Any]
     stacked: bool
     affine: NDArray[np.float64] | None = None
+    axes: str = ""
+    shape: tuple[int, ...] = ()
 
 
 class Item(NamedTuple):
@@ -245,6 +249,7 @@ def _loaded(
             f"It has shape {array.shape}, which the axes {known or 'known'!r} do not fit where a "
             f"sample has {dimensions} dimensions; say what the axes are, such as ZYX."
         )
+    shape = array.shape
     array = array.transpose([known.index(axis) for axis in _AXES if axis in known])
     array = np.expand_dims(array, [at for at, axis in enumerate(_AXES) if axis not in known])
     times, slices = array.shape[:2]
@@ -255,7 +260,7 @@ def _loaded(
             raise DataError(f"It holds {times} times or series; save each volume in a file.")
     array = array.reshape(times * slices, *array.shape[2:])
     affine = None if times > 1 else _affine_of(stored, known)
-    return Loaded(array, "Z" in known or "T" in known, affine)
+    return Loaded(array, "Z" in known or "T" in known, affine, known, shape)
 
 
 def _guessed(shape: tuple[int, ...], defaults: dict[tuple[int, int], str], dimensions: int) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from pladapt.errors import DataError, MissingDependencyError
 from pladapt.files.dicom import read_dataset, read_series
-from pladapt.files.frames import sorted_series
+from pladapt.files.frames import order_of_slices, sorted_series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pladapt.files.stored import Decoding, Stored
 
@@ -30,9 +30,11 @@ class Series(NamedTuple):
 
     Args:
         paths: The files, of one folder.
+        loose: Slices may be missing, or lie at one place: these stay in the files' order.
     """
 
     paths: tuple[Path, ...]
+    loose: bool = False
 
     @property
     def name(self) -> str:
@@ -56,7 +58,21 @@ def read_volume(series: Series, how: Decoding) -> Stored:
         DataError: A file cannot be used, or they are no volume.
     """
     datasets, stored = read_series(series.paths, how)
-    return sorted_series(stored, datasets, [path.name for path in series.paths])
+    try:
+        return sorted_series(stored, datasets, [path.name for path in series.paths])
+    except DataError:
+        if series.loose:
+            return stored
+        raise
+
+
+def order_of(series: Series, datasets: Sequence[Any]) -> list[int]:
+    """Return the order in which `read_volume` has the slices of these data sets."""
+    try:
+        order = order_of_slices(datasets, [path.name for path in series.paths])
+    except DataError:
+        return list(range(len(datasets)))
+    return [int(index) for index in order]
 
 
 def join_series(

@@ -1,0 +1,149 @@
+"""A folder of masks: which are there, and writing the others."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from pladapt.files.folder import nothing_usable
+from pladapt.files.series import files_of
+from pladapt.files.writing import encode_mask, encode_probabilities
+from pladapt.runs.parts import Parts
+from pladapt.storage import atomic_write, read_table, to_json, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pladapt.files.folder import Files, Problem
+    from pladapt.files.series import Source
+    from pladapt.files.streaming import ImageMasks
+    from pladapt.files.writing import Encoded, Values
+
+MASKS: Final = pa.schema(
+    [
+        ("name", pa.string()),
+        ("image", pa.string()),
+        ("mask", pa.string()),
+        ("probabilities", pa.string()),
+        ("samples", pa.int64()),
+        ("foreground", pa.float64()),
+        ("sha256", pa.string()),
+        ("image_state", pa.string()),
+    ]
+)
+"""The columns of ``masks.parquet``."""
+
+RUN: Final = "run.json"
+_TABLE: Final = "masks.parquet"
+_PARTS: Final = ".unfinished"
+
+
+class MaskFolder:
+    """Writes masks, and knows those that are there.
+
+    Args:
+        files: The images.
+        folder: Where the masks go.
+        probabilities: Where the probabilities go, or None.
+        dimensions: Of a sample.
+    """
+
+    def __init__(
+        self, files: Files, folder: Path, probabilities: Path | None, dimensions: int
+    ) -> None:
+        self.files, self._folder, self._probabilities = files, folder, probabilities
+        self._dimensions = dimensions
+        self._parts = Parts(folder / _PARTS)
+        tables = [read_table(folder / _TABLE)] if (folder / _TABLE).exists() else []
+        rows = (row for table in (*tables, *self._parts.tables()) for row in table.to_pylist())
+        self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in rows}
+
+    @property
+    def keeps_maps(self) -> bool:
+        """Whether probabilities are written as well."""
+        return self._probabilities is not None
+
+    def lacking(self) -> list[str]:
+        """Return the names of images that have no mask, or have changed since."""
+        return [name for name in self.files.paths if not self._is_done(name)]
+
+    def write(self, image: ImageMasks, values: Values) -> None:
+        """Write what was predicted of an image.
+
+        Raises:
+            DataError: The image lacks what its format's masks need.
+        """
+        classes = image.planes(image.classes, 0)
+        row: dict[str, Any] = {"probabilities": None}
+        if self._probabilities is not None:
+            maps = encode_probabilities(image.planes(image.maps, 1), image.shape, self._dimensions)
+            row["probabilities"] = self._written(self._probabilities, image, maps)
+        mask = encode_mask(classes, image.source, image.shape, values)
+        row |= {
+            "name": image.name,
+            "image": self.files.relative(image.source),
+            "mask": self._written(self._folder, image, mask),
+            "samples": image.count,
+            "foreground": float(np.count_nonzero(classes) / classes.size),
+            "sha256": sha256(mask.content),
+            "image_state": _state(image.source),
+        }
+        self._rows[image.name] = row
+        self._parts.add(pa.Table.from_pylist([row], MASKS))
+        if self._parts.due:
+            self._parts.write()
+
+    def store(self) -> None:
+        """Store what is known of the masks written so far."""
+        if self._parts.waits:
+            self._parts.write()
+        if not self._rows:  # nothing that another call would have to go on from
+            (self._folder / RUN).unlink(missing_ok=True)
+
+    def finish(self, problems: Sequence[Problem]) -> pa.Table:
+        """Write the table of all masks, and return it.
+
+        Raises:
+            DataError: There is no mask.
+        """
+        if not self._rows:
+            raise nothing_usable(problems, self.files.root)
+        rows = [self._rows[name] for name in sorted(self._rows)]
+        table = pa.Table.from_pylist(rows, MASKS)
+        write_table(table, self._folder / _TABLE)
+        self._parts.remove()
+        return table
+
+    def _is_done(self, name: str) -> bool:
+        row = self._rows.get(name)
+        if row is None or row["image_state"] != _state(self.files.paths[name]):
+            return False
+        mask = self._folder / row["mask"]
+        maps = self._probabilities and self._probabilities / row["probabilities"]
+        return (
+            mask.is_file()
+            and sha256(mask.read_bytes()) == row["sha256"]
+            and (maps is None or maps.is_file())
+        )
+
+    def _written(self, folder: Path, image: ImageMasks, encoded: Encoded) -> str:
+        path = folder / f"{image.name}{encoded.extension}"
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(encoded.content)
+        return path.relative_to(folder).as_posix()
+
+
+def _state(source: Source) -> str:
+    """Return what tells whether an image has changed, without reading it."""
+    states = [(path.name, path.stat()) for path in files_of(source)]
+    said = [[name, status.st_size, status.st_mtime_ns] for name, status in states]
+    return sha256(to_json(said).encode())
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(content).hexdigest()

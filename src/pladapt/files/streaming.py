@@ -1,0 +1,143 @@
+"""The samples of files one after the other, and which file each belongs to."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pladapt.data.prefetch import prefetch
+from pladapt.errors import DataError
+from pladapt.files.dicom import read_dataset
+from pladapt.files.folder import Problem
+from pladapt.files.places import outline
+from pladapt.files.series import Series, order_of
+from pladapt.types import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from numpy.typing import NDArray
+
+    from pladapt.files.folder import Files, Grouping
+    from pladapt.files.reading import ImageLayout, Item, Loaded
+    from pladapt.files.series import Source
+
+
+def join(files: Files, layout: ImageLayout) -> Files:
+    """Return files with each DICOM series as one, whatever a sample is: it has one DICOM-SEG."""
+    joined = files.volumes()
+    loose = layout.dimensions == 2  # noqa: PLR2004 - slices, of which some may be missing
+    paths = {
+        name: source._replace(loose=loose) if isinstance(source, Series) else source
+        for name, source in joined.paths.items()
+    }
+    return replace(joined, paths=paths)
+
+
+@dataclass(eq=False)
+class ImageMasks:
+    """A file whose samples are being predicted.
+
+    Args:
+        name: Its name.
+        source: Where it is.
+        shape: What was read of it, without its values.
+        count: How many samples it has.
+    """
+
+    name: str
+    source: Source
+    shape: Loaded
+    count: int
+    seen: int = 0
+    classes: list[NDArray[np.uint8]] = field(default_factory=list)
+    maps: list[NDArray[np.float32]] = field(default_factory=list)
+    channels: int = 0
+    error: str = ""
+
+    def planes(self, parts: list[NDArray[Any]], axis: int) -> NDArray[Any]:
+        """Return samples' arrays as one whose first axis is that of the slices.
+
+        Args:
+            parts: Of each sample, or of the one volume.
+            axis: Which of a volume's axes the slices are.
+        """
+        volume = len(parts) == 1 and parts[0].ndim == axis + 3
+        return np.moveaxis(parts[0], axis, 0) if volume else np.stack(parts)
+
+
+class Names:
+    """Names samples and their groups as every other reader of files does.
+
+    Args:
+        files: The images, slices of a series each by itself.
+        grouping: What a file belongs to.
+    """
+
+    def __init__(self, files: Files, grouping: Grouping) -> None:
+        self._grouping = grouping
+        self._by_path = {source: name for name, source in files.paths.items()}
+
+    def of(self, name: str, source: Source, items: Sequence[Item]) -> list[tuple[str, str]]:
+        """Return the id and the group of each sample of a file, or of each slice of a series."""
+        if isinstance(source, Series) and len(items) == len(source.paths) > 1:
+            headers = [read_dataset(path, stop_before_pixels=True) for path in source.paths]
+            slices = [self._by_path[source.paths[at]] for at in order_of(source, headers)]
+            return [(slice_, self._grouping.group(slice_)) for slice_ in slices]
+        group = self._grouping.group(name)
+        return [(item.id, group) for item in items]
+
+
+class SampleReader:
+    """Reads the samples of files, and lists what cannot be used.
+
+    Args:
+        files: What is read.
+        layout: How.
+        names: Names samples and groups.
+        strict: Raise for what cannot be used.
+    """
+
+    def __init__(self, files: Files, layout: ImageLayout, names: Names, *, strict: bool) -> None:
+        self.files, self._layout, self._names = files, layout, names
+        self._strict = strict
+        self.problems: list[Problem] = []
+        self.waiting: deque[ImageMasks] = deque()
+
+    def samples(self, names: Sequence[str], readers: int) -> Generator[Sample]:
+        """Yield the samples of files, each of which first waits for its samples' predictions."""
+        calls = (partial(self._read, name) for name in names)
+        with closing(prefetch(calls, readers)) as reading:
+            for name, result in zip(names, reading, strict=True):
+                try:
+                    image, samples = result()
+                except DataError as error:
+                    self.leave_out(name, str(error))
+                    continue
+                self.waiting.append(image)
+                yield from samples
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Note a file that cannot be used.
+
+        Raises:
+            DataError: Nothing may be left out.
+        """
+        if self._strict:
+            raise DataError(f"{name}: {reason}")
+        self.problems.append(Problem(name, reason))
+
+    def _read(self, name: str) -> tuple[ImageMasks, list[Sample]]:
+        source = self.files.paths[name]
+        loaded = self._layout.load(source)
+        items = list(self._layout.items(name, loaded))
+        named = self._names.of(name, source, items)
+        samples = [
+            Sample(id_, group, item.array) for (id_, group), item in zip(named, items, strict=True)
+        ]
+        return ImageMasks(name, source, outline(loaded), len(items)), samples
