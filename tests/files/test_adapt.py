@@ -168,7 +168,7 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     again = pladapt(line)
     assert again.exit_code == 0, again.output
     images = np.stack([image[None] for image, _ in faint()[1:]])
-    loaded = load_predictor(made_by(folders), folders / "run/adapted", device="cpu")
+    loaded = load_predictor(folders / "run/adapted", made_by(folders), device="cpu")
     probabilities = loaded.predict(images)
     assert probabilities.shape == images.shape
     found = np.asarray(probabilities[:, 0]) > 0.4
@@ -344,7 +344,7 @@ def test_a_network_of_probabilities_is_adapted_where_it_is_said(folders: Path, l
     channels = 2 if "channels" in line else 1
     network = load_network("tiny_network:bright", channels=channels)
     read = network.reading("none", 1 if channels > 1 else None)
-    loaded = load_predictor(read.module, folders / "run/adapted", device="cpu")
+    loaded = load_predictor(folders / "run/adapted", read.module, device="cpu")
     assert loaded.predict(np.zeros((1, 1, 16, 16), np.float32)).shape == (1, 1, 16, 16)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -67,9 +68,57 @@ def test_the_network_of_a_bundle_is_monai_s_own(
     own.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True))
     batch = images(1, 1, 16, 16, 16)
     assert torch.equal(network.module(batch), own(batch))
-    assert (network.channels, network.patch_size) == (1, (16, 16, 16))
+    assert (network.channels, network.preparation.patch_size) == (1, (16, 16, 16))
     assert network.classes == ("background", "spleen")
     assert network.preprocessing["transforms"] == CONFIG["preprocessing"]
+
+
+PREPROCESSING = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+    {"_target_": "Spacingd", "keys": "image", "pixdim": [0.7, 0.8, 2.5]},
+    {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "image",
+        "a_min": "@low",
+        "a_max": 250,
+        "b_min": -1.0,
+        "b_max": 1.0,
+        "clip": True,
+    },
+    {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True},
+    {"_target_": "ScaleIntensityd", "keys": "image", "minv": 0.0, "maxv": 2.0},
+    {"_target_": "RandFlipd", "keys": "image"},
+]
+
+
+def test_a_volume_larger_than_the_window_is_monai_s_own(tmp_path: Path) -> None:
+    inferer = {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 8], "overlap": 0.5}
+    config = CONFIG | {
+        "low": -150,
+        "preprocessing": {"_target_": "Compose", "transforms": PREPROCESSING},
+        "inferer": inferer,
+    }
+    network = load_network(f"monai-bundle:{write(tmp_path / 'b', config)}")
+    assert network.spacing == (2.5, 0.8, 0.7)
+    assert [note.split()[3] for note in network.notes] == ["Orientation", "RandFlip"]
+    volume = np.random.default_rng(0).normal(50, 150, (20, 24, 17)).astype(np.float32)  # X, Y, Z
+    parser = bundle.ConfigParser()
+    values = [
+        {k: v for k, v in one.items() if k != "keys"} | {"_target_": one["_target_"][:-1]}
+        for one in PREPROCESSING[4:7]
+    ]
+    parser.update({"low": -150, "values": {"_target_": "Compose", "transforms": values}})
+    prepared = torch.as_tensor(parser.get_parsed_content("values")(volume[None]))
+    made = network.prepared.prepare(torch.from_numpy(volume.T.copy())[None, None])
+    torch.testing.assert_close(made[0, 0].permute(2, 1, 0), prepared[0], rtol=1e-4, atol=1e-4)
+    from monai.inferers import SlidingWindowInferer
+
+    own = SlidingWindowInferer((16, 16, 8), overlap=0.5, mode="gaussian")
+    expected = own(prepared[None], network.module)
+    logits = network.prepared(torch.from_numpy(volume.T.copy())[None, None])
+    torch.testing.assert_close(logits[0], expected[0].permute(0, 3, 2, 1), rtol=1e-3, atol=1e-3)
 
 
 def test_the_training_s_configuration_and_other_weights_do(tmp_path: Path) -> None:

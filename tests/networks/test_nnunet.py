@@ -163,7 +163,7 @@ def test_all_folds_are_members_of_one_predictor(
 
 def test_what_nnunet_does_to_images_is_told(train: Callable[..., Path]) -> None:
     network = load_network(f"nnunet:{train()}")
-    assert (network.patch_size, network.spacing, network.multiple_of) == ((32, 32), (0.8, 0.7), 4)
+    assert (network.preparation.patch_size, network.spacing) == ((32, 32), (0.8, 0.7))
     assert network.classes == ("background", "organ", "lesion")
     assert network.channels == 1
     told = network.preprocessing
@@ -172,6 +172,49 @@ def test_what_nnunet_does_to_images_is_told(train: Callable[..., Path]) -> None:
     ]
     assert told["mirror_axes"] == [0, 1]
     assert json.loads(json.dumps(told)) == told
+
+
+def whole(folder: Path, image: np.ndarray, dataset: dict[str, Any]) -> np.ndarray:
+    """Return what nnU-Net's own predictor makes of a file's array: logits, without mirroring."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+
+    predictor = nnUNetPredictor(device=torch.device("cpu"), use_mirroring=False, allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), None)
+    data, _, _ = DefaultPreprocessor(verbose=False).run_case_npy(
+        image,
+        None,
+        {"spacing": [1.0, 0.8, 0.7]},
+        predictor.plans_manager,
+        predictor.configuration_manager,
+        dataset,
+    )
+    return predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).numpy()
+
+
+@pytest.mark.parametrize("scheme", ["CTNormalization", "ZScoreNormalization"])
+def test_a_slice_larger_than_its_patch_is_nnunet_s_own(
+    train: Callable[..., Path], scheme: str
+) -> None:
+    pytest.importorskip("monai", reason="monai is not installed")
+    folder = train()
+    plans = copy.deepcopy(PLANS)
+    plans["configurations"]["2d"]["normalization_schemes"] = [scheme]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    image = np.random.default_rng(0).normal(60, 40, (1, 1, 48, 32)).astype(np.float32)
+    expected = whole(folder, image.copy(), DATASET)
+    network = load_network(f"nnunet:{folder}")
+    made = network.prepared(torch.from_numpy(image[:, 0]).unsqueeze(0))
+    np.testing.assert_allclose(made[0].detach().numpy(), expected[:, 0], atol=2e-3)
+
+
+def test_an_unknown_normalisation_is_refused(train: Callable[..., Path]) -> None:
+    folder = train((0,))
+    plans = copy.deepcopy(PLANS)
+    plans["configurations"]["2d"]["normalization_schemes"] = ["MyNormalization"]
+    (folder / "plans.json").write_text(json.dumps(plans))
+    with pytest.raises(InputError, match=r"'MyNormalization'.*--prepare"):
+        load_network(f"nnunet:{folder}")
 
 
 def test_a_folder_above_a_single_training_does_and_folds_can_be_chosen(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.torch import load_network
+from pladapt.torch import load_network, load_predictor, save_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,11 @@ pytestmark = [pytest.mark.torch, pytest.mark.networks]
 smp = pytest.importorskip(
     "segmentation_models_pytorch", reason="segmentation-models-pytorch is not installed"
 )
+
+preprocess_input = pytest.importorskip(
+    "segmentation_models_pytorch.encoders._preprocessing"
+).preprocess_input
+smp_loader = pytest.importorskip("pladapt.torch.loaders.smp")
 
 
 def unet(**options: Any) -> torch.nn.Module:
@@ -60,8 +66,40 @@ def test_the_weights_that_an_encoder_began_with_are_told_and_not_fetched(
     unet(in_channels=3).save_pretrained(tmp_path / "model")
     path = tmp_path / "model/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder_weights": "imagenet"}))
-    told = load_network(f"smp:{tmp_path}/model").preprocessing
+    network = load_network(f"smp:{tmp_path}/model")
+    told = network.preprocessing
     assert (told["encoder_name"], told["encoder_weights"]) == ("resnet18", "imagenet")
+    (note,) = network.notes
+    assert "--prepare library=false" in note
+    picture = np.random.default_rng(0).integers(0, 256, (37, 45, 3)).astype(np.float32)
+    for one in (picture, picture / 256):  # of 8 bits, and between 0 and 1
+        expected = preprocess_input(one, **{k: told[k] for k in ("mean", "std", "input_range")})
+        made = network.prepared.prepare(torch.from_numpy(one).movedim(-1, 0)[None])
+        np.testing.assert_allclose(made[0].movedim(0, -1), expected, rtol=1e-4, atol=1e-5)
+    assert network.prepared(torch.from_numpy(picture).movedim(-1, 0)[None]).shape == (1, 2, 37, 45)
+
+
+def test_timm_s_encoders_tell_their_own_values(tmp_path: Path) -> None:
+    config = {"encoder_weights": "imagenet", "encoder_name": "tu-mobilenetv3_small_050"}
+    told = smp_loader._preprocessing(config)
+    expected = smp.encoders.get_preprocessing_params(config["encoder_name"])
+    assert {name: told[name] for name in expected} == expected
+    steps, note = smp_loader._steps(config | {"in_channels": 1}, told)
+    assert not steps
+    assert "nothing is done" in note
+
+
+def test_an_adapted_predictor_is_read_back_from_its_folder(
+    tmp_path: Path, images: Callable[..., torch.Tensor]
+) -> None:
+    unet().save_pretrained(tmp_path / "model")
+    predictor = load_network(f"smp:{tmp_path}/model").predictor("cpu")
+    with torch.no_grad():
+        next(predictor.module.parameters()).add_(0.1)
+    save_predictor(predictor, tmp_path / "adapted")
+    batch = images(1, 1, 33, 50)
+    loaded = load_predictor(tmp_path / "adapted", device="cpu")
+    assert torch.equal(loaded.predict(batch), predictor.predict(batch))
 
 
 def test_a_checkpoint_of_such_a_model_has_its_function(

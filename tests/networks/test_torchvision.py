@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pladapt.errors import DataError, InputError
-from pladapt.torch import load_network
+from pladapt.torch import load_network, load_predictor, save_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,19 @@ def test_the_output_is_what_torchvision_calls_out(
     batch = images(2, 3, 32, 32)
     assert torch.equal(network.module(batch), model(batch)["out"])
     assert network.channels == 3
+    picture = torch.randint(0, 256, (3, 40, 56), dtype=torch.uint8)
+    preset = models.segmentation.LRASPP_MobileNet_V3_Large_Weights.DEFAULT.transforms(
+        resize_size=40
+    )
+    prepared = network.prepared.prepare(picture[None].float())
+    torch.testing.assert_close(prepared[0], preset(picture), rtol=1e-4, atol=1e-4)
+    (note,) = network.notes
+    assert "--prepare size=520" in note
+    save_predictor(network.predictor("cpu"), tmp_path / "adapted")
+    loaded = load_predictor(tmp_path / "adapted", device="cpu")
+    expected = network.predictor("cpu").predict(picture[None].float())
+    (tmp_path / "m.pth").unlink()
+    assert torch.equal(loaded.predict(picture[None].float()), expected)
 
 
 def test_an_auxiliary_classifier_is_there_where_the_weights_have_one(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate
 
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.torch import load_network
+from pladapt.torch.steps import Channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,31 @@ def test_what_its_image_processor_does_is_told(tmp_path: Path) -> None:
     told = load_network(f"transformers:{tmp_path}/model").preprocessing
     assert told["image_mean"] == [0.5, 0.5, 0.5]
     assert told["library"] == "transformers"
+
+
+def test_a_picture_is_prepared_as_its_image_processor_does(tmp_path: Path) -> None:
+    segformer(num_channels=3).save_pretrained(tmp_path / "model")
+    processor = transformers.SegformerImageProcessor(size={"height": 64, "width": 48})
+    processor.save_pretrained(tmp_path / "model")
+    network = load_network(f"transformers:{tmp_path}/model")
+    assert (network.preparation.size, network.notes) == ((64, 48), ())
+    picture = np.random.default_rng(0).integers(0, 256, (3, 64, 48), dtype=np.uint8)
+    own = processor(picture, return_tensors="pt", input_data_format="channels_first")
+    made = network.prepared.prepare(torch.from_numpy(picture)[None].float())
+    torch.testing.assert_close(made, own["pixel_values"], rtol=1e-4, atol=1e-4)
+    assert network.prepared(torch.rand(1, 3, 90, 70) * 255).shape == (1, 3, 90, 70)
+
+
+def test_what_an_image_processor_does_and_cannot_be_done_is_said(tmp_path: Path) -> None:
+    segformer(num_channels=3).save_pretrained(tmp_path / "model")
+    (tmp_path / "model/preprocessor_config.json").write_text(
+        '{"do_center_crop": true, "size": {"longest_edge": 64}, "do_flip_channel_order": true}'
+    )
+    network = load_network(f"transformers:{tmp_path}/model")
+    (note,) = network.notes
+    assert "longest_edge" in note
+    assert "do_center_crop" in note
+    assert Channels((2, 1, 0)) in network.preparation.steps
 
 
 def test_a_head_that_was_never_trained_is_no_model(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_what_is_read_back_predicts_the_same(kind: str, net: Net, tmp_path: Path
     predictor = made(net)[kind]
     save_predictor(predictor, tmp_path / "adapted", cutoff=0.3)
     module = net(seed=5)
-    loaded = load_predictor(module, tmp_path / "adapted", device="cpu")
+    loaded = load_predictor(tmp_path / "adapted", module, device="cpu")
     np.testing.assert_array_equal(predicted(loaded), predicted(predictor))
     assert json.loads((tmp_path / "adapted/predictor.json").read_text())["cutoff"] == 0.3
     fresh = TorchPredictor(net(seed=5), device="cpu")
@@ -128,23 +128,23 @@ def test_what_cannot_be_stored_is_named_and_leaves_nothing(net: Net, tmp_path: P
 def test_what_cannot_be_read_is_said(net: Net, tmp_path: Path) -> None:
     folder = tmp_path / "adapted"
     with pytest.raises(MissingDataError, match="that save_predictor wrote"):
-        load_predictor(net(), folder)
+        load_predictor(folder, net())
     save_predictor(TorchPredictor(net(), device="cpu"), folder)
     with pytest.raises(DataError, match="does not fit the module"):
-        load_predictor(net(classes=2), folder)
+        load_predictor(folder, net(classes=2))
     for name in ("predictor.json", "model.safetensors"):
         path = folder / name
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         with pytest.raises(DataError, match=f"{name} is not what was written"):
-            load_predictor(net(), folder)
+            load_predictor(folder, net())
         path.unlink()
         with pytest.raises((DataError, MissingDataError), match=f"{name} is missing|no .*{name}"):
-            load_predictor(net(), folder)
+            load_predictor(folder, net())
         path.write_bytes(whole)
     (folder / "digests.json").unlink()
     with pytest.raises(MissingDataError, match="never finished"):
-        load_predictor(net(), folder)
+        load_predictor(folder, net())
 
 
 def nested(depth: int) -> str:
@@ -167,7 +167,7 @@ def test_a_predictor_that_someone_made_up_is_refused(
     with stored_folder(tmp_path / "adapted") as folder:
         (folder / "predictor.json").write_text(text)
     with pytest.raises(DataError, match=message):
-        load_predictor(net(), tmp_path / "adapted")
+        load_predictor(tmp_path / "adapted", net())
 
 
 def test_a_file_outside_the_folder_is_not_read(net: Net, tmp_path: Path) -> None:
@@ -177,4 +177,4 @@ def test_a_file_outside_the_folder_is_not_read(net: Net, tmp_path: Path) -> None
     with stored_folder(tmp_path / "adapted") as folder:
         (folder / "predictor.json").write_text(json.dumps({"version": 1, "predictor": told}))
     with pytest.raises(DataError, match=r"\.\./outside\.safetensors.*no file of its folder"):
-        load_predictor(net(), tmp_path / "adapted")
+        load_predictor(tmp_path / "adapted", net())

@@ -226,7 +226,7 @@ def test_a_network_of_probabilities_is_trained_like_one_of_logits(
 def test_such_a_predictor_is_stored_with_the_network_as_it_is(tmp_path: Path) -> None:
     predictor = FlipPredictor(TorchPredictor(Scaled(nn.Sigmoid()), "cpu", activation="none"))
     save_predictor(predictor, tmp_path / "adapted")
-    loaded = load_predictor(Scaled(nn.Sigmoid()), tmp_path / "adapted", device="cpu")
+    loaded = load_predictor(tmp_path / "adapted", Scaled(nn.Sigmoid()), device="cpu")
     assert torch.equal(loaded.predict(images()), predictor.predict(images()))
 
 
@@ -296,7 +296,7 @@ def test_folds_are_trained_together_and_stay_members(
     for old, new in zip(predictor.module.networks, trained.module.networks, strict=True):
         assert state_sha256(old) != state_sha256(new)
     save_predictor(trained, tmp_path / "adapted")
-    loaded: Any = load_predictor(folds(net), tmp_path / "adapted", device="cpu")
+    loaded: Any = load_predictor(tmp_path / "adapted", folds(net), device="cpu")
     torch.testing.assert_close(
         members_of(loaded, images()), members_of(trained, images()), rtol=0, atol=0
     )

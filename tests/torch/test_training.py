@@ -568,9 +568,15 @@ def test_a_mask_that_does_not_fit_the_module_is_named(
         fit(net(), [*blobs(3), wrong], blobs(2), OPTIONS)
 
 
-def test_images_of_several_shapes_are_refused(net: Net, blobs: Blobs) -> None:
-    with pytest.raises(InputError, match=r"\(1, 16, 16\), \(1, 18, 18\)"):
-        fit(net(), blobs(2) + blobs(2, size=18), blobs(2), OPTIONS)
+def test_images_of_several_shapes_are_trained_on_and_other_channels_refused(
+    net: Net, blobs: Blobs
+) -> None:
+    mixed = blobs(3) + blobs(3, size=19)
+    first, again = (fit(net(), mixed, mixed, OPTIONS) for _ in range(2))
+    assert state_sha256(first.module) == state_sha256(again.module) != state_sha256(net())
+    wrong = LabelledSample("odd", "g", np.zeros((2, 16, 16), np.float32), np.zeros((16, 16), int))
+    with pytest.raises(InputError, match="the same channels"):
+        fit(net(), [*blobs(2), wrong], blobs(2), OPTIONS)
 
 
 def test_a_training_that_never_gives_a_number_says_so(net: Net, blobs: Blobs) -> None:

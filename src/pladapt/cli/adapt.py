@@ -33,6 +33,7 @@ from pladapt.cli.modules import (
     Arguments,  # noqa: TC001 - the same
     Channel,  # noqa: TC001 - the same
     Factory,  # noqa: TC001 - the same
+    Prepare,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
     build_network,
     look_at,
@@ -71,6 +72,7 @@ def adapt(
     argument: Arguments = None,
     activation: ActivationOption = "auto",
     channel: Channel = None,
+    prepare: Prepare = None,
     recipe: Annotated[str, typer.Option(help="How to adapt, by name.")] = "robust",
     set_: Annotated[
         list[str] | None,
@@ -147,7 +149,7 @@ def adapt(
     config = {name: value for name, value in given.items() if value is not None}
     config |= {} if statistics is None else {"source": statistics}
     chosen = config | _options(set_ or [], config)
-    network = build_network(model, argument, weights, activation, channel)
+    network = build_network(model, argument, weights, activation, channel, prepare=prepare)
     predictor = network.predictor(device or "auto")
     used = _cutoff(chosen, statistics)
     with progress_bars() as progress:

@@ -6,10 +6,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+import numpy as np
 import typer
 
 from pladapt.cli.options import named_values
-from pladapt.errors import MissingDataError
+from pladapt.errors import InputError, MissingDataError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pladapt.torch import Network
     from pladapt.types import Sample, Samples
     from pladapt.typing import Predictor
+
+_SPACING = 0.1  # of the logarithm of a ratio: as much as augmentation zooms
 
 Factory: TypeAlias = Annotated[
     str,
@@ -44,6 +47,14 @@ Channel: TypeAlias = Annotated[
     int | None,
     typer.Option(help="The only channel of the output to use, from 0; see --activation.", min=0),
 ]
+Prepare: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What is done to images, as NAME=VALUE; may be repeated: window, scale, mean, std, "
+        "each, channels, transform, size, multiple_of, patch_size, overlap, padding, axes; and "
+        "library=false, to leave out what its library does."
+    ),
+]
 Device: TypeAlias = Annotated[
     str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")
 ]
@@ -56,6 +67,7 @@ def build_network(
     activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
     channel: int | None = None,
     *,
+    prepare: list[str] | None = None,
     trained: bool = True,
 ) -> Network:
     """Make the network that the options of a command name.
@@ -66,6 +78,7 @@ def build_network(
         weights: A file of weights, or None.
         activation: As for `pladapt.torch.Network.reading`.
         channel: The same.
+        prepare: Options of `pladapt.torch.Network.preparing`, each as NAME=VALUE.
         trained: Whether weights that are random are refused.
 
     Raises:
@@ -77,12 +90,13 @@ def build_network(
     if weights is not None and not weights.is_file():  # said before torch is imported
         raise MissingDataError(f"There is no file of weights {weights}.")
     given = named_values(arguments or [], "--argument")
+    preparing = named_values(prepare or [], "--prepare")
     from pladapt.torch import check_trained, load_network  # noqa: PLC0415 - for help
 
     network = load_network(spec, weights, **given)
     if trained and weights is None:
         check_trained(network, spec, **given)
-    return network.reading(activation, channel)
+    return network.reading(activation, channel).preparing(**preparing)
 
 
 def build_module(
@@ -91,19 +105,32 @@ def build_module(
     weights: Path | None,
     activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
     channel: int | None = None,
+    *,
+    prepare: list[str] | None = None,
 ) -> nn.Module:
-    """Return the module of `build_network`, trained or not, which gives logits."""
-    return build_network(spec, arguments, weights, activation, channel, trained=False).module
+    """Return the module of `build_network`, trained or not, which gives logits.
+
+    Images are prepared in it.
+    """
+    return build_network(
+        spec, arguments, weights, activation, channel, prepare=prepare, trained=False
+    ).prepared
 
 
 def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) -> None:
     """Predict a few samples before the work, and warn of what is odd.
 
     Raises:
-        InputError: As for `pladapt.torch.check_network`.
+        InputError: As for `pladapt.torch.check_network`; or the images' spacing is not the
+            network's.
     """
-    from pladapt.torch import check_network  # noqa: PLC0415 - for help
+    from pladapt.torch import check_images, check_network  # noqa: PLC0415 - for help
 
+    for note in network.notes:
+        warnings.warn(note, stacklevel=2)
+    _check_spacing(network, samples)
+    if (odd := check_images(network, samples)) is not None:
+        warnings.warn(odd, stacklevel=2)
     marked = check_network(predictor, samples)
     if 0 < marked < 1:
         return
@@ -111,7 +138,31 @@ def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) ->
     named = f" Its channels are {', '.join(network.classes)}." if network.classes else ""
     warnings.warn(
         f"In the few images that were looked at {what} to the network.{named} If that is not so, "
-        "see that the images are prepared as in its training (--window); and where its channels "
-        "are classes that overlap, without a background, give --activation sigmoid --channel N.",
+        "see that the images are prepared as in its training (--window, --prepare); and where its "
+        "channels are classes that overlap, without a background, give --activation sigmoid "
+        "--channel N.",
         stacklevel=2,
     )
+
+
+def _check_spacing(network: Network, samples: Samples[Sample]) -> None:
+    """Refuse images whose spacing differs from the network's, as far as their files tell it.
+
+    Raises:
+        InputError: It differs by more than a tenth.
+    """
+    outlines = getattr(samples, "outlines", {})
+    if network.spacing is None or not outlines:
+        return
+    for path, loaded in outlines.items():
+        if loaded.affine is None:
+            continue
+        # the affine's columns are X, Y and Z; the last axes of an image are those of the network
+        found = np.linalg.norm(loaded.affine[:3, :3], axis=0)[::-1][-len(network.spacing) :]
+        if np.abs(np.log(found / network.spacing)).max() > _SPACING:
+            raise InputError(
+                f"{path} has the spacing {np.round(found, 3).tolist()} mm, and the network was "
+                f"trained at {np.round(network.spacing, 3).tolist()} mm: it would see all things "
+                "at another scale. Resample the images before, and the masks back after. Up to a "
+                "tenth of difference is let through."
+            )

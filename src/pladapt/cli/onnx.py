@@ -13,6 +13,7 @@ from pladapt.cli.modules import (
     Arguments,  # noqa: TC001 - the same
     Channel,  # noqa: TC001 - the same
     Factory,  # noqa: TC001 - the same
+    Prepare,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
     build_module,
 )
@@ -41,6 +42,7 @@ def export(
     argument: Arguments = None,
     activation: ActivationOption = "auto",
     channel: Channel = None,
+    prepare: Prepare = None,
     output: Annotated[
         Literal["probabilities", "logits"], typer.Option(help="What the file shall give.")
     ] = "probabilities",
@@ -61,7 +63,7 @@ def export(
     """Write a torch model to one ONNX file, and compare the two on random images."""
     from pladapt.onnx import export as write  # noqa: PLC0415 - help must not wait for it
 
-    module = build_module(factory, argument, weights, activation, channel)
+    module = build_module(factory, argument, weights, activation, channel, prepare=prepare)
     record = write(
         module,
         path,

@@ -23,6 +23,7 @@ from pladapt.cli.modules import (
     Arguments,  # noqa: TC001 - the same
     Channel,  # noqa: TC001 - the same
     Device,  # noqa: TC001 - the same
+    Prepare,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
     build_network,
 )
@@ -47,6 +48,7 @@ def source(
     argument: Arguments = None,
     activation: ActivationOption = "auto",
     channel: Channel = None,
+    prepare: Prepare = None,
     cutoff: Annotated[
         float, typer.Option(help="The probability above which a pixel is foreground.")
     ] = 0.5,
@@ -72,7 +74,8 @@ def source(
         raise InputError(f"The output is {output}; its name must end in .npz.")
     made = None
     if model is not None:
-        made = build_network(model, argument, weights, activation, channel).predictor(device)
+        network = build_network(model, argument, weights, activation, channel, prepare=prepare)
+        made = network.predictor(device)
     elif weights is not None or argument:
         raise InputError("There are --weights or --argument, and no --model that they are for.")
     reading = Reading(

@@ -18,15 +18,17 @@ from pladapt.torch.augmentation import (
     RandomIntensity,
     RandomTexture,
 )
+from pladapt.torch.checking import check_images, check_network, check_trained
 from pladapt.torch.checkpoints import load_weights, read_weights
 from pladapt.torch.deployment import load_predictor, save_predictor
 from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.folds import FoldsPredictor, predictor_of
 from pladapt.torch.losses import DiceBCELoss
-from pladapt.torch.networks import Network, check_network, check_trained, load_network
+from pladapt.torch.networks import Network, load_network
 from pladapt.torch.options import TrainingOptions
 from pladapt.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
+from pladapt.torch.preparation import Preparation, Prepared
 from pladapt.torch.recalibration import recalibrate_batch_norm
 from pladapt.torch.recalibrators import AgreementRecalibrator
 from pladapt.torch.retrainer import FineTune
@@ -48,11 +50,14 @@ __all__ = [
     "ModulePredictor",
     "Network",
     "OneChannel",
+    "Preparation",
+    "Prepared",
     "RandomAffine",
     "RandomIntensity",
     "RandomTexture",
     "TorchPredictor",
     "TrainingOptions",
+    "check_images",
     "check_network",
     "check_trainable",
     "check_trained",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from pladapt.torch.devices import as_tensor
 from pladapt.types import IGNORE, LabelledSample, PseudoLabelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pladapt.types import Samples
 
@@ -46,21 +46,52 @@ class Pairs(Dataset[Pair]):
         samples: Labelled or pseudo-labelled samples.
         channels: The channels of the module's logits, which bound the masks' classes.
         soft: Whether to heed the probabilities and weights of pseudo-labels.
+        prepare: What is done to the values of images ``(B, C, *S)``.
+        crop: The largest spatial shape that is trained on, or None: of a larger image a crop,
+            drawn anew in each epoch, every second one around a pixel of the foreground.
     """
 
-    def __init__(self, samples: Samples[Taught], channels: int, *, soft: bool = False) -> None:
+    def __init__(
+        self,
+        samples: Samples[Taught],
+        channels: int,
+        *,
+        soft: bool = False,
+        prepare: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        crop: tuple[int, ...] | None = None,
+    ) -> None:
         self._samples, self._channels, self._soft = samples, channels, soft
+        self._prepare, self._crop = prepare, crop
         self._highest = max(1, channels - 1)
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, key: int | Drawn) -> Pair:
+        index, seed = key if isinstance(key, Drawn) else (key, None)
         sample = self._samples[index]
-        mask = self._mask(sample)
+        image, mask = as_tensor(sample.image).float(), self._mask(sample)
+        if self._prepare is not None:
+            image = self._prepare(image[None])[0]
+        place = None if seed is None else self._place(mask, seed)
         if self._soft and isinstance(sample, PseudoLabelled):
             mask = self._softened(sample, mask)
-        return as_tensor(sample.image).float(), mask
+        return (image, mask) if place is None else (image[:, *place], mask[..., *place])
+
+    def _place(self, mask: torch.Tensor, seed: int) -> tuple[slice, ...] | None:
+        """Draw the part of an image that is trained on."""
+        if self._crop is None:
+            return None
+        rng = np.random.default_rng(seed)
+        shape, crop = np.array(mask.shape), np.array(self._crop)
+        room = np.maximum(shape - crop, 0)
+        start = rng.integers(0, room + 1)
+        foreground = torch.nonzero((mask > 0) & (mask != IGNORE))
+        if rng.random() < 0.5 and len(foreground):  # noqa: PLR2004 - every second one
+            pixel = foreground[int(rng.integers(len(foreground)))].numpy()
+            start = np.clip(pixel - crop // 2, 0, room)
+        ends = start + np.minimum(crop, shape)
+        return tuple(slice(int(one), int(end)) for one, end in zip(start, ends, strict=True))
 
     def _softened(self, sample: PseudoLabelled, mask: torch.Tensor) -> torch.Tensor:
         expected = {"probabilities": (self._channels, *mask.shape), "weight": tuple(mask.shape)}
@@ -115,7 +146,14 @@ def softened(
     return torch.cat([probabilities.float(), weight.float()[None]])
 
 
-class EpochShuffle(Sampler[int]):
+class Drawn(NamedTuple):
+    """An index, and the seed of what is drawn for it."""
+
+    index: int
+    seed: int
+
+
+class EpochShuffle(Sampler[Drawn]):
     """Every index once, in an order that depends on the seed and the epoch alone.
 
     Args:
@@ -130,11 +168,11 @@ class EpochShuffle(Sampler[int]):
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(
-            epoch_seed(self._seed, self._first + self._epoch, "shuffle")
-        )
-        yield from torch.randperm(self._length, generator=generator).tolist()
+    def __iter__(self) -> Iterator[Drawn]:
+        seed = epoch_seed(self._seed, self._first + self._epoch, "shuffle")
+        generator = torch.Generator().manual_seed(seed)
+        for index in torch.randperm(self._length, generator=generator).tolist():
+            yield Drawn(index, seed + index)
 
     def set_epoch(self, epoch: int) -> None:
         """Take note of the epoch; Lightning calls this before each."""
@@ -202,11 +240,34 @@ def _loader(
 
 
 def _stack(pairs: Sequence[Pair]) -> Pair:
+    """Join images of several sizes: the smaller ones get a border that does not teach."""
     shapes = sorted({tuple(image.shape) for image, _ in pairs})
-    if len(shapes) > 1:
-        raise InputError(f"A batch has images of shapes {shapes}; they must have one shape.")
+    if len({(len(shape), shape[0]) for shape in shapes}) > 1:
+        raise InputError(
+            f"A batch has images of shapes {shapes}; they must have the same channels and as many "
+            "axes."
+        )
     images, masks = zip(*pairs, strict=True)
     soft = next((len(mask) for mask in masks if mask.is_floating_point()), None)
     if soft is not None:
         masks = tuple(m if m.is_floating_point() else softened(m, soft - 1) for m in masks)
+    if len(shapes) > 1:
+        shape = [max(lengths) for lengths in zip(*shapes, strict=True)][1:]
+        images = tuple(_bordered(image, shape) for image in images)
+        masks = tuple(_unknown_beyond(mask, shape) for mask in masks)
     return torch.stack(images), torch.stack(masks)
+
+
+def _bordered(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return an image ``(C, *S)`` of a larger shape, its last pixels repeated."""
+    for axis, length in enumerate(shape, start=1):
+        inside = torch.arange(length).clamp_max(image.shape[axis] - 1)
+        image = image.index_select(axis, inside)
+    return image
+
+
+def _unknown_beyond(mask: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return a mask of a larger shape, beyond which nothing counts: 255, or a weight of 0."""
+    own = mask.shape[-len(shape) :]
+    margins = [m for want, n in zip(shape, own, strict=True) for m in (want - n, 0)][::-1]
+    return F.pad(mask, margins, value=0 if mask.is_floating_point() else IGNORE)

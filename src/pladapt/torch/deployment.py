@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pladapt.errors import DataError, InputError, MissingDataError
@@ -14,8 +15,10 @@ from pladapt.predictors.temperature import TemperaturePredictor
 from pladapt.storage import check_stored, read_json, stored_folder, stored_names
 from pladapt.torch.dropout import DropoutPredictor
 from pladapt.torch.folds import predictor_of
+from pladapt.torch.networks import remade
 from pladapt.torch.outputs import as_logits
 from pladapt.torch.predictor import TorchPredictor
+from pladapt.torch.preparation import Preparation, Prepared
 from pladapt.torch.storage import (
     load_module,
     save_module,
@@ -24,7 +27,6 @@ from pladapt.torch.storage import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import nn
 
@@ -45,8 +47,10 @@ _OPTIONS: Final = ("activation", "amp", "batch_size", "channels_last")
 def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None = None) -> None:
     """Write a predictor into a folder: what `pladapt.adapt` returned, say.
 
-    ``predictor.json`` says how it is put together; the weights are safetensors
-    files beside it. The network's architecture is code, and not in the folder.
+    ``predictor.json`` says how it is put together, what prepares its images, and what made its
+    network, where `pladapt.torch.load_network` did: the name, the arguments, and how the output is
+    read. The weights are safetensors files beside it. The network's architecture is code, and not
+    in the folder.
 
     Args:
         predictor: A `TorchPredictor`, or any stack of flips, scales, dropout, ensembles, shifts
@@ -68,18 +72,25 @@ def save_predictor(predictor: Predictor, folder: Path, *, cutoff: float | None =
         (temporary / _NAME).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
-def load_predictor(module: nn.Module, folder: Path, *, device: str = "auto") -> Predictor:
+def load_predictor(
+    folder: str | Path, module: nn.Module | None = None, *, device: str = "auto"
+) -> Predictor:
     """Read what `save_predictor` wrote.
 
     Args:
-        module: Of the architecture of the one that was saved; it is not changed.
         folder: Where it was written.
+        module: Of the architecture of the one that was saved, with or without its preparation; it
+            is not changed. None where the folder says what makes it; what a library saved must
+            then still be where it was.
         device: Where it is to predict; see `TorchPredictor`.
 
     Raises:
         MissingDataError: A file is not there.
         DataError: A file is truncated or altered, of another version, or does not fit the module.
+        InputError: There is no module, and the folder does not say what makes it; or as for
+            `pladapt.torch.load_network`.
     """
+    folder = Path(folder)
     path = folder / _NAME
     if not path.is_file():
         raise MissingDataError(f"There is no {path}; give the folder that save_predictor wrote.")
@@ -91,7 +102,7 @@ def load_predictor(module: nn.Module, folder: Path, *, device: str = "auto") -> 
                 f"{path} is of version {told['version']}, and {_VERSION} is read here; save the "
                 "predictor again."
             )
-        return _Reader(module, folder, device).made(told["predictor"])
+        return _Reader(folder, module, device).made(told["predictor"])
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is no whole predictor ({error!r}); save the predictor again."
@@ -110,7 +121,8 @@ class _Writer:
         match predictor:
             case TorchPredictor():
                 options = {name: getattr(predictor, name) for name in _OPTIONS}
-                return {"kind": "torch", "weights": self._stored(predictor.module), **options}
+                weights = self._stored(predictor.module)
+                return {"kind": "torch", "weights": weights, **_front(predictor), **options}
             case EnsemblePredictor():
                 each = [self.told(inner) for inner in predictor.predictors]
                 return {"kind": "ensemble", "predictors": each}
@@ -137,11 +149,22 @@ class _Writer:
         return self._weights[digest]
 
 
+def _front(predictor: TorchPredictor) -> dict[str, Any]:
+    """Return what makes a predictor's network, and what prepares its images."""
+    module = predictor.module
+    told = {"preparation": module.preparation.describe()} if isinstance(module, Prepared) else {}
+    try:
+        json.dumps(predictor.origin)
+    except TypeError:  # an argument that is a Python object: the module must then be given
+        return told
+    return {"network": predictor.origin, **told}
+
+
 class _Reader:
     """Puts a predictor together from what `_Writer` said."""
 
-    def __init__(self, module: nn.Module, folder: Path, device: str) -> None:
-        self._module, self._folder, self._device = module, folder, device
+    def __init__(self, folder: Path, module: nn.Module | None, device: str) -> None:
+        self._folder, self._module, self._device = folder, module, device
         self._loaded: dict[str, nn.Module] = {}
 
     def made(self, told: Mapping[str, Any]) -> Predictor:
@@ -149,8 +172,8 @@ class _Reader:
         kind = told["kind"]
         if kind == "torch":
             options = {name: told[name] for name in _OPTIONS}
-            module = self._read(told["weights"], told["activation"])
-            return predictor_of(module, self._device, **options)
+            module = self._read(told["weights"], told)
+            return predictor_of(module, self._device, origin=told.get("network"), **options)
         if kind == "ensemble":
             return EnsemblePredictor([self.made(inner) for inner in told["predictors"]])
         inner = self.made(told["predictor"])
@@ -158,14 +181,27 @@ class _Reader:
         made: Predictor = _VIEWS[kind](inner, **own)
         return made
 
-    def _read(self, name: str, activation: str) -> nn.Module:
+    def _read(self, name: str, told: Mapping[str, Any]) -> nn.Module:
         if name not in self._loaded:
-            module = copy.deepcopy(self._module)
-            if activation == "none":
+            module = self._made(told.get("network"))
+            if told["activation"] == "none":
                 module = as_logits(module)
+            if "preparation" in told and not isinstance(module, Prepared):
+                module = Prepared(module, Preparation.of(told["preparation"]))
             load_module(module, self._path(name))
             self._loaded[name] = module.eval()
         return self._loaded[name]
+
+    def _made(self, origin: Mapping[str, Any] | None) -> nn.Module:
+        """Return a module of the architecture."""
+        if self._module is not None:
+            return copy.deepcopy(self._module)
+        if not origin:
+            raise InputError(
+                f"{self._folder} does not say what makes its network, since load_network did not; "
+                "give load_predictor(folder, module), the module of the same architecture."
+            )
+        return remade(origin).module
 
     def _path(self, name: str) -> Path:
         """Return a file of the folder; no name may lead out of it."""

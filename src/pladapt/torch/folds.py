@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pladapt.torch.outputs import Folds
+from pladapt.torch.outputs import members_of
 from pladapt.torch.predictor import TorchPredictor
 from pladapt.types import Prediction
 
@@ -27,8 +27,7 @@ class FoldsPredictor(TorchPredictor):
 
     def predict_batch(self, batch: Batch, /) -> Prediction:
         """Return the probabilities of the mean logits, and each network's as the members."""
-        networks: Any = self.module.networks
-        each = [self._of(network) for network in networks]
+        each = [self._of(network) for network in members_of(self.module)]
         members = torch.stack([predictor.predict(batch.images) for predictor in each])
         return Prediction(batch.ids, _of_mean_logits(members), members)
 
@@ -61,5 +60,5 @@ def predictor_of(module: nn.Module, device: str = "auto", **options: Any) -> Tor
         DeviceError: As for `TorchPredictor`.
         InputError: The same.
     """
-    kind = FoldsPredictor if isinstance(module, Folds) else TorchPredictor
+    kind = FoldsPredictor if len(members_of(module)) > 1 else TorchPredictor
     return kind(module, device, **options)

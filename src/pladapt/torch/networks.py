@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from torch import nn
 
-from pladapt.errors import InputError, MissingDataError, PladaptError
+from pladapt.errors import InputError, MissingDataError
 from pladapt.plugins import default_manager
 from pladapt.torch.checkpoints import PICKLED, load_weights
-from pladapt.torch.devices import as_tensor
 from pladapt.torch.folds import predictor_of
+from pladapt.torch.importing import current_folder
 from pladapt.torch.outputs import ACTIVATIONS, OneChannel, as_logits, each
-from pladapt.torch.storage import state_sha256
+from pladapt.torch.preparation import Preparation, Prepared
+from pladapt.torch.preparing import KNOWN, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from pladapt.plugins import PluginManager
     from pladapt.torch.outputs import Activation
     from pladapt.torch.predictor import TorchPredictor
-    from pladapt.types import Sample, Samples
-    from pladapt.typing import Predictor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,22 +37,51 @@ class Network:
             says; a `Folds` of several networks where a library trained several.
         activation: What makes probabilities of the output, as in `TorchPredictor`.
         channels: The ``C`` of its images, where known.
-        multiple_of: What each spatial length must be a multiple of, where known.
-        patch_size: The spatial shape that it was trained on, where known.
-        spacing: The distance of pixels or voxels in mm along each spatial axis, where known.
+        spacing: The distance of pixels or voxels in mm along each spatial axis of the images, where
+            known. Images are not resampled.
         classes: The names of its output's channels, where known.
+        preparation: What is done to images before the network, and undone to its logits.
+        notes: What the library does to images and is not done here, a sentence each.
         preprocessing: How its images are to be prepared, in the words of the library that saved
-            it, JSON-able; none of it is done here.
+            it, JSON-able.
+        origin: What made it: ``name`` and ``arguments`` of `load_network`, and how it is read.
     """
 
     module: nn.Module
     activation: Activation = "auto"
     channels: int | None = None
-    multiple_of: int | None = None
-    patch_size: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
     classes: tuple[str, ...] = ()
+    preparation: Preparation = field(default_factory=Preparation)
+    notes: tuple[str, ...] = ()
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def prepared(self) -> nn.Module:
+        """The network behind its preparation, where it has one."""
+        return Prepared(self.module, self.preparation).eval() if self.preparation else self.module
+
+    def preparing(self, **options: Any) -> Network:
+        """Return the network with another preparation.
+
+        Args:
+            **options: As for `pladapt.torch.preparing.with_options`: ``window``, ``scale``,
+                ``mean``, ``std``, ``each``, ``channels``, ``transform``, ``size``,
+                ``multiple_of``, ``patch_size``, ``overlap``, ``padding``, ``axes``; and
+                ``library=False``, which drops what its library stored.
+
+        Raises:
+            InputError: There is no such option, or its value is out of range.
+        """
+        try:
+            made = with_options(self.preparation, **options)
+        except TypeError as error:
+            raise InputError(
+                f"The preparation {options} cannot be made: {error}. Known are {', '.join(KNOWN)}."
+            ) from error
+        told = bool(options) and not options.keys() <= {"multiple_of", "patch_size", "overlap"}
+        return replace(self, preparation=made, notes=() if told else self.notes)
 
     def reading(self, activation: Activation = "auto", channel: int | None = None) -> Network:
         """Return the network with its output understood in another way: as logits.
@@ -74,6 +99,10 @@ class Network:
         if activation not in ACTIVATIONS:
             raise InputError(f"activation is {activation!r}; give one of {ACTIVATIONS}.")
         how = self.activation if activation == "auto" else activation
+        read = {"activation": activation, "channel": channel}
+        return replace(self._read(how, channel), origin={**self.origin, **read})
+
+    def _read(self, how: Activation, channel: int | None) -> Network:
         if channel is not None:
             return self._one_channel(channel, how)
         if how == "none":
@@ -91,7 +120,8 @@ class Network:
             DeviceError: As for `TorchPredictor`.
             InputError: The same.
         """
-        return predictor_of(self.module, device, **({"activation": self.activation} | options))
+        own = {"activation": self.activation, "origin": self.origin or None}
+        return predictor_of(self.prepared, device, **(own | options))
 
     def _one_channel(self, channel: int, how: Activation) -> Network:
         if how == "auto":
@@ -135,7 +165,7 @@ def load_network(
     """
     manager = plugins or default_manager()
     kind, separator, target = spec.partition(":")
-    known = _known(manager)
+    known = known_networks(manager)
     path = None if weights is None else Path(weights)
     if path is not None and not path.is_file():
         raise MissingDataError(f"There is no file of weights {path}.")
@@ -147,77 +177,36 @@ def load_network(
         _refuse_file(spec, known)
         network = Network(module=_from_code(spec, path, arguments, known))
     network.module.eval()
-    return network
+    origin: dict[str, Any] = {"name": spec, "arguments": arguments}
+    if kind in known and separator and Path(target).exists():
+        origin["name"] = f"{kind}:{Path(target).resolve()}"
+    if kind in known and path is not None:
+        origin["weights"] = str(path.resolve())
+    return replace(network, origin=origin | {**network.origin})
 
 
-def check_trained(network: Network, spec: str, **arguments: Any) -> None:
-    """Refuse a network of a function that draws its weights anew whenever it is called.
-
-    What a library saved has weights and is not made again.
-
-    Args:
-        network: What `load_network` made without a file of weights.
-        spec: Its name, as for `load_network`, and so are the arguments.
-        **arguments: The same.
+def remade(origin: Mapping[str, Any]) -> Network:
+    """Make a network of the architecture and reading that another's ``origin`` tells.
 
     Raises:
-        InputError: The network has other weights when it is made again.
+        InputError: As for `load_network`.
+        MissingDataError: The same.
+        DataError: The same.
+        MissingDependencyError: The same.
     """
-    if spec.partition(":")[0] in _known(default_manager()):
-        return
-    again = load_network(spec, **arguments)
-    if state_sha256(again.module) != state_sha256(network.module):
-        raise InputError(
-            f"{spec!r} makes a network with other weights each time: they are random, and none "
-            "were loaded. Give a file of weights (--weights FILE), or load them in the function."
-        )
+    made = load_network(origin["name"], origin.get("weights"), **origin["arguments"])
+    return made.reading(origin.get("activation", "auto"), origin.get("channel"))
 
 
-def check_network(predictor: Predictor, samples: Samples[Sample], *, count: int = 8) -> float:
-    """Predict a few samples, so that what is wrong with a network is said before the work.
-
-    Args:
-        predictor: The network's, as it is to be used.
-        samples: Those that it is to be used on, of which some are taken, spread over all.
-        count: How many, at most.
-
-    Returns:
-        The fraction of the pixels whose likeliest class is not the background.
-
-    Raises:
-        InputError: The network does not take such images, or gives something else than its
-            predictor takes it for: probabilities in place of logits, say.
-    """
-    places = np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)
-    return float(np.mean([_marked(predictor, samples[int(place)]) for place in places]))
-
-
-def _marked(predictor: Predictor, sample: Sample) -> float:
-    image = as_tensor(sample.image)
-    try:
-        probabilities = as_tensor(predictor.predict(image[None].float()))
-    except RuntimeError as error:  # torch's own names no sample
-        if isinstance(error, PladaptError):
-            raise
-        said = str(error).partition("\n")[0]
-        raise InputError(
-            f"The network cannot be used on {sample.id!r}, an image of shape {tuple(image.shape)}, "
-            f"channels first: {said} Give images with the channels and of a "
-            "size that it takes."
-        ) from error
-    if probabilities.shape[1] == 1:
-        return float((probabilities > 0.5).float().mean())  # noqa: PLR2004 - as likely as not
-    return float((probabilities.argmax(1) > 0).float().mean())
-
-
-def _known(manager: PluginManager) -> list[str]:
+def known_networks(manager: PluginManager) -> list[str]:
+    """Return the prefixes of names that libraries and plugins know."""
     return [registration.name for _, registration in manager.registrations("network")]
 
 
 def _from_code(
     spec: str, weights: Path | None, arguments: Mapping[str, Any], known: list[str]
 ) -> nn.Module:
-    with _current_folder():
+    with current_folder():
         try:
             function = pkgutil.resolve_name(spec)
         except (ImportError, AttributeError, ValueError) as error:
@@ -230,17 +219,6 @@ def _from_code(
     if weights is not None:
         load_weights(module, weights)
     return module
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Let modules of the current folder be imported, as ``python -m`` does."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _called(function: Callable[..., Any], spec: str, arguments: Mapping[str, Any]) -> Any:

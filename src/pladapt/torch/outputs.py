@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
 from pladapt.errors import InputError, OutputError
+from pladapt.torch.preparation import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,24 +126,41 @@ class Selected(nn.Module):
 
 
 def each(module: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
-    """Wrap a module, or each of the networks that it is the mean of."""
+    """Wrap a module, or each of the networks that it is the mean of, behind its preparation."""
+    if isinstance(module, Prepared):
+        return module.around(each(module.network, wrap))
     if isinstance(module, Folds):
         return Folds([wrap(network) for network in module.networks])
     return wrap(module)
 
 
+def members_of(module: nn.Module) -> list[nn.Module]:
+    """Return the networks that a module is the mean of, each behind its preparation."""
+    if isinstance(module, Prepared):
+        return [module.around(network) for network in members_of(module.network)]
+    return list(module.networks) if isinstance(module, Folds) else [module]
+
+
+def _innermost(module: nn.Module) -> nn.Module:
+    """Return the first of the networks themselves."""
+    while isinstance(module, Prepared | Folds):
+        module = module.network if isinstance(module, Prepared) else module.networks[0]
+    return module
+
+
 def as_logits(module: nn.Module) -> nn.Module:
     """Return a module that gives probabilities as one that gives logits."""
-    inner = module.networks[0] if isinstance(module, Folds) else module
-    return module if isinstance(inner, FromProbabilities) else each(module, FromProbabilities)
+    known = isinstance(_innermost(module), FromProbabilities)
+    return module if known else each(module, FromProbabilities)
 
 
 def given_by(module: nn.Module, images: torch.Tensor) -> torch.Tensor | None:
     """Return what a network itself gives, where `as_logits` was told that it is probabilities."""
-    inner: Any = module.networks[0] if isinstance(module, Folds) else module
+    inner = _innermost(module)
     if not isinstance(inner, FromProbabilities):
         return None
-    given: torch.Tensor = inner.network(images)
+    network = module.around(inner.network) if isinstance(module, Prepared) else inner.network
+    given: torch.Tensor = network(images)
     return given
 
 

@@ -18,11 +18,12 @@ from pladapt.torch.outputs import (
     given_by,
     look_like_logits,
 )
+from pladapt.torch.preparation import Prepared
 from pladapt.torch.storage import state_sha256
 from pladapt.typing import Predictor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import nn
 
@@ -63,6 +64,8 @@ class TorchPredictor:
         amp: Mixed precision: ``auto`` (on CUDA alone), ``off``, ``float16`` or ``bfloat16``.
         channels_last: Whether the module computes with the channels last in memory, which is
             quicker for convolutions on recent GPUs.
+        origin: What made the module, where `pladapt.torch.load_network` did, so that
+            `save_predictor` can note it.
 
     Raises:
         DeviceError: The device is not there, or does not compute in the precision asked for.
@@ -75,6 +78,7 @@ class TorchPredictor:
     activation: Activation = "auto"
     amp: Amp = "auto"
     channels_last: bool = False
+    origin: Mapping[str, Any] | None = field(default=None, repr=False)
     _seen: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,12 +125,14 @@ class TorchPredictor:
         """
         device = resolve_device(self.device)
         dtype = autocast_type(self.amp, device)
+        prepared = isinstance(self.module, Prepared)
         return {
             "module": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "sha256": state_sha256(self.module),
             "activation": self.activation,
             "device": device.type,
             "precision": str(dtype or torch.float32).removeprefix("torch."),
+            **({"preparation": self.module.preparation.describe()} if prepared else {}),
         }
 
     def _parts(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -16,12 +16,14 @@ from pladapt.torch.data import Pairs, steps_in_epoch, training_batches, validati
 from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.torch.options import TrainingOptions
 from pladapt.torch.predictor import check_logits, evaluating
+from pladapt.torch.preparation import Prepared
 from pladapt.torch.quiet import isolated
 from pladapt.torch.resume import TrainingState, load_state, save_state
 from pladapt.torch.storage import state_sha256
 from pladapt.torch.task import Recorder, Task, early_stopping
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
@@ -72,7 +74,9 @@ def fit(
 
     Args:
         module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``; it is not changed.
-        train: Labelled or pseudo-labelled samples, all of one shape.
+        train: Labelled or pseudo-labelled samples. Where the shapes in a batch differ, the smaller
+            images get a border that does not teach; where the module is a `Prepared` with a patch
+            size, it learns from crops of that size.
         validation: Samples that decide when to stop and which weights to keep; None to train
             for all epochs and keep the last one's weights, which asks for ``keep="last"``.
         options: How to train.
@@ -97,7 +101,8 @@ def fit(
     state = TrainingState()
     if checkpoint is not None and checkpoint.exists():
         state = load_state(checkpoint, fingerprint)
-    network = copy.deepcopy(module).cpu()
+    part, prepare, crop = _parts(module)
+    network = copy.deepcopy(part).cpu()
     if state.module:
         network.load_state_dict(state.module)
 
@@ -106,11 +111,24 @@ def fit(
             save_state(state, checkpoint, fingerprint)
 
     if not state.finished:
-        held = None if validation is None else Pairs(validation, channels)
+        held = None if validation is None else Pairs(validation, channels, prepare=prepare)
         stopping = None if held is None else early_stopping(options.patience, state.stopping)
         recorder = Recorder(state, stopping, save, progress)
-        _run(network, (Pairs(train, channels, soft=True), held), options, recorder)
-    return _result(network, state)
+        taught = Pairs(train, channels, soft=True, prepare=prepare, crop=crop)
+        _run(network, (taught, held), options, recorder)
+    return _result(network, module, state)
+
+
+def _parts(
+    module: nn.Module,
+) -> tuple[nn.Module, Callable[[torch.Tensor], torch.Tensor] | None, tuple[int, ...] | None]:
+    """Return what is trained, what prepares whole images for it, and the size of its crops.
+
+    Whole images are prepared, since a crop's own mean and standard deviation would be others.
+    """
+    if not isinstance(module, Prepared):
+        return module, None, None
+    return module.without_steps(), module.prepare, module.preparation.crop_size
 
 
 def check_trainable(module: nn.Module) -> None:
@@ -169,7 +187,8 @@ def _fingerprint(
     options: TrainingOptions,
 ) -> dict[str, Any]:
     sizes = {"train": len(train), "validation": None if validation is None else len(validation)}
-    return {"module": state_sha256(module), **sizes, **options.describe()}
+    told = {"preparation": module.preparation.describe()} if isinstance(module, Prepared) else {}
+    return {"module": state_sha256(module), **sizes, **told, **options.describe()}
 
 
 def _run(
@@ -207,7 +226,7 @@ def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback])
     )
 
 
-def _result(network: nn.Module, state: TrainingState) -> FitResult:
+def _result(network: nn.Module, module: nn.Module, state: TrainingState) -> FitResult:
     if not state.best:
         losses = [row.get("val_loss", row["train_loss"]) for row in state.history]
         raise InputError(
@@ -217,4 +236,6 @@ def _result(network: nn.Module, state: TrainingState) -> FitResult:
     network.load_state_dict(state.best)
     network.zero_grad()
     kept = network.cpu().eval()
+    if isinstance(module, Prepared) and isinstance(network, Prepared):
+        kept = module.around(network.network).eval()
     return FitResult(kept, state.history, state.best_epoch, state.optimizer or {})

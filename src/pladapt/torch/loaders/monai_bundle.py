@@ -11,7 +11,9 @@ from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.optional import needs
 from pladapt.torch.checkpoints import load_weights
 from pladapt.torch.loaders.folders import folder_with, read_json
+from pladapt.torch.loaders.monai_transforms import Told
 from pladapt.torch.networks import Network
+from pladapt.torch.preparation import Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +62,24 @@ def load(
         _refuse_code(parser, folder)
     module = _made(parser, folder)
     load_weights(module, weights or _weights(folder))
-    return Network(module=module, **_metadata(folder), preprocessing=_preprocessing(parser))
+    told, (known, patch) = Told(parser, module), _metadata(folder)
+    window = {"patch_size": patch} | told.window
+    fits = all(length % told.multiple_of == 0 for length in window["patch_size"] or ())
+    return Network(
+        module=module,
+        **known,
+        spacing=told.spacing,
+        preparation=Preparation(
+            steps=tuple(told.steps),
+            axes=told.axes,
+            size=told.size,
+            multiple_of=told.multiple_of if fits else 1,
+            padding="zeros",
+            **window,
+        ),
+        notes=tuple(told.notes),
+        preprocessing=_preprocessing(parser),
+    )
 
 
 def _parser(folder: Path) -> ConfigParser:
@@ -136,22 +155,20 @@ def _on_path(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
 
 
-def _metadata(folder: Path) -> dict[str, Any]:
-    """Return what ``metadata.json`` says of the images and of the classes."""
+def _metadata(folder: Path) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+    """Return what ``metadata.json`` says of channels and classes, and the shape of an image."""
     path = folder / "configs" / "metadata.json"
     if not path.is_file():
-        return {}
+        return {}, None
     told: dict[str, dict[str, Any]] = read_json(path).get("network_data_format", {})
     image: dict[str, Any] = next(iter(told.get("inputs", {}).values()), {})
     made: dict[str, Any] = next(iter(told.get("outputs", {}).values()), {})
     shape = image.get("spatial_shape", ())
     fixed = bool(shape) and all(isinstance(length, int) for length in shape)
     names = made.get("channel_def", {})
-    return {
-        "channels": image.get("num_channels"),
-        "patch_size": tuple(shape) if fixed else None,
-        "classes": tuple(str(names[key]) for key in sorted(names, key=int)),
-    }
+    classes = tuple(str(names[key]) for key in sorted(names, key=int))
+    known = {"channels": image.get("num_channels"), "classes": classes}
+    return known, tuple(shape) if fixed else None
 
 
 def _preprocessing(parser: ConfigParser) -> dict[str, Any]:

@@ -6,20 +6,22 @@ import io
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.optional import needs
 from pladapt.torch.checkpoints import put_weights, read_checkpoint
 from pladapt.torch.loaders.folders import folder_with, no_weights, read_json
 from pladapt.torch.networks import Network
 from pladapt.torch.outputs import Folds
+from pladapt.torch.preparation import Preparation
+from pladapt.torch.steps import Clip, Normalise, NormaliseEach, RescaleEach
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
+
+    from pladapt.torch.steps import Step
 
 # it prints where it would look for data, which no network needs
 with needs("nnunet", "nnunetv2"), redirect_stdout(io.StringIO()):
@@ -27,6 +29,14 @@ with needs("nnunet", "nnunetv2"), redirect_stdout(io.StringIO()):
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+_SCHEMES = (
+    "CTNormalization",
+    "ZScoreNormalization",
+    "RescaleTo01Normalization",
+    "RGBTo01Normalization",
+    "NoNormalization",
+)
+_PLAIN = (("mean", 0.0), ("std", 1.0))
 _NETWORKS = "dynamic_network_architectures."
 
 
@@ -39,8 +49,9 @@ def load(
 ) -> Network:
     """Build the network of the plans once for each fold, with the fold's weights.
 
-    Its logits are the folds' mean, as in nnU-Net. Tiling, mirroring and resampling are not done
-    here; what nnU-Net would do is in ``preprocessing``.
+    Its logits are the folds' mean, as in nnU-Net, and images are normalised and gone through in
+    windows as the plans say. Images are not resampled; mirroring is left to a
+    `pladapt.predictors.FlipPredictor`.
 
     Args:
         target: The folder ``nnUNetTrainer__nnUNetPlans__3d_fullres`` or the like, with
@@ -148,15 +159,85 @@ def _described(
     regions = labels.has_regions
     heads = labels.foreground_regions if regions else labels.all_labels
     names = {_hashable(value): key for key, value in dataset["labels"].items()}
+    told = _preprocessing(plans, configuration, dataset, held)
+    axes, spacing = _axes(told["transpose_forward"], tuple(map(float, configuration.spacing)))
     return Network(
         module=networks[0] if len(networks) == 1 else Folds(networks),
         activation="sigmoid" if regions else "auto",
         channels=determine_num_input_channels(plans, configuration, dataset),
-        multiple_of=int(max(np.prod(configuration.pool_op_kernel_sizes, axis=0))),
-        patch_size=tuple(int(length) for length in configuration.patch_size),
-        spacing=tuple(float(length) for length in configuration.spacing),
+        spacing=spacing,
         classes=tuple(str(names.get(_hashable(head), head)) for head in heads),
-        preprocessing=_preprocessing(plans, configuration, dataset, held),
+        preparation=Preparation(
+            steps=tuple(_steps(told["normalisation"])),
+            axes=axes,
+            patch_size=tuple(int(length) for length in configuration.patch_size),
+            padding="zeros",
+        ),
+        notes=tuple(_notes(told, len(spacing))),
+        preprocessing=told,
+    )
+
+
+def _axes(
+    forward: list[int], spacing: tuple[float, ...]
+) -> tuple[tuple[int, ...] | None, tuple[float, ...]]:
+    """Return the network's order of axes, where it is another, and the spacing along the images'.
+
+    In two dimensions a slice's two axes stay in their order.
+    """
+    if len(spacing) == 2 or forward == sorted(forward):  # noqa: PLR2004 - a slice
+        return None, spacing
+    return tuple(forward), tuple(spacing[forward.index(axis)] for axis in range(len(forward)))
+
+
+def _notes(told: dict[str, Any], dimensions: int) -> Iterator[str]:
+    if dimensions == 2 and told["transpose_forward"] != [0, 1, 2]:  # noqa: PLR2004 - slices
+        yield (
+            f"nnU-Net turned the volumes by {told['transpose_forward']} before it took slices; "
+            "give images that are turned so (--axes)."
+        )
+    if any(one["use_mask"] for one in told["normalisation"]):
+        yield (
+            "nnU-Net normalises within what is not 0, holes included; here a hole of zeros stays "
+            "as it is."
+        )
+
+
+def _steps(normalisation: list[dict[str, Any]]) -> Iterator[Step]:
+    """Yield nnU-Net's normalisation of each channel, one scheme after the other.
+
+    Raises:
+        InputError: A scheme is none of nnU-Net's own.
+    """
+    schemes = [one["scheme"] for one in normalisation]
+    if unknown := sorted(set(schemes) - {*_SCHEMES}):
+        raise InputError(
+            f"The plans normalise with {unknown[0]!r}, which is none of {', '.join(_SCHEMES)}; "
+            "make the network with package.module:function, and give it --prepare options."
+        )
+    ct = [one["statistics"] if one["scheme"] == "CTNormalization" else {} for one in normalisation]
+    if any(ct):
+        low, high = (tuple(one.get(f"percentile_{p}") for one in ct) for p in ("00_5", "99_5"))
+        yield Clip(low, high)
+        mean, std = (tuple(one.get(name, plain) for one in ct) for name, plain in _PLAIN)
+        yield Normalise(mean, std)
+    for where, masked in (("box", False), ("foreground", True)):
+        if each := _places(normalisation, "ZScoreNormalization", masked=masked):
+            yield NormaliseEach(where, each)  # type: ignore[arg-type]
+    if each := _places(normalisation, "RescaleTo01Normalization"):
+        yield RescaleEach(channels=each)
+    if each := _places(normalisation, "RGBTo01Normalization"):
+        yield Normalise(0.0, tuple(255.0 if i in each else 1.0 for i in range(len(schemes))))
+
+
+def _places(
+    normalisation: list[dict[str, Any]], scheme: str, *, masked: bool | None = None
+) -> tuple[int, ...]:
+    """Return the channels of a scheme."""
+    return tuple(
+        index
+        for index, one in enumerate(normalisation)
+        if one["scheme"] == scheme and masked in (None, bool(one["use_mask"]))
     )
 
 

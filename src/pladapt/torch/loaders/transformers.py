@@ -9,13 +9,18 @@ from pladapt.optional import needs
 from pladapt.torch.loaders.folders import folder_with, no_weights, read_json
 from pladapt.torch.networks import Network
 from pladapt.torch.outputs import Selected
+from pladapt.torch.preparation import Preparation
+from pladapt.torch.steps import Channels, GreyToColour, Normalise
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pladapt.torch.steps import Step
+
 with needs("transformers", "transformers"):
     from transformers import AutoModelForSemanticSegmentation
 
+_UNKNOWN = ("do_center_crop", "do_pad")
 _TOLD = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
 
@@ -54,14 +59,50 @@ def load(target: str, weights: Path | None = None, **arguments: Any) -> Network:
             "network would be random. Save the trained model anew."
         )
     names = model.config.id2label
+    told = _preprocessing(folder)
+    steps, size, notes = _prepared(told)
     return Network(
         module=Selected(model, "logits", resize=True),
         channels=getattr(model.config, "num_channels", 3),
         classes=tuple(names[index] for index in sorted(names)),
-        preprocessing=_preprocessing(folder),
+        preparation=Preparation(steps=steps, size=size),
+        notes=notes,
+        preprocessing=told,
     )
 
 
 def _preprocessing(folder: Path) -> dict[str, Any]:
     path = folder / "preprocessor_config.json"
     return {"library": "transformers", **read_json(path)} if path.is_file() else {}
+
+
+def _prepared(
+    told: dict[str, Any],
+) -> tuple[tuple[Step, ...], tuple[int, ...] | None, tuple[str, ...]]:
+    """Return the steps of an image processor, the size it resizes to, and what is not done here."""
+    if not told:
+        return (), None, ()
+    steps: list[Step] = [GreyToColour()]
+    if told.get("do_flip_channel_order"):
+        steps.append(Channels((2, 1, 0)))
+    if told.get("do_rescale", True):
+        steps.append(Normalise(0.0, 1 / told.get("rescale_factor", 1 / 255)))
+    if told.get("do_normalize", "image_mean" in told) and "image_mean" in told:
+        steps.append(Normalise(tuple(told["image_mean"]), tuple(told["image_std"])))
+    size, unknown = _size(told)
+    unknown += [name for name in _UNKNOWN if told.get(name)]
+    note = f"Its image processor says {', '.join(unknown)}, which is not done here."
+    return tuple(steps), size, (note,) if unknown else ()
+
+
+def _size(told: dict[str, Any]) -> tuple[tuple[int, ...] | None, list[str]]:
+    size = told.get("size")
+    if not told.get("do_resize", size is not None) or size is None:
+        return None, []
+    if isinstance(size, int):
+        return (size, size), []
+    if told.get("keep_aspect_ratio") or not size.keys() & {"height", "shortest_edge"}:
+        return None, [f"size={size}"]
+    if "height" in size:
+        return (size["height"], size["width"]), []
+    return (size["shortest_edge"],), []
