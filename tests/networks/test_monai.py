@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.torch import load_network
+from pladapt.recipes import recipe
+from pladapt.torch import Network, Preparation, Prepared, TrainingOptions, load_network
+from pladapt.torch.steps import NormaliseEach
+from pladapt.types import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,3 +162,43 @@ def test_a_trusted_bundle_may_compute_its_arguments(tmp_path: Path) -> None:
 def test_a_folder_without_a_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="give the folder of a MONAI bundle"):
         load_network(f"monai-bundle:{write(tmp_path / 'b', {'channels': 1})}")
+
+
+class Doubled(nn.Module):
+    """A pointwise network, which notes the largest window that it is given."""
+
+    largest = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.largest = max(self.largest, *images.shape[2:])
+        return 2 * images
+
+
+@pytest.mark.parametrize("shape", [(23, 40), (5, 17), (16, 16), (9, 18, 20)])
+def test_a_sliding_window_gives_what_a_pointwise_network_gives_at_once(
+    shape: tuple[int, ...], images: Callable[..., torch.Tensor]
+) -> None:
+    batch, network = images(2, 1, *shape), Doubled()
+    steps, patch = (NormaliseEach(),), (16,) * len(shape)
+    front = Prepared(network, Preparation(steps=steps, patch_size=patch)).eval()
+    torch.testing.assert_close(front(batch), 2 * NormaliseEach()(batch), rtol=1e-4, atol=1e-4)
+    assert network.largest == 16
+
+
+def test_a_folder_of_pictures_of_mixed_sizes_is_adapted_in_windows(
+    images: Callable[..., torch.Tensor],
+) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
+    network = Network(module=module).preparing(patch_size=[16, 16], each="all")
+    samples = [Sample(f"s{i}", f"g{i}", 40 * images(1, 12 + 9 * (i % 2), 20)) for i in range(6)]
+    options = TrainingOptions(epochs=1, batch_size=2)
+    made = recipe("paper", options=options, min_pixels=1).adapt(network.predictor("cpu"), samples)
+    assert made.predictor.predict(samples[1].image[None]).shape == (1, 1, 21, 20)
+
+
+def test_large_pictures_go_through_in_bounded_memory() -> None:
+    network = Doubled()
+    front = Prepared(network, Preparation(patch_size=(64, 64), overlap=0.25)).eval()
+    assert front(torch.zeros(1, 1, 500, 300)).shape == (1, 1, 500, 300)
+    assert network.largest == 64

@@ -28,7 +28,8 @@ class Contract:
 
     Args:
         channels: The ``C`` of images ``(B, C, *S)``; None if the file does not say.
-        multiple_of: Each spatial length must be a multiple of this.
+        multiple_of: Each spatial length that the network is given must be a multiple of this;
+            `OnnxPredictor` pads images to it.
         normalisation: How the images' values were prepared, in words.
         output: Whether the model gives ``probabilities`` or ``logits``.
         precision: ``fp32``, ``fp16`` or ``int8``.
@@ -113,10 +114,8 @@ class Contract:
         for length, fixed in zip(shape[2:], declared[2:], strict=True):
             if isinstance(fixed, int) and length != fixed:
                 raise InputError(f"{told}. Resize the images, or export the model for their size.")
-        if any(length % self.multiple_of or not length for length in shape[2:]):
-            raise InputError(
-                f"{told}. Pad or resize the images to a multiple of {self.multiple_of}."
-            )
+        if not all(shape[2:]):
+            raise InputError(f"{told}. Give images that have pixels.")
 
     def expected(self, declared: Sequence[int | str | None]) -> str:
         """Return the expected shape in words, such as ``(batch, 1, 32·n, 32·n)``."""

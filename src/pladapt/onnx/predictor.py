@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 class OnnxPredictor:
     """Predicts with an ONNX file: one input ``(B, C, *S)``, and one output that counts.
 
+    Images whose size is no multiple that the model takes are padded with their edges, and the
+    result is cropped.
+
     The file says what its images must be (`Contract`) if `export` made it. Of a file made elsewhere
     the shape of its input is known, and its output is taken for probabilities unless ``activation``
     or ``contract`` says otherwise; the first prediction shows whether they are.
@@ -157,10 +160,11 @@ class OnnxPredictor:
         Raises:
             InputError: The images' shape or type is not what the model expects.
         """
-        library = self._library(images)
-        parts = [self._predict(part, library) for part in self._parts(self._ready(images))]
+        library, ready = self._library(images), self._ready(images)
+        parts = [self._predict(part, library) for part in self._parts(ready)]
         result = parts[0] if len(parts) == 1 else array_namespace(parts[0]).concat(parts)
-        _check_size(result.shape, images.shape)
+        _check_size(result.shape, ready.shape)
+        result = _cropped(result, images.shape)
         if is_numpy_array(result) and not is_numpy_array(images):
             return array_namespace(images).from_dlpack(result)
         return result
@@ -203,6 +207,7 @@ class OnnxPredictor:
     def _ready(self, images: Array) -> Array:
         """Return checked images as the session reads them: on its device, or as numpy."""
         _check_floats(images)
+        images = self._bordered(images)
         self.contract.check(images.shape, self._input.shape)
         dtype = element_type(self._input.type)
         xp = array_namespace(images)
@@ -210,6 +215,18 @@ class OnnxPredictor:
         if self._bound is not None and self._bound.device.holds(cast):
             return in_c_order(cast)
         return np.require(to_numpy(cast), dtype, "C")
+
+    def _bordered(self, images: Array) -> Array:
+        """Return images that are padded with their edges to the multiple that the model takes."""
+        xp, multiple = array_namespace(images), self.contract.multiple_of
+        for axis, declared in list(enumerate(self._input.shape))[2 : images.ndim]:
+            length = images.shape[axis]
+            lacking = 0 if isinstance(declared, int) else -length % multiple
+            if lacking:
+                inside = np.arange(length + lacking) - lacking // 2
+                places = xp.asarray(inside.clip(0, length - 1), device=device(images))
+                images = xp.take(images, places, axis=axis)
+        return images
 
     def _parts(self, images: Array) -> Iterator[Array]:
         size = self._fixed_batch or self._batch_size or images.shape[0]
@@ -278,6 +295,12 @@ def _check_size(made: tuple[int, ...], given: tuple[int, ...]) -> None:
             f"The model made {tuple(made)} of images of shape {tuple(given)}; expected their "
             "spatial shape. Give images of a size that the network keeps, often a multiple of 32."
         )
+
+
+def _cropped(made: Array, given: tuple[int, ...]) -> Array:
+    """Return the middle of what was made of images that were padded."""
+    firsts = [(n - want) // 2 for n, want in zip(made.shape[2:], given[2:], strict=True)]
+    return made[:, :, *(slice(a, a + n) for a, n in zip(firsts, given[2:], strict=True))]
 
 
 def _padded(images: Array, size: int) -> Array:
