@@ -19,6 +19,7 @@ from pladapt import (
     Evaluation,
     FlipPredictor,
     Prediction,
+    Recipe,
     Rules,
     Sample,
     Selection,
@@ -32,6 +33,7 @@ from pladapt.testing import (
     GateContract,
     PredictorContract,
     RecalibratorContract,
+    RecipeContract,
     RetrainerContract,
     SelectorContract,
 )
@@ -58,7 +60,8 @@ class Mean(Rules):
     def score(self, prediction: Prediction, /) -> Mapping[str, Any]:
         """Return the mean."""
         last = prediction.probabilities[:, -1]
-        return {"score": last.mean(axis=tuple(range(1, last.ndim)))}
+        axes = tuple(range(1, last.ndim))
+        return {"score": last.mean(axis=axes), "pixels": (last > 0.5).sum(axis=axes)}
 
     def label(self, prediction: Prediction, /) -> Any:
         """Return the likeliest class."""
@@ -167,6 +170,7 @@ def write_into(array: Any) -> Any:
 
 
 SCORE = Mean().score
+NUMBERS = itertools.count(1)
 CHANCE = np.random.default_rng(0)
 
 
@@ -194,6 +198,21 @@ CHANCE = np.random.default_rng(0)
             "test_a_score_is_a_number_or_nan",
             {"score": lambda p: {"score": np.array(["a"] * 4)}},
             "dtype",
+        ),
+        (
+            "test_the_commands_find_the_pixels",
+            {"score": lambda p: {"score": SCORE(p)["score"]}},
+            "without 'pixels', how many are above the cut-off",
+        ),
+        (
+            "test_the_commands_find_the_pixels",
+            {"score": lambda p: {"score": np.ones(4), "pixels": np.ones(4)}},
+            "dtype float64",
+        ),
+        (
+            "test_the_commands_find_the_pixels",
+            {"score": lambda p: {"score": np.ones(4), "pixels": np.full(4, 65)}},
+            "numbers from 0 to 64",
         ),
         (
             "test_a_score_does_not_depend_on_the_batch",
@@ -277,6 +296,45 @@ def test_a_broken_selector_fails(test: str, methods: dict[str, Any], message: st
         arguments = {"selector": selector, "scores": scored(Mean())}
     with pytest.raises(FAILURES, match=message):
         getattr(SelectorContract(), test)(**arguments)
+
+
+class Forgetful(Mean):
+    """Selects by what it remembers of what it scored, and labels what it has scored."""
+
+    def score(self, prediction: Prediction, /) -> Mapping[str, Any]:
+        """Keep the scores to itself."""
+        found = dict(super().score(prediction))
+        object.__setattr__(self, "memory", found["score"])
+        return found | {"score": np.zeros(len(prediction.ids))}
+
+    def select(self, scores: pa.Table, /) -> Selection:
+        """Select by the memory."""
+        known = getattr(self, "memory", np.zeros(len(scores)))
+        return super().select(scores.set_column(3, "score", pa.array(known)))
+
+
+class LabellingByMemory(Forgetful):
+    """Labels otherwise once it has scored."""
+
+    select = Mean.select
+
+    def label(self, prediction: Prediction, /) -> Any:
+        """Mark nothing before the first score."""
+        return super().label(prediction) * hasattr(self, "memory")
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Forgetful(top_k=2), "select needs what score did not return"),
+        (LabellingByMemory(top_k=2), "label needs what another call has left"),
+    ],
+)
+def test_a_selector_with_a_memory_fails(broken: Any, message: str, tmp_path: Path) -> None:
+    test = SelectorContract().test_a_run_that_goes_on_selects_and_labels_alike
+    test(Mean(top_k=2), PREDICTION, tmp_path)
+    with pytest.raises(FAILURES, match=message):
+        test(broken, PREDICTION, tmp_path)
 
 
 def test_what_is_no_selector_fails() -> None:
@@ -422,6 +480,59 @@ def test_what_is_not_the_same_around_another_predictor_fails(broken: Any, messag
         AROUND(broken, images)
 
 
+def test_a_wrapper_that_nothing_can_look_into_fails() -> None:
+    shy: Any = SimpleNamespace(predictor=Sigmoid(), predict=Sigmoid().predict)
+    with pytest.raises(FAILURES, match="has no with_predictor; what trains the inner one"):
+        AROUND(shy, some_images((3, 1, 8, 8)))
+
+
+def recipe_of(**options: Any) -> Any:
+    """Return a function that makes a recipe of sound parts, but for these options."""
+    sound = {"selector": Mean(), "retrainer": SimpleNamespace(retrain=len, describe=lambda: "")}
+    return lambda **given: Recipe(**(sound | given | options))
+
+
+def takes_all(*, checkpoints: Any = None, progress: Any = None, batch_size: int = 8) -> Recipe:
+    made: Recipe = recipe_of(batch_size=batch_size)()
+    return made
+
+
+class TestRecipeOfSmallParts(RecipeContract):
+    @pytest.fixture
+    def make(self) -> Any:
+        return takes_all
+
+
+@pytest.mark.parametrize(
+    ("test", "make", "message"),
+    [
+        ("test_it_makes_a_recipe", dict, "returned a dict"),
+        ("test_it_makes_a_recipe", recipe_of(selector=[Mean(), 3]), "3 is no selector"),
+        ("test_it_makes_a_recipe", recipe_of(retrainer=3), "3 is no retrainer"),
+        ("test_it_makes_a_recipe", recipe_of(gates=[3]), "3 is no gate"),
+        ("test_it_makes_a_recipe", recipe_of(recalibrator=3), "3 is no recalibrator"),
+        ("test_it_makes_a_recipe", recipe_of(rounds=0), "has 0 rounds; expected 1 or more"),
+        ("test_it_takes_what_the_command_gives", recipe_of(), "does not take batch_size"),
+        (
+            "test_it_takes_what_the_command_gives",
+            lambda checkpoints, progress, batch_size: takes_all(),
+            "does not use its batch_size",
+        ),
+        (
+            "test_it_makes_the_same_again",
+            lambda **_: recipe_of(rounds=next(NUMBERS))(),
+            "no run could be continued",
+        ),
+    ],
+)
+def test_a_broken_recipe_fails(test: str, make: Any, message: str, tmp_path: Path) -> None:
+    arguments = {"make": make, "options": {}}
+    if test == "test_it_takes_what_the_command_gives":
+        arguments["tmp_path"] = tmp_path
+    with pytest.raises(FAILURES, match=message):
+        getattr(RecipeContract(), test)(**arguments)
+
+
 def alone(predictor: Any, evidence: pa.Table) -> Recalibration:
     """Return a predictor that teaches itself."""
     return Recalibration(predictor, predictor, evidence)
@@ -527,6 +638,47 @@ def test_a_retrainer_that_returns_no_such_predictor_fails(toy: SimpleNamespace, 
         )
 
 
+def test_a_retrainer_that_returns_the_old_predictor_fails(toy: SimpleNamespace) -> None:
+    with pytest.raises(FAILURES, match="retrain returned the predictor that it was given"):
+        RetrainerContract().test_it_returns_a_new_predictor_and_leaves_the_given_one_unchanged(
+            Broken(toy.Retrainer(), retrain=lambda p, labels: p), toy.Predictor(), LABELS, IMAGES
+        )
+
+
+@dataclass
+class Momentum:
+    """A retrainer that goes a little further each time."""
+
+    base: Any
+    calls: int = 0
+
+    def retrain(self, predictor: Any, labels: Any, /) -> Any:
+        """Count the call, and shift by the count."""
+        self.calls += 1
+        new = self.base.retrain(predictor, labels)
+        return type(new)(new.shift / self.calls)
+
+    def save(self, predictor: Any, folder: Path, /) -> None:
+        """Write the shift."""
+        self.base.save(predictor, folder)
+
+    def load(self, predictor: Any, folder: Path, /) -> Any:
+        """Read the shift."""
+        return self.base.load(predictor, folder)
+
+
+def test_a_retrainer_with_a_memory_fails(toy: SimpleNamespace, tmp_path: Path) -> None:
+    contract, predictor = RetrainerContract(), toy.Predictor()
+    with pytest.raises(FAILURES, match="retrain depends on chance, or on what an earlier call"):
+        contract.test_it_retrains_the_same_again(
+            Momentum(toy.Retrainer()), predictor, LABELS, IMAGES
+        )
+    with pytest.raises(FAILURES, match="the next round differs where it begins with"):
+        contract.test_a_loaded_predictor_is_retrained_alike(
+            Momentum(toy.Retrainer()), predictor, LABELS, IMAGES, tmp_path
+        )
+
+
 @pytest.mark.parametrize("name", ["image", "label"])
 def test_a_retrainer_that_writes_into_the_labels_fails(toy: SimpleNamespace, name: str) -> None:
     def retrain(predictor: Any, labels: Any) -> Any:
@@ -593,6 +745,16 @@ SUMMARY = pa.table(
             "no id or group",
         ),
         ("test_it_returns_rows_per_sample", Evaluation(SAMPLES.slice(1), SUMMARY), "no sample"),
+        (
+            "test_it_returns_rows_per_sample",
+            Evaluation(SAMPLES.set_column(1, "group", [[3]]), SUMMARY),
+            "group is of type int64; expected string",
+        ),
+        (
+            "test_it_summarises_by_named_aggregations",
+            Evaluation(SAMPLES, SUMMARY.set_column(1, "class", [["lesion"]])),
+            "'class': 'string'.*expected .*'class': 'int64'",
+        ),
         (
             "test_it_summarises_by_named_aggregations",
             Evaluation(SAMPLES, SUMMARY.drop_columns("std")),

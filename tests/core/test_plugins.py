@@ -250,7 +250,7 @@ def test_the_user_may_end_the_program_in_a_plugin() -> None:
     [
         (raising(SystemExit(3)), "SystemExit: 3"),
         (raising(Silent()), "Silent"),
-        (endless, "stopped after 0.5 seconds"),
+        (endless, "it was stopped after 0.5 seconds"),
     ],
 )
 def test_an_observer_that_would_end_the_run_is_a_warning(

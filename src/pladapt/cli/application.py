@@ -11,6 +11,7 @@ import pladapt
 from pladapt.cli import onnx
 from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
+from pladapt.cli.check import check
 from pladapt.cli.doctor import doctor
 from pladapt.cli.evaluate import evaluate
 from pladapt.cli.plugins import list_plugins
@@ -40,6 +41,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(evaluate)
     app.command()(audit)
     app.command(name="plugins")(list_plugins)
+    app.command()(check)
     app.command(name="report")(_report)
     app.command(name="doctor")(doctor)
     app.add_typer(onnx.app, name="onnx")

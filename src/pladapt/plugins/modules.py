@@ -30,12 +30,17 @@ def load_module(path: Path) -> ModuleType:
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
-    if not name.isidentifier() or known is not None or importlib.util.find_spec(name) is not None:
+    if not name.isidentifier() or known is not None or _another(name, path):
         raise PluginError(
             f"{path} cannot be imported as {name!r}, which is no name of a module or already that "
             "of another one; rename the file."
         )
     return _imported(name, path)
+
+
+def _another(name: str, path: Path) -> bool:
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin != str(path)
 
 
 def _imported(name: str, path: Path) -> ModuleType:

@@ -16,16 +16,20 @@ of another size, say. Nothing else of pladapt imports pytest.
 
 from pladapt.testing.evaluators import EvaluatorContract
 from pladapt.testing.gates import GateContract
+from pladapt.testing.networks import NetworkContract
 from pladapt.testing.predictors import PredictorContract
 from pladapt.testing.recalibrators import RecalibratorContract
+from pladapt.testing.recipes import RecipeContract
 from pladapt.testing.retrainers import RetrainerContract
 from pladapt.testing.selectors import SelectorContract
 
 __all__ = [
     "EvaluatorContract",
     "GateContract",
+    "NetworkContract",
     "PredictorContract",
     "RecalibratorContract",
+    "RecipeContract",
     "RetrainerContract",
     "SelectorContract",
 ]

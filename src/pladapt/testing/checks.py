@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pytest
 
 from pladapt.functional.arrays import to_numpy
 from pladapt.runs.manifest import describe
-from pladapt.types import IGNORE, Prediction, PseudoLabelled
+from pladapt.types import IGNORE, LabelledSample, Prediction, PseudoLabelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.types import Array
+    from pladapt.typing import Predictor
+
+T = TypeVar("T")
 
 
 def require(holds: object, message: str) -> None:
@@ -43,6 +48,14 @@ def check_description(part: object) -> None:
     )
 
 
+def fresh(part: T) -> T:
+    """Return a part as a run that goes on in another process would make it: with no memory."""
+    try:
+        return copy.deepcopy(part)
+    except Exception as error:  # noqa: BLE001 - whatever a part cannot be copied for
+        pytest.skip(f"the part cannot be copied: {error}")
+
+
 def some_images(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Make images of normally distributed values, the same each time."""
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -58,6 +71,30 @@ class Sigmoid:
         """Return one channel."""
         logits = to_numpy(images)[:, :1] + np.float32(self.bias)
         return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+
+
+def some_predictor() -> Predictor:
+    """Make a predictor to retrain: a small torch network, or `Sigmoid` where there is no torch."""
+    if importlib.util.find_spec("torch") is None:
+        return Sigmoid()
+    import torch  # noqa: PLC0415 - only where it is installed
+    from torch import nn  # noqa: PLC0415 - the same
+
+    from pladapt.torch import TorchPredictor  # noqa: PLC0415 - the same
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1)
+    return TorchPredictor(nn.Sequential(*layers), device="cpu")
+
+
+def some_labelled() -> list[LabelledSample]:
+    """Make six labelled samples ``(1, 32, 32)`` of three groups, with a bright lesion each."""
+    made = [pseudo_labelled(index) for index in range(6)]
+    return [
+        LabelledSample(each.id, each.group, each.image, np.where(each.label == 1, 1, 0))
+        for each in made
+    ]
 
 
 def some_prediction(shape: tuple[int, ...]) -> Prediction:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
 import pytest
 
 from pladapt.runs.stages import read_evaluation, write_evaluation
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.typing import Predictor
+
+
+_SUMMARY: Final = {
+    "aggregation": pa.string(),
+    "class": pa.int64(),
+    "metric": pa.string(),
+    "mean": pa.float64(),
+    "std": pa.float64(),
+    "count": pa.int64(),
+}
 
 
 class EvaluatorContract:
@@ -50,6 +61,11 @@ class EvaluatorContract:
         )
         names = evaluation.samples.column_names
         require({"id", "group"} <= set(names), f"The samples' columns are {names}: no id or group")
+        for name in ("id", "group"):
+            type_ = evaluation.samples.schema.field(name).type
+            require(
+                type_ == pa.string(), f"The samples' {name} is of type {type_}; expected string."
+            )
         require(len(evaluation.samples) > 0, "The evaluation has no sample.")
 
     def test_it_summarises_by_named_aggregations(
@@ -57,10 +73,11 @@ class EvaluatorContract:
     ) -> None:
         """``summary`` has a row per aggregation, class and metric."""
         summary = evaluator.evaluate(predictor).summary
-        expected = {"aggregation", "class", "metric", "mean", "std", "count"}
         require(
-            expected <= set(summary.column_names),
-            f"The summary's columns are {summary.column_names}; expected {sorted(expected)}.",
+            _SUMMARY.items() <= {field.name: field.type for field in summary.schema}.items(),
+            "The summary's columns are "
+            f"{ {field.name: str(field.type) for field in summary.schema} }; expected "
+            f"{ {name: str(type_) for name, type_ in _SUMMARY.items()} }.",
         )
         keys = [(row["aggregation"], row["class"], row["metric"]) for row in summary.to_pylist()]
         require(len(set(keys)) == len(keys), f"A row of the summary stands twice: {keys}.")

@@ -106,6 +106,11 @@ class PredictorContract:
     ) -> None:
         """What wraps a predictor predicts with the one it is given, and is otherwise the same."""
         if not isinstance(predictor, WrappingPredictor):
+            require(
+                not isinstance(getattr(predictor, "predictor", None), Predictor),
+                "It predicts with its attribute 'predictor', and has no with_predictor; what "
+                "trains the inner one could not put the trained one in its place.",
+            )
             pytest.skip("the predictor wraps no other")
         watched = _Watched(predictor.predictor)
         other = predictor.with_predictor(watched)

@@ -9,7 +9,14 @@ import pytest
 
 from pladapt.data.views import Mapped
 from pladapt.functional.arrays import to_numpy
-from pladapt.testing.checks import check_description, contents, pseudo_labelled, require, same
+from pladapt.testing.checks import (
+    check_description,
+    contents,
+    fresh,
+    pseudo_labelled,
+    require,
+    same,
+)
 from pladapt.typing import Predictor, ResumableRetrainer, Retrainer
 
 if TYPE_CHECKING:
@@ -74,8 +81,31 @@ class RetrainerContract:
             self.tolerance,
         )
         require(
+            new is not predictor,
+            "retrain returned the predictor that it was given; return a new one, which the gates "
+            "compare with it, even where nothing was learnt.",
+        )
+        require(
             tuple(new.predict(images).shape) == before.shape,
             "The new predictor predicts another shape than the one it was made from.",
+        )
+
+    def test_it_retrains_the_same_again(
+        self,
+        retrainer: Retrainer,
+        predictor: Predictor,
+        labels: Samples[PseudoLabelled],
+        images: Array,
+    ) -> None:
+        """A run that goes on, in which the retrainer has no memory, ends as any other."""
+        other = fresh(retrainer)
+        retrainer.retrain(predictor, labels)
+        same(
+            retrainer.retrain(predictor, labels).predict(images),
+            other.retrain(predictor, labels).predict(images),
+            "retrain depends on chance, or on what an earlier call has left; a run that goes on "
+            "would end otherwise",
+            self.tolerance,
         )
 
     def test_it_leaves_the_labels_unchanged(
@@ -112,6 +142,28 @@ class RetrainerContract:
             predictor.predict(images),
             before,
             "load changed the predictor that was given",
+            self.tolerance,
+        )
+
+    def test_a_loaded_predictor_is_retrained_alike(
+        self,
+        retrainer: Retrainer,
+        predictor: Predictor,
+        labels: Samples[PseudoLabelled],
+        images: Array,
+        tmp_path: Path,
+    ) -> None:
+        """The next round needs nothing that ``save`` did not write."""
+        if not isinstance(retrainer, ResumableRetrainer):
+            pytest.skip("the retrainer cannot be resumed")
+        other = fresh(retrainer)
+        new = retrainer.retrain(predictor, labels)
+        retrainer.save(new, tmp_path)
+        loaded = other.load(predictor, tmp_path)
+        same(
+            other.retrain(loaded, labels).predict(images),
+            retrainer.retrain(new, labels).predict(images),
+            "the next round differs where it begins with the predictor that was loaded",
             self.tolerance,
         )
 

@@ -12,11 +12,21 @@ import pytest
 
 from pladapt.functional.arrays import to_numpy
 from pladapt.selection.labelling import pseudo_labels, soft
-from pladapt.testing.checks import check_description, part, require, same, some_prediction
+from pladapt.storage import read_table, write_table
+from pladapt.testing.checks import (
+    check_description,
+    fresh,
+    part,
+    require,
+    same,
+    some_prediction,
+)
 from pladapt.types import IGNORE, Selection
 from pladapt.typing import Selector
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pladapt.types import Prediction
 
 _RESERVED: Final = {"id", "group", "sha256"}
@@ -48,6 +58,10 @@ class SelectorContract:
     @pytest.fixture
     def scores(self, selector: Selector, prediction: Prediction) -> pa.Table:
         """Score the prediction, as `pladapt.adapt` hands it to ``select``."""
+        return self.scores_of(selector, prediction)
+
+    def scores_of(self, selector: Selector, prediction: Prediction) -> pa.Table:
+        """Return the table of a prediction's scores."""
         columns = {name: to_numpy(value) for name, value in selector.score(prediction).items()}
         keys: dict[str, Any] = {
             "id": list(prediction.ids),
@@ -84,6 +98,22 @@ class SelectorContract:
         score = to_numpy(selector.score(prediction)["score"])
         require(score.dtype.kind in "fiu", f"The score has dtype {score.dtype}.")
         require(not np.isinf(score).any(), f"The score is infinite somewhere: {score}.")
+
+    def test_the_commands_find_the_pixels(self, selector: Selector, prediction: Prediction) -> None:
+        """``score`` returns ``pixels``, whole numbers, for ``min_pixels`` and ``spread``."""
+        columns = selector.score(prediction)
+        require(
+            "pixels" in columns,
+            f"score returned {list(columns)} without 'pixels', how many are above the cut-off; "
+            "`pladapt select --min-pixels` and the report need it.",
+        )
+        pixels = to_numpy(columns["pixels"])
+        require(pixels.dtype.kind in "iu", f"The column 'pixels' has dtype {pixels.dtype}.")
+        most = np.prod(prediction.probabilities.shape[2:])
+        require(
+            bool(np.all((pixels >= 0) & (pixels <= most))),
+            f"The column 'pixels' is {pixels}; expected numbers from 0 to {most}.",
+        )
 
     def test_a_score_does_not_depend_on_the_batch(
         self, selector: Selector, prediction: Prediction
@@ -144,6 +174,24 @@ class SelectorContract:
         undefined = pa.array(np.full(len(scores), np.nan))
         selection = selector.select(scores.set_column(place, "score", undefined))
         require(selection.kept == (), f"Kept {selection.kept}, whose scores are NaN.")
+
+    def test_a_run_that_goes_on_selects_and_labels_alike(
+        self, selector: Selector, prediction: Prediction, tmp_path: Path
+    ) -> None:
+        """Nothing that ``score`` learnt is missing from the stored table of scores."""
+        other = fresh(selector)
+        scores = self.scores_of(selector, prediction)
+        write_table(scores, tmp_path / "scores.parquet")
+        kept = selector.select(scores).kept
+        resumed = other.select(read_table(tmp_path / "scores.parquet")).kept
+        require(
+            kept == resumed,
+            f"Kept {kept}, and in a run that goes on with the stored scores {resumed}: select "
+            "needs what score did not return.",
+        )
+        labels, again = soft(selector.label(prediction)), soft(other.label(prediction))
+        what = "in a run that goes on the labels differ: label needs what another call has left"
+        same(labels.label, again.label, what)
 
     def test_labels_are_classes_or_ignored(
         self, selector: Selector, prediction: Prediction
