@@ -43,14 +43,23 @@ def _batches(samples: Iterable[Q], batch_size: int) -> Iterator[tuple[Q, ...]]:
     """Yield consecutive samples whose images have one shape."""
     batch: list[Q] = []
     for sample in samples:
-        if sample.image.ndim not in (3, 4):
-            raise InputError(
-                f"Sample {sample.id!r} has an image of shape {tuple(sample.image.shape)}; expected "
-                "(channel, *spatial) with two or three spatial axes."
-            )
+        check_rank(sample)
         if batch and (len(batch) == batch_size or sample.image.shape != batch[0].image.shape):
             yield tuple(batch)
             batch = []
         batch.append(sample)
     if batch:
         yield tuple(batch)
+
+
+def check_rank(sample: Sample | LabelledSample | PseudoLabelled) -> None:
+    """Refuse an image of the wrong rank.
+
+    Raises:
+        InputError: It is not ``(C, *S)`` with two or three spatial axes.
+    """
+    if sample.image.ndim not in (3, 4):
+        raise InputError(
+            f"Sample {sample.id!r} has an image of shape {tuple(sample.image.shape)}; expected "
+            "(channel, *spatial) with two or three spatial axes."
+        )

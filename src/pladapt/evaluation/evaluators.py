@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pladapt.data.tolerance import LeavingOut, Tolerance, map_batches
 from pladapt.errors import InputError
 from pladapt.functional.overlap import EMPTY_DSC, evaluation, truth_rows
-from pladapt.predictors.prediction import predictions
+from pladapt.predictors.prediction import predict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pladapt.functional.certainty import Cutoff
-    from pladapt.types import Evaluation, LabelledSample, Samples
+    from pladapt.types import Array, Evaluation, LabelledSample, Samples
     from pladapt.typing import Predictor
 
 
@@ -25,6 +28,8 @@ class OverlapEvaluator:
         cutoff: The probability above which a pixel is foreground, in (0, 1).
         batch_size: How many samples are predicted at once.
         empty: The DSC where truth and prediction are both empty.
+        tolerance: What becomes of a sample that cannot be read or predicted. The notes of the
+            evaluation name those that were left out.
 
     Raises:
         InputError: No samples.
@@ -34,6 +39,7 @@ class OverlapEvaluator:
     cutoff: Cutoff = 0.5
     batch_size: int = 8
     empty: float = EMPTY_DSC
+    tolerance: Tolerance = field(default=Tolerance(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.samples) == 0:
@@ -41,7 +47,17 @@ class OverlapEvaluator:
 
     def evaluate(self, predictor: Predictor, /) -> Evaluation:
         """Return a row per sample and class: the counts of pixels, and the three metrics."""
-        rows: list[dict[str, object]] = []
-        for batch, prediction in predictions(predictor, self.samples, batch_size=self.batch_size):
-            rows += truth_rows(batch, prediction, self.cutoff)
-        return evaluation(rows, empty=self.empty, cutoff=str(self.cutoff))
+
+        def measured(batch: Sequence[LabelledSample], images: Array) -> list[dict[str, object]]:
+            return list(truth_rows(batch, predict(predictor, batch, images), self.cutoff))
+
+        leaving_out = LeavingOut(self.tolerance, len(self.samples))
+        each = map_batches(
+            measured, self.samples, batch_size=self.batch_size, leaving_out=leaving_out
+        )
+        rows = [row for _, some in each for row in some]
+        notes = {"cutoff": str(self.cutoff)}
+        if leaving_out.found:
+            out = sorted(leaving_out.found)
+            notes["left out"] = "; ".join(f"{one.id}: {one.reason}" for one in out)
+        return evaluation(rows, empty=self.empty, **notes)

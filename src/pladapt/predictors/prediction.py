@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from array_api_compat import array_namespace
+
 from pladapt.data.batches import batches
 from pladapt.errors import InputError
 from pladapt.types import Batch, LabelledSample, Prediction, Sample
@@ -60,6 +62,18 @@ def predict_batch(predictor: Predictor, batch: Batch) -> Prediction:
     probabilities = predictor.predict(batch.images)
     _check_shape(predictor, probabilities, batch.images)
     return Prediction(batch.ids, probabilities)
+
+
+def check_finite(prediction: Prediction) -> None:
+    """Refuse a prediction with NaN or infinity.
+
+    Raises:
+        InputError: It has some.
+    """
+    probabilities = prediction.probabilities
+    xp = array_namespace(probabilities)
+    if not bool(xp.all(xp.isfinite(probabilities))):
+        raise InputError(f"The prediction of {', '.join(prediction.ids)} has NaN or infinity.")
 
 
 def _check_shape(predictor: Predictor, probabilities: Array, images: Array) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pladapt.data.tolerance import MAX_ERRORS
 from pladapt.plugins.manager import default_manager
 from pladapt.runs.adaptation import adapt
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Progress, Sample, Samples
@@ -45,6 +47,8 @@ class Recipe:
         *,
         evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
         workdir: str | Path | None = None,
+        on_error: OnError = "skip",
+        max_errors: float = MAX_ERRORS,
         plugins: PluginManager | Iterable[object] | None = None,
         progress: Progress | None = None,
     ) -> AdaptationResult:
@@ -55,6 +59,8 @@ class Recipe:
             target: Unlabelled samples with unique ids.
             evaluators: Measure and report, as for `pladapt.adapt`.
             workdir: The run folder, in which an interrupted run continues.
+            on_error: What becomes of a sample that cannot be used, as for `pladapt.adapt`.
+            max_errors: How many samples may be left out, as for `pladapt.adapt`.
             plugins: Whom the observer hooks tell what happened, as for `pladapt.adapt`.
             progress: Called as work advances.
 
@@ -74,6 +80,8 @@ class Recipe:
             rounds=self.rounds,
             workdir=workdir,
             batch_size=self.batch_size,
+            on_error=on_error,
+            max_errors=max_errors,
             plugins=plugins,
             progress=progress,
         )

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
+from pladapt.data.tolerance import MAX_ERRORS, Tolerance, map_batches
 from pladapt.data.views import check_unlabelled, checked
 from pladapt.errors import InputError, RunChangedError
 from pladapt.plugins.manager import manager_of
+from pladapt.predictors.prediction import check_finite, predict
 from pladapt.runs.labels import PseudoLabels
 from pladapt.runs.manifest import describe, fingerprint, locked_run
 from pladapt.runs.records import (
@@ -25,10 +27,12 @@ from pladapt.runs.records import (
     Round,
     RunRecord,
     stored_judgement,
+    stored_left_out,
     write_outcome,
 )
 from pladapt.runs.scoring import score_and_label
 from pladapt.runs.stages import read_evaluation, write_evaluation, write_judgement
+from pladapt.runs.usable import Usable, read_left_out, write_left_out
 from pladapt.storage import (
     check_stored,
     is_stored,
@@ -40,10 +44,11 @@ from pladapt.types import Selection
 from pladapt.typing import Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
-    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
+    from pladapt.types import Array, Evaluation, Judgement, Progress, Sample, Samples
     from pladapt.typing import (
         Evaluator,
         Gate,
@@ -52,6 +57,8 @@ if TYPE_CHECKING:
         Retrainer,
         Selector,
     )
+
+R = TypeVar("R")
 
 _LABELS: Final = "labels/labels.parquet"
 
@@ -83,6 +90,8 @@ def adapt(
     rounds: int = 1,
     workdir: str | Path | None = None,
     batch_size: int = 8,
+    on_error: OnError = "skip",
+    max_errors: float = MAX_ERRORS,
     plugins: PluginManager | Iterable[object] | None = None,
     progress: Progress | None = None,
 ) -> AdaptationResult:
@@ -109,6 +118,11 @@ def adapt(
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. Without one nothing is kept on disk.
         batch_size: How many samples are predicted at once.
+        on_error: What becomes of a sample that cannot be read, or on which a part fails: ``skip``
+            leaves it out, and lists it with the reason in ``left_out`` of the result; ``raise``
+            ends the run. A labelled sample in the target always does.
+        max_errors: How many samples may be left out: a number from 0 as an integer, or a fraction
+            in [0, 1] as a float. More of them end the run, which a higher number continues.
         plugins: Whom the observer hooks tell what happened: every installed plugin, and the modules
             or objects given here; or those alone that a manager knows.
         progress: Called as work advances.
@@ -117,6 +131,7 @@ def adapt(
         LabelledTargetError: A target sample has a mask.
         InputError: The target is empty, an id stands twice, a part returned a wrong shape, or
             there are more or fewer selectors than rounds.
+        DataError: More samples than ``max_errors`` cannot be used; says which, and why.
         RunChangedError: ``workdir`` holds a run with other inputs or parameters.
         DataError: A file in ``workdir`` is damaged; says which, and what to delete.
         BusyError: Another process works in ``workdir``.
@@ -128,10 +143,11 @@ def adapt(
             raise InputError(f"{name} is {value}; it must be at least {low}.")
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")
-    check_unlabelled(target[0])
+    usable = Usable(target, Tolerance(on_error, max_errors))
+    _refuse_masks(usable)
     selectors = _per_round(selector, rounds)
     job = _Job(
-        target,
+        usable,
         selectors[0],
         retrainer,
         _named(evaluators),
@@ -148,6 +164,15 @@ def adapt(
     config = _config(job) | {"selector": describe(selector), "rounds": rounds}
     with locked_run(Path(workdir), config) as folder:
         return _run(job, selectors[:rounds], folder, folder)
+
+
+def _refuse_masks(target: Usable) -> None:
+    """Refuse a target of labelled samples before anything is written."""
+    try:
+        target[0]
+    except Exception as error:
+        if not target.tolerance.skips(error):
+            raise
 
 
 def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
@@ -169,7 +194,7 @@ class _Job:
     what comes out.
     """
 
-    target: Samples[Sample]
+    target: Usable
     selector: Selector
     retrainer: Retrainer
     evaluators: Mapping[str, Evaluator]
@@ -206,7 +231,7 @@ def _config(job: _Job) -> dict[str, Any]:
     optional = {"gates": job.gates, "recalibrator": job.recalibrator}
     return {name: describe(part) for name, part in optional.items() if part} | {
         "predictor": describe(job.given),
-        "target": {"samples": len(job.target)},
+        "target": {"samples": len(job.target.target)},
         "retrainer": describe(job.retrainer),
         "evaluators": describe(job.evaluators),
         "batch_size": job.batch_size,
@@ -217,13 +242,14 @@ def _run(
     job: _Job, selectors: Sequence[Selector], folder: Path, workdir: Path | None
 ) -> AdaptationResult:
     before = _evaluate(job, job.given, folder / "round-0")
-    made, recalibrated = _recalibrated(job, folder / "recalibration")
+    job, made, recalibrated = _recalibrated(job, folder / "recalibration")
     teacher, student = made.teacher, made.student
     done: list[Round] = []
     stopped = recalibrated is not None and recalibrated.ended
     for number, selector in enumerate([] if stopped else selectors, start=1):
         of_round = replace(job, selector=selector)
         current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
+        job = replace(job, target=job.target.without(current.left_out))
         done.append(current)
         if not current.stands:
             break
@@ -238,17 +264,18 @@ def _run(
     )
 
 
-def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated | None]:
+def _recalibrated(job: _Job, folder: Path) -> tuple[_Job, Recalibration, Recalibrated | None]:
     """Make the first teacher and student; they are made anew where a run continues."""
     unchanged = Recalibration(job.given, job.given, pa.table({}))
-    if job.recalibrator is None:
-        return unchanged, None
-    stored = folder / "target.parquet"
-    if is_stored(stored):
-        _check_unchanged(job, read_stored_table(stored))
-    else:
-        write_stored_table(_fingerprints(job.target), stored)
-    made = job.recalibrator.recalibrate(job.given, checked(job.target))
+    recalibrator, before = job.recalibrator, job.target
+    if recalibrator is None:
+        return job, unchanged, None
+    known = replace(job, target=_known(job, folder))
+    target, made = _tried(
+        known, lambda samples: recalibrator.recalibrate(job.given, checked(samples)), [job.given]
+    )
+    job = replace(job, target=target)
+    write_left_out(target.since(before), folder)
     job.progress("recalibrate", 1, 1)
     if not is_stored(folder / EVIDENCE_FILE):
         write_stored_table(made.evidence, folder / EVIDENCE_FILE)
@@ -258,9 +285,60 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[Recalibration, Recalibrated 
         write_outcome(found, folder / OUTCOME_FILE)
     if changed:
         found = replace(found, judgement=_judgement(job, made.teacher, folder))
+    found = replace(found, left_out=stored_left_out(folder))
+    job = replace(job, target=before.without(found.left_out))
     if not found.stands:
-        return unchanged, found
-    return made, replace(found, evaluations=_evaluate(job, made.teacher, folder))
+        return job, unchanged, found
+    return job, made, replace(found, evaluations=_evaluate(job, made.teacher, folder))
+
+
+def _known(job: _Job, folder: Path) -> Usable:
+    """Make sure that the target is what was recalibrated on, or store what it is."""
+    path = folder / "target.parquet"
+    if is_stored(path):
+        keys = read_stored_table(path)
+        _check_unchanged(job, [keys], keys["position"].to_pylist())
+        return job.target.without(read_left_out(folder))
+    leaving_out = job.target.leaving_out()
+    rows = []
+    for index in range(len(job.target)):
+        position = job.target.position(index)
+        try:
+            rows.append({"position": position, **_fingerprint(job.target[index])})
+        except Exception as error:  # noqa: BLE001 - of any kind
+            leaving_out.leave_out(index, f"[{position}]", error)
+    found = job.target.table(leaving_out)
+    write_left_out(found, folder)
+    write_stored_table(pa.Table.from_pylist(rows), path)
+    return job.target.without(found)
+
+
+def _tried(
+    job: _Job, work: Callable[[Samples[Sample]], R], predictors: Sequence[Predictor]
+) -> tuple[Usable, R]:
+    """Do what reads the whole target; where that fails, without what cannot be predicted."""
+    try:
+        return job.target, work(job.target.samples)
+    except Exception as error:
+        if not job.target.tolerance.skips(error):
+            raise
+        target = _predictable(job, predictors)
+        if len(target) == len(job.target):
+            raise
+    return target, work(target.samples)
+
+
+def _predictable(job: _Job, predictors: Sequence[Predictor]) -> Usable:
+    """Return the samples that can be read and predicted."""
+
+    def predicted(batch: Sequence[Sample], images: Array) -> None:
+        for predictor in predictors:
+            check_finite(predict(predictor, batch, images))
+
+    leaving_out = job.target.leaving_out()
+    for _ in map_batches(predicted, job.target, batch_size=job.batch_size, leaving_out=leaving_out):
+        pass
+    return job.target.without(job.target.table(leaving_out))
 
 
 def _round(
@@ -269,7 +347,8 @@ def _round(
     """Have the teacher label the target, and train the student on what is kept."""
     notify = job.plugins.notify
     notify("pladapt_round_started", number=number)
-    scores = _scores(job, teacher, number, folder)
+    scores, found = _scores(job, teacher, number, folder)
+    job = replace(job, target=job.target.without(found))
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(number, scores, selection, {}, stored_judgement(folder))
     if current.stands:
@@ -280,17 +359,24 @@ def _round(
         student = new
         current = replace(current, evaluations=_evaluate(job, new, folder))
     notify("pladapt_round_finished", number=number, evaluations=dict(current.evaluations))
-    return current, student
+    return replace(current, left_out=stored_left_out(folder)), student
 
 
-def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:
-    """Score and label every sample in one pass over the target, unless that was done."""
+def _scores(
+    job: _Job, predictor: Predictor, number: int, folder: Path
+) -> tuple[pa.Table, pa.Table]:
+    """Score and label every sample in one pass over the target, unless that was done.
+
+    Returns:
+        The scores, and what is left out since it cannot be used.
+    """
     path, labels, parts = folder / "scores.parquet", folder / _LABELS, folder / "scoring"
     if is_stored(path) and is_stored(labels):
-        scores = read_stored_table(path)
-        _check_unchanged(job, scores)
+        scores, found = read_stored_table(path), read_left_out(folder)
+        left = job.target.without(found)
+        _check_unchanged(job, [scores], map(left.position, range(len(left))))
     else:
-        scores = score_and_label(
+        scores, found = score_and_label(
             predictor,
             job.target,
             job.selector,
@@ -300,10 +386,11 @@ def _scores(job: _Job, predictor: Predictor, number: int, folder: Path) -> pa.Ta
             check=partial(_check_unchanged, job),
             progress=job.progress,
         )
+        write_left_out(found, folder)
         write_stored_table(scores, path)
         job.plugins.notify("pladapt_scored", number=number, scores=scores)
     shutil.rmtree(parts, ignore_errors=True)
-    return scores
+    return scores, found
 
 
 def _fingerprint(sample: Sample) -> dict[str, str]:
@@ -311,26 +398,34 @@ def _fingerprint(sample: Sample) -> dict[str, str]:
     return {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
 
 
-def _fingerprints(target: Samples[Sample]) -> pa.Table:
-    return pa.Table.from_pylist([_fingerprint(target[index]) for index in range(len(target))])
+def _check_unchanged(job: _Job, before: Iterable[pa.Table], positions: Iterable[int]) -> None:
+    """Compare the target with what was recalibrated on or scored, once in a process.
 
-
-def _check_unchanged(job: _Job, before: pa.Table) -> None:
-    """Compare the target with what was recalibrated on or scored, once in a process."""
+    Args:
+        job: Has the target.
+        before: Each sample's id, group and SHA-256.
+        positions: Where in the whole target each of them stands.
+    """
     if job.checked:
         return
-    for index, row in enumerate(before.select(["id", "group", "sha256"]).to_pylist()):
-        now = _fingerprint(job.target[index])
+    for row, position in zip(_rows(before), positions, strict=False):
+        now = _fingerprint(job.target.target[position])
         if now != row:
             changes = [
                 f"{key} was {row[key]!r} and is {now[key]!r}" for key in row if row[key] != now[key]
             ]
             raise RunChangedError(
-                f"The target's sample {index}, {row['id']!r}, has changed since the run read it: "
-                f"{', '.join(changes)}. Give the same target to continue the run, or another "
+                f"The target's sample {position}, {row['id']!r}, has changed since the run read "
+                f"it: {', '.join(changes)}. Give the same target to continue the run, or another "
                 "folder to start anew."
             )
     job.checked.append(True)
+
+
+def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, str]]:
+    for table in tables:
+        for rows in table.select(["id", "group", "sha256"]).to_batches(max_chunksize=2**12):
+            yield from rows.to_pylist()
 
 
 def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selection:
@@ -351,7 +446,7 @@ def _labels(job: _Job, scores: pa.Table, selection: Selection, path: Path) -> Ps
     index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
     positions = [index[id_] for id_ in selection.kept]
     kept = selection.table["score"].take(pa.array(positions))
-    return PseudoLabels(job.target, positions, kept.to_pylist(), path)
+    return PseudoLabels(job.target.samples, positions, kept.to_pylist(), path)
 
 
 def _retrained(
@@ -372,11 +467,15 @@ def _retrained(
 def _judgement(job: _Job, after: Predictor, folder: Path) -> Judgement | None:
     """Have every gate compare with what went in, so that the evidence is whole, unless it is."""
     if job.gates and stored_judgement(folder) is None:
-        judgements = []
+        before, judgements = job.target, []
         for done, gate in enumerate(job.gates, start=1):
-            judgements.append(gate.judge(job.given, after, job.target))
+            target, judgement = _tried(
+                job, partial(gate.judge, job.given, after), [job.given, after]
+            )
+            judgements.append(judgement)
+            job = replace(job, target=target)
             job.progress("judge", done, len(job.gates))
-        write_judgement(judgements, folder / "judgement")
+        write_judgement(judgements, folder / "judgement", job.target.since(before))
     return stored_judgement(folder)
 
 

@@ -21,6 +21,7 @@ SECONDS: Final = 10.0
 """How much work a killed pass loses at most, but for a batch."""
 
 _BYTES: Final = 2**26  # of rows that wait in memory
+_TABLES: Final = 256
 _NOTE: Final = b"note"
 
 
@@ -38,6 +39,7 @@ class Parts:
         self._folder = folder
         self._names = [name for name in stored_names(folder) if name.startswith("part-")]
         self._waiting: list[pa.Table] = []
+        self._size = 0
         self._written = time.monotonic()
 
     @property
@@ -48,8 +50,7 @@ class Parts:
     @property
     def due(self) -> bool:
         """Whether what waits should be written now."""
-        waiting = sum(rows.nbytes for rows in self._waiting)
-        return waiting > _BYTES or time.monotonic() - self._written > SECONDS
+        return self._size > _BYTES or time.monotonic() - self._written > SECONDS
 
     @property
     def schema(self) -> pa.Schema | None:
@@ -61,6 +62,9 @@ class Parts:
     def add(self, rows: pa.Table) -> None:
         """Take rows, which wait in memory."""
         self._waiting.append(rows)
+        self._size += rows.nbytes
+        if len(self._waiting) > _TABLES:  # small tables take far more memory than their rows
+            self._waiting = [pa.concat_tables(self._waiting).combine_chunks()]
 
     def write(self, note: Any = None) -> None:
         """Store the rows that wait as a part.
@@ -69,12 +73,12 @@ class Parts:
             note: What is to be known of the part beside its rows, such as where the next begins;
                 JSON-able.
         """
-        rows = pa.concat_tables(self._waiting) if self._waiting else pa.table({})
+        rows = pa.concat_tables(self._waiting).combine_chunks() if self._waiting else pa.table({})
         noted = rows.replace_schema_metadata({_NOTE: json.dumps(note)})
         name = f"part-{len(self._names):08}.parquet"
         write_stored_table(noted, self._folder / name)
         self._names.append(name)
-        self._waiting, self._written = [], time.monotonic()
+        self._waiting, self._size, self._written = [], 0, time.monotonic()
 
     def notes(self) -> list[Any]:
         """Return what was noted of each part, in order.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
 
 from pladapt.errors import MissingDataError
 from pladapt.runs.manifest import read_manifest
 from pladapt.runs.stages import read_evaluation, read_judgement
+from pladapt.runs.usable import LEFT_OUT, read_left_out
 from pladapt.storage import (
     check_stored,
     is_stored,
@@ -21,8 +24,6 @@ from pladapt.types import Selection, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    import pyarrow as pa
 
     from pladapt.types import Evaluation, Judgement
 
@@ -47,6 +48,8 @@ class Round:
             nothing was selected, and where the round was refused.
         judgement: What the gates said of the predictor that the round made, or None where there
             was no gate or no such predictor.
+        left_out: The samples that could not be used: ``position`` in the target from 0, ``id``
+            and ``reason``. They have no row among the scores.
     """
 
     number: int
@@ -54,6 +57,7 @@ class Round:
     selection: Selection
     evaluations: Mapping[str, Evaluation]
     judgement: Judgement | None = None
+    left_out: pa.Table = field(default_factory=LEFT_OUT.empty_table)
 
     @property
     def stands(self) -> bool:
@@ -74,6 +78,7 @@ class Recalibrated:
         judgement: What the gates said of the recalibrated predictor, or None where there was no
             gate or nothing to judge.
         verdict: The recalibrator's own, where it ended the adaptation.
+        left_out: The samples that could not be used, as in `Round`.
     """
 
     evidence: pa.Table
@@ -81,6 +86,7 @@ class Recalibrated:
     changed: bool = True
     judgement: Judgement | None = None
     verdict: Verdict | None = None
+    left_out: pa.Table = field(default_factory=LEFT_OUT.empty_table)
 
     @property
     def stands(self) -> bool:
@@ -108,6 +114,13 @@ class RunRecord:
     rounds: tuple[Round, ...]
     workdir: Path | None
     recalibration: Recalibrated | None = None
+
+    @property
+    def left_out(self) -> pa.Table:
+        """The samples of the target that could not be used: ``position``, ``id``, ``reason``."""
+        stages = [*self.rounds, *([self.recalibration] if self.recalibration else [])]
+        tables = [LEFT_OUT.empty_table(), *(stage.left_out for stage in stages)]
+        return pa.concat_tables(tables).sort_by("position")
 
     @property
     def after(self) -> Mapping[str, Evaluation]:
@@ -176,6 +189,7 @@ def _read_recalibrated(folder: Path, evaluators: Collection[str], *, gated: bool
         read_stored_table(folder / EVIDENCE_FILE),
         _read_evaluations(folder),
         judgement=stored_judgement(folder),
+        left_out=stored_left_out(folder),
         **_read_outcome(folder / OUTCOME_FILE),
     )
     _check_finished(found, folder, evaluators, judged=gated and found.changed)
@@ -187,7 +201,8 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
     evaluations = _read_evaluations(folder)
     judgement = stored_judgement(folder)
     scores = read_stored_table(folder / "scores.parquet")
-    current = Round(number, scores, selection, evaluations, judgement)
+    left_out = stored_left_out(folder)
+    current = Round(number, scores, selection, evaluations, judgement, left_out)
     _check_finished(current, folder, evaluators, judged=gated and bool(selection.kept))
     return current
 
@@ -208,6 +223,11 @@ def stored_judgement(folder: Path) -> Judgement | None:
     """Read what the gates said of a round, if they were asked."""
     path = folder / "judgement"
     return read_judgement(path) if is_stored(path) else None
+
+
+def stored_left_out(folder: Path) -> pa.Table:
+    """Read what was left out of a recalibration or round, and of its judgement."""
+    return pa.concat_tables([read_left_out(folder), read_left_out(folder / "judgement")])
 
 
 def write_outcome(recalibrated: Recalibrated, path: Path) -> None:

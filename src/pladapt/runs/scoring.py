@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pladapt.data.views import Subset, check_unlabelled
+from pladapt.data.tolerance import LeftOut, map_batches
 from pladapt.errors import InputError
-from pladapt.predictors.prediction import predictions
+from pladapt.predictors.prediction import predict
 from pladapt.runs.labels import packed_labels, write_labels
 from pladapt.runs.manifest import fingerprint
 from pladapt.runs.parts import Parts
@@ -16,10 +18,11 @@ from pladapt.selection.labelling import pseudo_labels
 from pladapt.selection.scoring import score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from pladapt.types import Prediction, Progress, Sample, Samples
+    from pladapt.runs.usable import Usable
+    from pladapt.types import Array, Progress, Sample
     from pladapt.typing import Predictor, Selector
 
 _KEYS: Final = pa.schema({name: pa.string() for name in ("id", "group", "sha256")})
@@ -30,15 +33,15 @@ _LABEL: Final = "label:"  # before the names of a label's columns, which a score
 
 def score_and_label(
     predictor: Predictor,
-    target: Samples[Sample],
+    target: Usable,
     selector: Selector,
     folder: Path,
     labels: Path,
     *,
     batch_size: int,
-    check: Callable[[pa.Table], None],
+    check: Callable[[Iterable[pa.Table], Iterable[int]], None],
     progress: Progress,
-) -> pa.Table:
+) -> tuple[pa.Table, pa.Table]:
     """Score and label every sample, from where an earlier call was interrupted.
 
     Args:
@@ -48,62 +51,114 @@ def score_and_label(
         folder: Keeps what is finished, part by part; to be removed once the scores are stored.
         labels: The file of labels to write.
         batch_size: How many samples are predicted at once.
-        check: Called with the ids, groups and SHA-256s of what an earlier call has finished.
+        check: Called with the ids, groups and SHA-256s of what an earlier call has finished, and
+            where these samples stand in the whole target.
         progress: Called as samples are finished.
 
     Returns:
-        A row per sample: ``id``, ``group``, ``sha256`` and the selector's columns.
+        A row per sample: ``id``, ``group``, ``sha256`` and the selector's columns; and what cannot
+        be used, which has none, as ``pladapt.runs.usable.LEFT_OUT`` says.
 
     Raises:
         InputError: A part returned a wrong shape, or an id stands twice.
-        DataError: What an earlier call left is damaged.
+        DataError: What an earlier call left is damaged, or too many samples cannot be used.
     """
     parts = Parts(folder)
-    before = pa.concat_tables([_KEYS.empty_table(), *parts.tables(_KEYS.names)])
-    check(before)
-    done = before["id"].to_pylist()
-    try:
-        for rows in _pass(predictor, target, selector, done, batch_size):
-            _check_columns(parts.schema, rows.schema)
-            parts.add(rows)
-            progress("score", len(done), len(target))
-            if parts.due:
-                parts.write()
-    finally:
-        if parts.waits:
-            parts.write()
+    scoring = _Pass(predictor, target, selector, parts)
+    check(parts.tables(_KEYS.names), map(target.position, scoring.places()))
+    scoring.run(batch_size, progress)
     write_labels(map(_labels, parts.tables()), labels)
-    return pa.concat_tables(map(_scores, parts.tables()))
+    scores = pa.concat_tables(map(_scores, parts.tables()))
+    return scores, target.table(scoring.leaving_out)
 
 
-def _pass(
-    predictor: Predictor,
-    target: Samples[Sample],
-    selector: Selector,
-    done: list[str],
-    batch_size: int,
-) -> Iterator[pa.Table]:
-    """Yield the scores and labels of each batch beyond what is done, and add to that."""
-    seen = set(done)
-    rest = Subset(target, range(len(done), len(target)))
-    for batch, prediction in predictions(predictor, rest, batch_size=batch_size):
-        for sample in batch:
-            check_unlabelled(sample)
-            if sample.id in seen:
-                raise InputError(f"The target id {sample.id!r} stands twice; ids must be unique.")
-            seen.add(sample.id)
-        rows = _rows(selector, batch, prediction)
-        done += [sample.id for sample in batch]
-        yield rows
+class _Pass:
+    """Scores and labels what is not done yet, and stores it part by part.
 
+    Args:
+        predictor: Predicts.
+        target: What is scored.
+        selector: Scores and labels.
+        parts: What an interrupted call has stored; each notes where the next begins, and what was
+            left out.
+    """
 
-def _rows(selector: Selector, batch: Sequence[Sample], prediction: Prediction) -> pa.Table:
-    digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
-    rows = score(selector, batch, prediction).add_column(2, "sha256", digests)
-    labels = packed_labels(pseudo_labels(selector, prediction)).drop_columns("id")
-    for name in labels.column_names:
-        rows = rows.append_column(f"{_LABEL}{name}", labels[name])
-    return rows
+    def __init__(
+        self, predictor: Predictor, target: Usable, selector: Selector, parts: Parts
+    ) -> None:
+        self._predictor, self._target, self._selector = predictor, target, selector
+        self._parts, notes = parts, parts.notes()
+        self._stored = self._done = notes[-1]["next"] if notes else 0
+        found = [LeftOut(*each) for note in notes for each in note["left_out"]]
+        self.leaving_out = target.leaving_out(found)
+        self._ids = [table["id"] for table in parts.tables(["id"])]
+        self._schema = parts.schema
+
+    def places(self) -> Iterable[int]:
+        """Return where the samples stand that are done."""
+        out = {each.position for each in self.leaving_out.found}
+        return (place for place in range(self._done) if place not in out)
+
+    def run(self, batch_size: int, progress: Progress) -> None:
+        """Score what is not scored yet, and store it however this ends."""
+        rows_of_batches = map_batches(
+            self._rows,
+            self._target,
+            batch_size=batch_size,
+            leaving_out=self.leaving_out,
+            start=self._done,
+        )
+        try:
+            with closing(rows_of_batches) as each:
+                for places, rows in each:
+                    self._add(places, rows)
+                    progress("score", self._done, len(self._target))
+            self._done = len(self._target)
+        finally:
+            self._store()
+        self._check_unique()
+
+    def _add(self, places: Sequence[int], rows: pa.Table) -> None:
+        self._schema = self._schema or rows.schema
+        self._ids.append(rows["id"])
+        self._parts.add(rows)
+        self._done = places[-1] + 1
+        if self._parts.due:
+            self._store()
+
+    def _rows(self, batch: Sequence[Sample], images: Array) -> pa.Table:
+        prediction = predict(self._predictor, batch, images)
+        digests = pa.array([fingerprint(sample.image) for sample in batch], pa.string())
+        rows = score(self._selector, batch, prediction).add_column(2, "sha256", digests)
+        labels = packed_labels(pseudo_labels(self._selector, prediction)).drop_columns("id")
+        for name in labels.column_names:
+            rows = rows.append_column(f"{_LABEL}{name}", labels[name])
+        _check_columns(self._schema, rows.schema)
+        return rows
+
+    def _store(self) -> None:
+        if self._done == self._stored:
+            return
+        # reading is ahead: what it found beyond this part belongs to the next
+        part = range(self._stored, self._done)
+        found = sorted(each for each in self.leaving_out.found if each.position in part)
+        self._parts.write({"next": self._done, "left_out": found})
+        self._stored = self._done
+        self._check_unique()
+
+    def _check_unique(self) -> None:
+        """Refuse an id that stands twice.
+
+        Raises:
+            InputError: One does.
+        """
+        chunks = [chunk for each in self._ids for chunk in each.chunks]
+        ids = pa.chunked_array(chunks, pa.string()).combine_chunks()
+        self._ids = [pa.chunked_array([ids])]
+        if pc.count_distinct(ids).as_py() < len(ids):
+            counts = ids.value_counts()
+            twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+            raise InputError(f"The target id {twice!r} stands twice; ids must be unique.")
 
 
 def _check_columns(before: pa.Schema | None, now: pa.Schema) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pladapt.runs.usable import write_left_out
 from pladapt.storage import (
     check_stored,
     read_json,
@@ -48,15 +49,20 @@ def read_evaluation(folder: Path) -> Evaluation:
     )
 
 
-def write_judgement(judgements: Sequence[Judgement], folder: Path) -> None:
+def write_judgement(
+    judgements: Sequence[Judgement], folder: Path, left_out: pa.Table | None = None
+) -> None:
     """Write what several gates said of a round as one judgement: all must accept it.
 
-    It becomes ``evidence.parquet`` and ``judgement.json``.
+    It becomes ``evidence.parquet`` and ``judgement.json``, with ``left-out.parquet`` where some
+    samples could not be judged.
     """
     reasons = [reason for judgement in judgements for reason in judgement.reasons]
     with stored_folder(folder) as temporary:
         evidence = pa.concat_tables([each.evidence.cast(EVIDENCE) for each in judgements])
         write_table(evidence, temporary / "evidence.parquet")
+        if left_out is not None:
+            write_left_out(left_out, temporary)
         said = {"accepted": not reasons, "reasons": reasons}
         (temporary / "judgement.json").write_text(to_json(said), encoding="utf-8")
 
