@@ -330,7 +330,7 @@ def test_what_is_no_probability_is_refused_with_the_batch_s_ids(toy: SimpleNames
 
     parts = toy.parts() | {"evaluators": ()}
     with pytest.raises(InputError, match="sample 1 of the batch hold NaN") as caught:
-        pladapt.adapt(Predictor(broken), toy.target(), **parts, batch_size=3)
+        pladapt.adapt(Predictor(broken), toy.target(), **parts, batch_size=3, on_error="raise")
     assert caught.value.__notes__ == ["The batch holds s0, s1, s2."]
 
 

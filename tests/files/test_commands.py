@@ -397,7 +397,7 @@ def test_files_that_were_not_looked_at_are_counted_and_listed(maps: Path) -> Non
         "more.txt",
         "notes.txt",
     ]
-    strict = pladapt(f"score --probabilities {maps} -o scores.parquet --overwrite --strict")
+    strict = pladapt(f"score --probabilities {maps} -o scores.parquet --overwrite --on-error raise")
     assert strict.exit_code == 0, strict.output
 
 

@@ -49,6 +49,7 @@ def run(
         "layout": ImageLayout(probabilities=True),
         "grouping": Grouping("folder"),
         "batch_size": 4,
+        "max_errors": 2,
     }
     problems = score_files(
         predictor or GivenProbabilities(), Files.find(folder), output, **given | options
@@ -75,9 +76,9 @@ def test_what_cannot_be_used_is_left_out_and_told(folder: Path) -> None:
     assert "cannot be read" in problems[1].reason
 
 
-def test_strict_stops_at_the_first(folder: Path) -> None:
+def test_raise_stops_at_the_first(folder: Path) -> None:
     with pytest.raises(DataError, match="p1/logits: Its values reach"):
-        run(folder, strict=True)
+        run(folder, on_error="raise")
     assert not (folder.parent / "scores.parquet").exists()
 
 
@@ -147,6 +148,38 @@ def test_an_interrupted_call_with_other_parameters_is_refused(folder: Path) -> N
         run(folder, predictor=Failing(KeyboardInterrupt(), 99))
 
 
+def test_more_than_may_be_left_out_end_the_call_which_a_higher_number_continues(
+    folder: Path,
+) -> None:
+    with pytest.raises(
+        DataError, match=r"2 of 12 files .* allows 1\.(.|\n)*torn: It cannot be read"
+    ):
+        run(folder, max_errors=0.05, batch_size=1)
+    again = Failing(KeyboardInterrupt(), 99)
+    scores, problems = run(folder, predictor=again, max_errors=2)
+    assert again.seen < 12  # what was predicted is kept
+    assert scores.equals(run(folder, "undisturbed.parquet", Failing(KeyboardInterrupt(), 99))[0])
+    assert len(problems) == 2
+
+
+class FailsOn:
+    """A predictor that fails on dark images as a part of one's own may: by any exception."""
+
+    def predict(self, images: Any, /) -> Any:
+        """Return the images."""
+        if images.max() < 0.1:
+            raise RuntimeError("too dark")
+        return images
+
+
+def test_a_sample_on_which_a_part_fails_is_left_out(tmp_path: Path, write: Write) -> None:
+    for index in range(6):
+        write(tmp_path / f"maps/{index}.npy", np.full((4, 4), 0.05 if index == 2 else 0.9))
+    scores, problems = run(tmp_path / "maps", predictor=FailsOn(), batch_size=1)
+    assert scores["id"].to_pylist() == ["0", "1", "3", "4", "5"]
+    assert problems[0] == ("2", "RuntimeError: too dark")
+
+
 class NeedsSquares:
     """Takes images of one size alone."""
 
@@ -182,7 +215,7 @@ def test_a_folder_of_which_nothing_can_be_used_is_an_error(tmp_path: Path, write
     for index in range(12):
         write(tmp_path / f"maps/{index:02}.npy", np.full((2, 2), 7.0))
     with pytest.raises(DataError, match=r"Nothing in .* can be used") as caught:
-        run(tmp_path / "maps")
+        run(tmp_path / "maps", max_errors=1.0)
     assert "  and 2 more" in str(caught.value)
     assert not (tmp_path / "scores.parquet.partial").exists()  # mended files may be tried
 

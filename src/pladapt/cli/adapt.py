@@ -21,10 +21,11 @@ from pladapt.cli.file_options import (
     Ignore,  # noqa: TC001 - the same
     Key,  # noqa: TC001 - the same
     Match,  # noqa: TC001 - the same
+    MaxErrors,  # noqa: TC001 - the same
     MaxValues,  # noqa: TC001 - the same
+    OnError,  # noqa: TC001 - the same
     Pairs,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
-    Strict,  # noqa: TC001 - the same
     TruthLabel,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
 )
@@ -38,10 +39,11 @@ from pladapt.cli.modules import (
     build_network,
     look_at,
 )
-from pladapt.cli.options import named_values
+from pladapt.cli.options import errors_of, named_values
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, Truth, pairing_of
+from pladapt.data.tolerance import Tolerance
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
@@ -111,7 +113,8 @@ def adapt(
     group_by: GroupBy = "file",
     groups: Groups = None,
     readers: Readers = 2,
-    strict: Strict = False,
+    on_error: OnError = "skip",
+    max_errors: MaxErrors = "5%",
 ) -> None:
     """Adapt a network to unlabelled images, and write the predictor and a report.
 
@@ -121,9 +124,10 @@ def adapt(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import Files, Problem  # noqa: PLC0415 - help must not wait for it
 
     _keep_masks_apart(images, truth)
+    tolerance = Tolerance(on_error, errors_of(max_errors))
     reading = Reading(
         dimensions=dimensions,
         axes=axes,
@@ -134,7 +138,8 @@ def adapt(
         group_by=group_by,
         groups=groups,
         readers=readers,
-        strict=strict,
+        on_error=tolerance.on_error,
+        max_errors=tolerance.max_errors,
     )
     files, known = Files.find(images), None
     if truth is not None:
@@ -162,12 +167,15 @@ def adapt(
         result = made.adapt(
             predictor,
             target,
-            evaluators=_evaluators(labelled, used, batch_size),
+            evaluators=_evaluators(labelled, used, batch_size, tolerance),
             workdir=output,
+            on_error=tolerance.on_error,
+            max_errors=tolerance.max_errors,
             progress=progress,
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
-    write_report(result, output, truth=labelled)
+    problems += [Problem(row["id"], row["reason"]) for row in result.left_out.to_pylist()]
+    write_report(result, output, truth=labelled, left_out=problems)
     show_problems(problems, output / "images", files)
     show_problems(without, output / "truth", *([] if known is None else [known.files]))
     _show(result)
@@ -207,11 +215,14 @@ def _cutoff(chosen: dict[str, Any], statistics: SourceStatistics | None) -> floa
 
 
 def _evaluators(
-    labelled: TrueFileSamples | None, cutoff: float, batch_size: int
+    labelled: TrueFileSamples | None, cutoff: float, batch_size: int, tolerance: Tolerance
 ) -> dict[str, Evaluator]:
     if labelled is None:
         return {}
-    return {"truth": OverlapEvaluator(samples=labelled, cutoff=cutoff, batch_size=batch_size)}
+    evaluator = OverlapEvaluator(
+        samples=labelled, cutoff=cutoff, batch_size=batch_size, tolerance=tolerance
+    )
+    return {"truth": evaluator}
 
 
 def _recipe(

@@ -22,10 +22,10 @@ from pladapt.cli.file_options import (
     Key,  # noqa: TC001 - the same
     Match,  # noqa: TC001 - the same
     MaxValues,  # noqa: TC001 - the same
+    OnError,  # noqa: TC001 - the same
     Pairs,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
     Scale,  # noqa: TC001 - the same
-    Strict,  # noqa: TC001 - the same
 )
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
@@ -76,7 +76,7 @@ def evaluate(
         float, typer.Option(help="The DSC where truth and prediction are both empty.")
     ] = 1.0,
     readers: Readers = 2,
-    strict: Strict = False,
+    on_error: OnError = "skip",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
     ] = False,
@@ -108,7 +108,7 @@ def evaluate(
             scale=scale,
             empty=empty,
             readers=readers,
-            strict=strict,
+            on_error=on_error,
             progress=progress,
         )
     if overwrite and output.exists():

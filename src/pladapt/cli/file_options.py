@@ -48,8 +48,13 @@ Groups = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(help="Samples in a batch.", min=1)]
 Readers = Annotated[int, typer.Option(help="How many files are read at once.", min=1)]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Stop at the first file that cannot be used.")
+OnError = Annotated[
+    Literal["skip", "raise"],
+    typer.Option(help="Leave out and list what cannot be used, or stop at the first."),
+]
+MaxErrors = Annotated[
+    str,
+    typer.Option(help="How many may be left out: a number, or a percentage. More end the command."),
 ]
 TruthLabel = Annotated[
     list[int] | None,

@@ -31,6 +31,23 @@ def named_values(items: Iterable[str], option: str) -> dict[str, Any]:
     return found
 
 
+def errors_of(text: str) -> int | float:
+    """Return what --max-errors says: a number as an integer, a percentage as a fraction.
+
+    Raises:
+        InputError: It is neither.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        if percent and not rest:
+            return float(number) / 100
+        return int(text)
+    except ValueError as error:
+        raise InputError(
+            f"--max-errors is {text!r}; give a number from 0, or a percentage such as 5%."
+        ) from error
+
+
 def amount(text: str, option: str) -> int | float:
     """Return a number from 1 as an integer, or a fraction in (0, 1] as a float.
 

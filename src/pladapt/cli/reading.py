@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pladapt.data.tolerance import MAX_ERRORS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pladapt.data.tolerance import OnError
     from pladapt.files import (
         Files,
         FileSamples,
@@ -35,7 +38,8 @@ class Reading:
     group_by: str = "file"
     groups: Path | None = None
     readers: int = 2
-    strict: bool = False
+    on_error: OnError = "skip"
+    max_errors: float = MAX_ERRORS
 
     def image_layout(self, *, probabilities: bool = False) -> ImageLayout:
         """Return how images, or maps of probabilities, are read."""
@@ -73,7 +77,8 @@ class Reading:
             layout=self.image_layout(),
             grouping=self.grouping(),
             readers=self.readers,
-            strict=self.strict,
+            on_error=self.on_error,
+            max_errors=self.max_errors,
             progress=progress,
         )
 
@@ -82,7 +87,7 @@ class Reading:
         from pladapt.files import read_truth  # noqa: PLC0415 - for help
 
         return read_truth(
-            samples, truth.files, layout=truth.layout, pairing=truth.pairing, strict=self.strict
+            samples, truth.files, layout=truth.layout, pairing=truth.pairing, on_error=self.on_error
         )
 
     def _shared(self) -> dict[str, Any]:

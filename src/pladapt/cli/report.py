@@ -13,6 +13,7 @@ from pladapt.reports.tables import overlap_evaluators
 from pladapt.runs.stages import read_evaluation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pladapt.runs.records import RunRecord
@@ -25,6 +26,7 @@ def write_report(
     *,
     truth: Samples[LabelledSample] | None = None,
     upper: Path | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write ``report.html`` and ``report.md`` into a run's folder; print the verdict first.
 
@@ -33,9 +35,12 @@ def write_report(
         folder: Its folder.
         truth: As for `pladapt.reports.findings.describe_run`.
         upper: The folder of the evaluation of a model with the target's labels, or None.
+        left_out: As for `pladapt.reports.findings.describe_run`.
     """
     title = f"{folder.resolve().name}: before and after"
-    document = describe_run(record, title=title, truth=truth, upper=_upper(record, upper))
+    document = describe_run(
+        record, title=title, truth=truth, upper=_upper(record, upper), left_out=left_out
+    )
     verdict = f"Verdict: {record.verdict}"
     print_line(verdict)
     if more := document.lead.removeprefix(f"{verdict}.").strip():

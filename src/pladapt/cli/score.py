@@ -15,13 +15,14 @@ from pladapt.cli.file_options import (
     GroupBy,  # noqa: TC001 - the same
     Groups,  # noqa: TC001 - the same
     Key,  # noqa: TC001 - the same
+    MaxErrors,  # noqa: TC001 - the same
     MaxValues,  # noqa: TC001 - the same
+    OnError,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
     Scale,  # noqa: TC001 - the same
-    Strict,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
 )
-from pladapt.cli.options import named_values
+from pladapt.cli.options import errors_of, named_values
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
@@ -70,7 +71,8 @@ def score(
     groups: Groups = None,
     batch_size: BatchSize = 8,
     readers: Readers = 2,
-    strict: Strict = False,
+    on_error: OnError = "skip",
+    max_errors: MaxErrors = "5%",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, whatever is there.")
     ] = False,
@@ -112,7 +114,8 @@ def score(
                 grouping=reading.grouping(),
                 batch_size=batch_size,
                 readers=readers,
-                strict=strict,
+                on_error=on_error,
+                max_errors=errors_of(max_errors),
                 overwrite=overwrite,
                 recorded=record(selector, scoring),
                 progress=progress,

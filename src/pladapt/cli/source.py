@@ -13,9 +13,10 @@ from pladapt.cli.file_options import (
     Channels,  # noqa: TC001 - the same
     Dimensions,  # noqa: TC001 - the same
     Key,  # noqa: TC001 - the same
+    MaxErrors,  # noqa: TC001 - the same
     MaxValues,  # noqa: TC001 - the same
+    OnError,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
-    Strict,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
 )
 from pladapt.cli.modules import (
@@ -27,6 +28,7 @@ from pladapt.cli.modules import (
     Weights,  # noqa: TC001 - the same
     build_network,
 )
+from pladapt.cli.options import errors_of
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
@@ -61,7 +63,8 @@ def source(
     max_values: MaxValues = None,
     batch_size: BatchSize = 8,
     readers: Readers = 2,
-    strict: Strict = False,
+    on_error: OnError = "skip",
+    max_errors: MaxErrors = "5%",
 ) -> None:
     """Measure the few numbers about the source that travel with a model in place of its images.
 
@@ -86,7 +89,8 @@ def source(
         key=key,
         max_values=max_values,
         readers=readers,
-        strict=strict,
+        on_error=on_error,
+        max_errors=errors_of(max_errors),
     )
     with progress_bars() as progress:
         files = Files.find(images)

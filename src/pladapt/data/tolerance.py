@@ -65,8 +65,9 @@ class Tolerance:
     def __post_init__(self) -> None:
         if self.on_error not in get_args(OnError):
             raise InputError(f"on_error is {self.on_error!r}; give one of {get_args(OnError)}.")
-        number = isinstance(self.max_errors, int) and not isinstance(self.max_errors, bool)
-        if not (self.max_errors >= 0 if number else 0 <= self.max_errors <= 1):
+        if not (
+            self.max_errors >= 0 if isinstance(self.max_errors, int) else 0 <= self.max_errors <= 1
+        ):
             raise InputError(
                 f"max_errors is {self.max_errors!r}; give a number from 0 as an integer, or a "
                 "fraction in [0, 1] as a float."

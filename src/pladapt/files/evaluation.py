@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pladapt.data.tolerance import OnError
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import Item, Loaded, MaskLayout
     from pladapt.files.series import Source
@@ -41,7 +42,7 @@ def evaluate_files(
     scale: float | None = None,
     empty: float = EMPTY_DSC,
     readers: int = 2,
-    strict: bool = False,
+    on_error: OnError = "skip",
     progress: Progress | None = None,
 ) -> tuple[Evaluation, list[Problem]]:
     """Measure DSC, SEN and SPC of predicted masks against the true masks of the same names.
@@ -60,18 +61,19 @@ def evaluate_files(
         scale: What probability 1 is stored as, as in `pladapt.files.ImageLayout`.
         empty: The DSC where truth and prediction are both empty.
         readers: How many files are read at once.
-        strict: Raise for what cannot be used, instead of leaving it out.
+        on_error: What becomes of a pair that cannot be used: ``skip`` leaves it out, ``raise`` ends
+            the call.
         progress: Called as files are finished.
 
     Returns:
         The evaluation, and what was left out.
 
     Raises:
-        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+        DataError: Nothing can be used, or something cannot and ``on_error`` is ``raise``.
     """
     predictions, truth = layout.arranged(predictions), truth_layout.arranged(truth)
     pairs, problems = (pairing or Pairing()).match(predictions, truth, "prediction")
-    if strict and problems:
+    if on_error == "raise" and problems:
         raise DataError(f"{problems[0].name}: {problems[0].reason}")
     reader = _Reader(layout, truth_layout, grouping, cutoff, scale)
 
@@ -85,7 +87,7 @@ def evaluate_files(
             try:
                 rows += result()
             except DataError as error:
-                if strict:
+                if on_error == "raise":
                     raise DataError(f"{name}: {error}") from error
                 problems.append(Problem(name, str(error)))
             if progress is not None:

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pladapt.data.prefetch import prefetch
+from pladapt.data.tolerance import MAX_ERRORS, LeavingOut, Tolerance
 from pladapt.errors import DataError
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.files.pairing import Pairing, likely_pattern
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pladapt.data.tolerance import OnError
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout, Loaded, MaskLayout
     from pladapt.files.series import Source
@@ -127,7 +129,8 @@ def read_samples(
     layout: ImageLayout,
     grouping: Grouping,
     readers: int = 2,
-    strict: bool = False,
+    on_error: OnError = "skip",
+    max_errors: float = MAX_ERRORS,
     memory: int = MEMORY,
     progress: Progress | None = None,
 ) -> tuple[FileSamples, list[Problem]]:
@@ -138,7 +141,10 @@ def read_samples(
         layout: How they are read.
         grouping: What a file belongs to.
         readers: How many files are read at once.
-        strict: Raise for what cannot be used, instead of leaving it out.
+        on_error: What becomes of a file that cannot be used: ``skip`` leaves it out, ``raise`` ends
+            the call.
+        max_errors: How many files may be left out: a number from 0 as an integer, or a fraction in
+            [0, 1] as a float.
         memory: How many bytes of decoded images are kept later on, about.
         progress: Called as files are finished.
 
@@ -146,11 +152,11 @@ def read_samples(
         The samples, in the order of the files' names, and what was left out.
 
     Raises:
-        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+        DataError: Nothing can be used, or more files than ``max_errors`` cannot.
     """
     files = layout.arranged(files)
     places: list[Place] = []
-    problems: list[Problem] = []
+    leaving_out = LeavingOut(Tolerance(on_error, max_errors), len(files.paths), what="files")
     outlines: dict[Source, Loaded] = {}
     size = 0
 
@@ -171,9 +177,12 @@ def read_samples(
                 places += found
                 size += read_bytes
             except DataError as error:
-                _leave_out(problems, name, error, strict=strict)
+                if on_error == "raise":
+                    raise DataError(f"{name}: {error}") from error
+                leaving_out.leave_out(done, name, error)
             if progress is not None:
                 progress("read", done, len(files.paths))
+    problems = [Problem(each.id, each.reason) for each in leaving_out.found]
     if not places:
         raise nothing_usable(problems, files.root)
     kept = max(1, len(files.paths) * memory // max(1, size))
@@ -186,7 +195,7 @@ def read_truth(
     *,
     layout: MaskLayout,
     pairing: Pairing | None = None,
-    strict: bool = False,
+    on_error: OnError = "skip",
 ) -> tuple[TrueFileSamples, list[Problem]]:
     """Match samples with the true masks of the same names: for evaluators and reports alone.
 
@@ -195,13 +204,14 @@ def read_truth(
         truth: The masks' files; each is decoded once to see that it fits.
         layout: How masks are read.
         pairing: Which truth belongs to an image, where their names differ.
-        strict: Raise for what cannot be used, instead of leaving it out.
+        on_error: What becomes of what cannot be used: ``skip`` leaves it out, ``raise`` ends the
+            call.
 
     Returns:
         The samples that have a mask, and what was left out on either side.
 
     Raises:
-        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+        DataError: Nothing can be used, or something cannot and ``on_error`` is ``raise``.
     """
     truth = layout.arranged(truth)
     by_file: dict[str, list[int]] = {}
@@ -218,7 +228,7 @@ def read_truth(
                 else "There is a truth, and no image of this name that can be used."
             )
         )
-        _leave_out(problems, name, error, strict=strict)
+        _leave_out(problems, name, error, on_error=on_error)
     masks = {name: truth.paths[other] for name, other in pairs.items()}
     read = _masks(samples, masks, layout, kept=1)
     positions: list[int] = []
@@ -226,7 +236,7 @@ def read_truth(
         try:
             positions += _matched(samples, by_file[name], read)
         except DataError as error:
-            _leave_out(problems, name, error, strict=strict)
+            _leave_out(problems, name, error, on_error=on_error)
     if not positions:
         pattern = None if pairs else likely_pattern(by_file, truth.paths)
         hint = f"These names would pair with --match '{pattern}'." if pattern else ""
@@ -249,8 +259,8 @@ def _matched(
     return positions
 
 
-def _leave_out(problems: list[Problem], name: str, error: DataError, *, strict: bool) -> None:
-    if strict:
+def _leave_out(problems: list[Problem], name: str, error: DataError, *, on_error: OnError) -> None:
+    if on_error == "raise":
         raise DataError(f"{name}: {error}") from error
     problems.append(Problem(name, str(error)))
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pladapt.data.batches import batches
 from pladapt.data.prefetch import prefetch
+from pladapt.data.tolerance import MAX_ERRORS, LeavingOut, LeftOut, Tolerance, reason_of
 from pladapt.errors import DataError, InputError, OutputError
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.predictors.prediction import predict
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pladapt.data.tolerance import OnError
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout
     from pladapt.files.series import Source
@@ -54,7 +56,8 @@ def score_files(
     grouping: Grouping,
     batch_size: int = 8,
     readers: int = 2,
-    strict: bool = False,
+    on_error: OnError = "skip",
+    max_errors: float = MAX_ERRORS,
     overwrite: bool = False,
     recorded: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -74,7 +77,11 @@ def score_files(
         grouping: What a file belongs to.
         batch_size: How many samples are predicted at once.
         readers: How many files are read at once.
-        strict: Raise for what cannot be used, instead of leaving it out.
+        on_error: What becomes of a file that cannot be read, or of a sample of it on which a part
+            fails: ``skip`` leaves it out, ``raise`` ends the call.
+        max_errors: Of how many files something may be left out: a number from 0 as an integer, or a
+            fraction in [0, 1] as a float. More of them end the call, which a higher number
+            continues.
         overwrite: Start anew, whatever an earlier call has left.
         recorded: The name and options of the selector, as ``pladapt.selection.recorded.record``
             returns them, so that `select_file` can make it again.
@@ -84,7 +91,7 @@ def score_files(
         What was left out.
 
     Raises:
-        DataError: Nothing can be used, or something cannot and ``strict`` is set; or what an
+        DataError: Nothing can be used, or more files than ``max_errors`` cannot; or what an
             interrupted call left is damaged.
         OutputError: The predictor's network gives something else than it is taken for.
         RunChangedError: An interrupted call had other inputs or parameters.
@@ -99,7 +106,7 @@ def score_files(
         "layout": asdict(layout),
         "grouping": asdict(grouping),
     }
-    reader = _Reader(files, layout, grouping, readers, strict=strict)
+    reader = _Reader(files, layout, grouping, readers, Tolerance(on_error, max_errors))
     with locked(output.with_name(f".{output.name}.lock")):
         folder = output.with_name(f"{output.name}.partial")
         if overwrite:
@@ -138,15 +145,21 @@ class _Reader:
         layout: How.
         grouping: What a file belongs to.
         readers: How many files are read at once.
-        strict: Raise for what cannot be used.
+        tolerance: How many files may be left out.
     """
 
     def __init__(
-        self, files: Files, layout: ImageLayout, grouping: Grouping, readers: int, *, strict: bool
+        self,
+        files: Files,
+        layout: ImageLayout,
+        grouping: Grouping,
+        readers: int,
+        tolerance: Tolerance,
     ) -> None:
         self.files, self._layout, self._grouping = files, layout, grouping
-        self._readers, self._strict = readers, strict
+        self._readers, self.tolerance = readers, tolerance
         self.origins: dict[str, _Origin] = {}
+        self._leaving_out = LeavingOut(tolerance, len(files.paths), what="files")
         self._problems: list[tuple[_Place, Problem]] = []
 
     @property
@@ -177,20 +190,25 @@ class _Reader:
         except DataError as error:
             self.leave_out(_Place(file, number), name, error)
 
-    def leave_out(self, place: _Place, name: str, error: InputError) -> None:
-        """Note a file or sample that cannot be used.
+    def know(self, problems: Sequence[tuple[_Place, Problem]]) -> None:
+        """Take note of what an earlier call has left out."""
+        found = [LeftOut(place.file, *problem) for place, problem in problems]
+        self._leaving_out = LeavingOut(self.tolerance, len(self.files.paths), found, what="files")
+
+    def leave_out(self, place: _Place, name: str, error: Exception) -> None:
+        """Leave out a file or sample that cannot be used.
 
         Raises:
-            DataError: Nothing may be left out.
+            Exception: Nothing may be left out, or not more.
         """
-        if self._strict:
+        if self.tolerance.on_error == "raise" and isinstance(error, InputError):
             raise DataError(f"{name}: {error}") from error
-        self._problems.append((place, Problem(name, str(error))))
+        self._leaving_out.leave_out(place.file, name, error)
+        self._problems.append((place, Problem(name, reason_of(error))))
 
-    def problems(self, start: _Place, end: _Place) -> list[Problem]:
+    def problems(self, start: _Place, end: _Place) -> list[tuple[_Place, Problem]]:
         """Return what was left out between two places, in order."""
-        found = [item for item in self._problems if start <= item[0] < end]
-        return [problem for _, problem in sorted(found, key=lambda item: item[0])]
+        return sorted(item for item in self._problems if start <= item[0] < end)
 
 
 class _Pass:
@@ -210,6 +228,7 @@ class _Pass:
         self._reader, self._parts = reader, parts
         notes = parts.notes()
         self._stored = self._done = _Place(*notes[-1]["next"]) if notes else _Place(0, 0)
+        reader.know(self._known())
         self._schema = parts.schema
 
     def run(self, batch_size: int, progress: Progress | None) -> None:
@@ -235,7 +254,7 @@ class _Pass:
         Raises:
             DataError: Nothing could be used.
         """
-        problems = [Problem(*each) for note in self._parts.notes() for each in note["problems"]]
+        problems = [problem for _, problem in self._known()]
         schema = self._parts.schema
         if schema is not None:
             metadata = {METADATA: json.dumps(config, sort_keys=True)}
@@ -244,6 +263,10 @@ class _Pass:
         if schema is None:
             raise nothing_usable(problems, self._reader.files.root)
         return problems
+
+    def _known(self) -> list[tuple[_Place, Problem]]:
+        notes = [each for note in self._parts.notes() for each in note["problems"]]
+        return [(_Place(*place), Problem(*problem)) for place, problem in notes]
 
     def _add(self, batch: Sequence[Sample], images: Array) -> None:
         for rows in self._scored(batch, images):
@@ -259,9 +282,11 @@ class _Pass:
         try:
             rows = score(self._selector, batch, predict(self._predictor, batch, images))
             self._check(rows)
-        except OutputError:  # of every file
-            raise
-        except InputError as error:
+        except Exception as error:
+            if not isinstance(error, InputError) and not self._reader.tolerance.skips(error):
+                raise
+            if isinstance(error, OutputError):  # of every file
+                raise
             if len(batch) == 1:
                 origin = self._reader.origins[batch[0].id]
                 self._reader.leave_out(origin.place, batch[0].id, error)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pladapt.errors import MissingDataError
 from pladapt.selection.base import BaseSelector
 from pladapt.selection.composition import compose
 from pladapt.selection.recorded import recorded_selector
 from pladapt.selection.rules import Rules
-from pladapt.storage import read_table, write_table
+from pladapt.storage import parquet_errors, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import pyarrow as pa
 
     from pladapt.selection.rules import Amount, Stratum
     from pladapt.types import Selection
@@ -72,8 +73,10 @@ def select_file(
     """
     if not scores.is_file():
         raise MissingDataError(f"There is no file of scores {scores}; `pladapt score` writes one.")
-    table = read_table(scores)
-    name, found = (None, selector) if selector else recorded_selector(table) or (None, None)
+    with parquet_errors(scores):
+        schema = pq.read_schema(scores)
+    recorded = None if selector else recorded_selector(schema.empty_table())
+    name, found = recorded or (None, selector)
     options = {
         "min_pixels": min_pixels,
         "limit": limit,
@@ -82,23 +85,33 @@ def select_file(
         "spread": spread,
     }
     given = {option: value for option, value in options.items() if value is not None}
-    selection, rules = _select(table, found, given)
+    selects, rules = _selects(found, given)
+    columns = rules.columns(schema.names) if isinstance(selects, Rules) and rules else schema.names
+    selection = selects.select(_read(scores, columns))
     write_table(selection.table, output)
     return FileSelection(selection, name, rules)
 
 
-def _select(
-    scores: pa.Table, selector: Selector | None, given: Mapping[str, Any]
-) -> tuple[Selection, Rules | None]:
-    """Select by a selector with some rules in the place of its own."""
+def _selects(
+    selector: Selector | None, given: Mapping[str, Any]
+) -> tuple[Selector | Rules, Rules | None]:
+    """Return what selects, by a selector with some rules in the place of its own, and the rules."""
     if selector is None:
         rules = Rules(**given)
-        return rules.select(scores), rules
+        return rules, rules
     own = selector.rules if isinstance(selector, BaseSelector) else None
-    if not given:
-        return selector.select(scores), own
-    changed = replace(own or Rules(), **given)
-    return compose(selector, rules=changed).select(scores), changed
+    rules = replace(own or Rules(), **given) if given else own
+    if rules is not None and type(selector).select is Rules.select:
+        return rules, rules
+    return (compose(selector, rules=rules) if given else selector), rules
+
+
+def _read(scores: Path, columns: Sequence[str]) -> pa.Table:
+    """Read some columns, a row group at a time, so that no more is decoded at once."""
+    with parquet_errors(scores), pq.ParquetFile(scores) as file:
+        groups = range(file.num_row_groups)
+        read = [file.read_row_group(each, columns, use_threads=False) for each in groups]
+        return pa.concat_tables([file.schema_arrow.empty_table().select(columns), *read])
 
 
 def describe_rules(rules: Rules) -> str:

@@ -54,6 +54,7 @@ def describe_run(
     shown: Shown | None = None,
     truth: Samples[LabelledSample] | None = None,
     upper: Mapping[str, Evaluation] | None = None,
+    left_out: Sequence[tuple[str, str]] | None = None,
 ) -> Document:
     """Return the report of a run.
 
@@ -65,6 +66,7 @@ def describe_run(
             pseudo-labels; by default those that are shown.
         upper: What overlap evaluators, by their names, measured of a model that was trained with
             the target's labels (cross-validated), to say how much of the gap was closed.
+        left_out: The names of what could not be used, and why; by default what the run left out.
 
     Raises:
         InputError: ``upper`` was measured on other samples, or no evaluator has its name.
@@ -81,9 +83,23 @@ def describe_run(
             reading_section(caveats([record])),
             *run_sections(record, shown=shown, truth=truth),
             *([pipeline_section(pipeline_words(record))] if record.rounds else []),
+            *left_out_sections(_left_out(record) if left_out is None else left_out),
             manifest_section(read_manifest(record.workdir)),
         ),
     )
+
+
+def left_out_sections(left_out: Sequence[tuple[str, str]]) -> Iterator[Section]:
+    """Yield a section on what could not be used, where there is something."""
+    if left_out:
+        said = f"{len(left_out):,} could not be used and took no part:"
+        rows = tuple((name, reason) for name, reason in left_out)
+        table = Table("What was left out, and why", ("name", "reason"), rows, folded=True)
+        yield Section("Left out", (Text(said), table))
+
+
+def _left_out(record: RunRecord) -> list[tuple[str, str]]:
+    return [(row["id"], row["reason"]) for row in record.left_out.to_pylist()]
 
 
 def _lead(record: RunRecord) -> str:

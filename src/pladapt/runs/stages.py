@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pladapt.runs.usable import write_left_out
+from pladapt.runs.usable import LEFT_OUT_FILE
 from pladapt.storage import (
     check_stored,
     read_json,
@@ -61,8 +61,8 @@ def write_judgement(
     with stored_folder(folder) as temporary:
         evidence = pa.concat_tables([each.evidence.cast(EVIDENCE) for each in judgements])
         write_table(evidence, temporary / "evidence.parquet")
-        if left_out is not None:
-            write_left_out(left_out, temporary)
+        if left_out is not None and len(left_out):
+            write_table(left_out, temporary / LEFT_OUT_FILE)
         said = {"accepted": not reasons, "reasons": reasons}
         (temporary / "judgement.json").write_text(to_json(said), encoding="utf-8")
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from pladapt.data.tolerance import Tolerance
 
-_NAME: Final = "left-out.parquet"
+LEFT_OUT_FILE: Final = "left-out.parquet"
+"""The file of what is left out, where something is."""
 
 LEFT_OUT: Final = pa.schema(
     [("position", pa.int64()), ("id", pa.string()), ("reason", pa.string())]
@@ -92,7 +93,7 @@ class Usable(Samples[Sample]):
 def write_left_out(found: pa.Table, folder: Path) -> None:
     """Write what was found that cannot be used; where nothing was, there is no file."""
     if len(found):
-        write_stored_table(found, folder / _NAME)
+        write_stored_table(found, folder / LEFT_OUT_FILE)
 
 
 def read_left_out(folder: Path) -> pa.Table:
@@ -101,5 +102,5 @@ def read_left_out(folder: Path) -> pa.Table:
     Raises:
         DataError: It is damaged.
     """
-    path = folder / _NAME
+    path = folder / LEFT_OUT_FILE
     return read_stored_table(path) if is_stored(path) else LEFT_OUT.empty_table()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from array_api_compat import array_namespace
 
 from pladapt.errors import InputError
@@ -17,6 +18,7 @@ from pladapt.selection.rules import (
     kept_rows,
     number_of,
     selection_of,
+    surest_first,
     values,
     with_score,
 )
@@ -80,15 +82,11 @@ class CertainNegativesSelector:
         """
         negative, score = self._negatives(scores)
         selected = self.selector.select(with_score(scores, np.where(negative, np.nan, score)))
-        rules = np.array(selected.table["rule"].to_pylist(), object)
-        rules[negative] = "negatives"
+        rules = pc.if_else(pa.array(negative), "negatives", selected.table["rule"])
         positives = kept_rows(selected)
         number = number_of(self.amount, len(positives)) if positives.size else 0
         rows = np.flatnonzero(negative)
-        ids = scores["id"].take(pa.array(rows)).to_pylist()
-        surest = sorted(zip(-score[rows], ids, rows, strict=True))[:number]
-        chosen = np.array([row for *_, row in surest], np.int64)
-        rules[chosen] = None
+        chosen = surest_first(scores, score, rows)[:number]
         score = np.where(negative, score, values(selected.table, "score"))
         return selection_of(scores, score, np.concatenate([positives, chosen]), rules)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from pladapt.errors import InputError
 from pladapt.types import SELECTION, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,9 @@ Amount: TypeAlias = int | float
 
 Stratum: TypeAlias = Literal["group", "size", "class"]
 """What a selection may be spread over."""
+
+
+_RULES: Final = ("min_pixels", "undefined", "limit", "quantile", "top_k", "spread")
 
 
 def check_amount(name: str, amount: Amount) -> None:
@@ -130,19 +133,34 @@ class Rules:
             InputError: A column is missing, or an id is there twice.
         """
         score = values(scores, "score").astype(np.float64)
-        rules = np.full(len(score), None, object)
-        left = _surest_first(scores, score)
+        _check_unique(scores)
+        rules = np.zeros(len(score), np.int8)  # by their place in _RULES; of a kept row, any
+        left = np.arange(len(score))
         for name, drops in self._thresholds(scores, score):
             low = drops(left)
-            rules[left[low]] = name
+            rules[left[low]] = _RULES.index(name)
             left = left[~low]
         if self.top_k is not None:
             number = number_of(self.top_k, len(left))
-            chosen = self._in_turns(scores, left)[:number]
-            rules[left] = np.where(np.arange(len(left)) < number, "spread", "top_k")
-            rules[chosen] = None
-            left = left[np.isin(left, chosen)]
-        return selection_of(scores, score, left, rules)
+            rules[left] = _RULES.index("top_k")
+            if self.spread:
+                left = surest_first(scores, score, left)
+                rules[left[:number]] = _RULES.index("spread")
+                left = self._in_turns(scores, left)[:number]
+            else:
+                left = _surest(scores, score, left, number)
+        names = pa.DictionaryArray.from_arrays(pa.array(rules), pa.array(_RULES))
+        return selection_of(scores, score, surest_first(scores, score, left), names)
+
+    def columns(self, names: Iterable[str]) -> list[str]:
+        """Return which of a table's columns `select` reads."""
+        read = {"id", "score"}
+        if self.min_pixels or "size" in self.spread:
+            read.add("pixels")
+        if "group" in self.spread:
+            read.add("group")
+        classes = "class" in self.spread
+        return [name for name in names if name in read or (classes and _is_of_class(name))]
 
     def _thresholds(
         self, scores: pa.Table, score: NDArray[np.float64]
@@ -196,21 +214,46 @@ def values(scores: pa.Table, name: str, rule: str | None = None) -> NDArray[Any]
     return found
 
 
-def _surest_first(scores: pa.Table, score: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rows by falling score, ties by id; NaN comes last.
+def _check_unique(scores: pa.Table) -> None:
+    """Refuse an id that is there twice.
 
     Raises:
-        InputError: An id is there twice.
+        InputError: One is, or there are no ids.
     """
-    values(scores, "id")  # names the column if it is missing
-    ids = scores["id"].cast(pa.string()).combine_chunks()
+    if "id" not in scores.column_names:
+        values(scores, "id")  # says so
+    ids = scores["id"]
     if pc.count_distinct(ids).as_py() != len(ids):
-        twice = max(ids.value_counts().to_pylist(), key=lambda row: row["counts"])["values"]
-        raise InputError(f"The id {twice!r} is there twice; ids must be unique.")
-    table = pa.table({"score": score, "id": ids})
+        counted = ids.value_counts()
+        twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")[0]
+        raise InputError(f"The id {twice.as_py()!r} is there twice; ids must be unique.")
+
+
+def surest_first(
+    scores: pa.Table, score: NDArray[np.float64], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return some rows by falling score, ties by id.
+
+    Args:
+        scores: At least ``id``.
+        score: ``(N,)``, of each row of the table.
+        rows: Some of them.
+    """
+    ids = scores["id"].cast(pa.string()).take(pa.array(rows))
+    table = pa.table({"score": score[rows], "id": ids})
     order = pc.sort_indices(table, [("score", "descending"), ("id", "ascending")])
-    rows: NDArray[np.int64] = order.to_numpy().astype(np.int64)
-    return rows
+    return rows[order.to_numpy()]
+
+
+def _surest(
+    scores: pa.Table, score: NDArray[np.float64], rows: NDArray[np.int64], number: int
+) -> NDArray[np.int64]:
+    """Return so many of some rows, those of the highest score, in linear time; ties by id."""
+    if number >= len(rows):
+        return rows
+    lowest = np.partition(score[rows], len(rows) - number)[len(rows) - number]
+    above, equal = rows[score[rows] > lowest], rows[score[rows] == lowest]
+    return np.concatenate([above, surest_first(scores, score, equal)[: number - len(above)]])
 
 
 def _quantile(score: NDArray[np.float64], quantile: float) -> float:
@@ -236,9 +279,13 @@ def _size(pixels: NDArray[np.int64], sizes: int) -> NDArray[np.int64]:
     return np.searchsorted(edges, pixels, side="left")
 
 
+def _is_of_class(name: str) -> bool:
+    return re.fullmatch(r"pixels_\d+", name) is not None
+
+
 def _rarest_class(scores: pa.Table, order: NDArray[np.int64], min_pixels: int) -> NDArray[np.int64]:
     """Return, of the classes that each row shows, the one that the fewest rows show."""
-    names = [name for name in scores.column_names if re.fullmatch(r"pixels_\d+", name)]
+    names = [name for name in scores.column_names if _is_of_class(name)]
     if not names:  # a single class
         return np.zeros(len(order), np.int64)
     shown = np.stack([values(scores, name)[order] >= min_pixels for name in names], axis=1)
@@ -258,7 +305,7 @@ def selection_of(
     scores: pa.Table,
     score: NDArray[np.float64],
     order: NDArray[np.int64],
-    rules: NDArray[np.object_],
+    rules: pa.Array | pa.ChunkedArray,
 ) -> Selection:
     """Return the selection of some rows, the surest first, and the rules of the others.
 
@@ -266,7 +313,7 @@ def selection_of(
         scores: At least ``id``.
         score: ``(N,)``, by which they were chosen; NaN where there is none.
         order: The kept rows.
-        rules: ``(N,)``, the rule that dropped each row; None for a kept one.
+        rules: ``(N,)``, the name of the rule that dropped each row; of a kept one any, or null.
     """
     ranks = np.zeros(len(scores), np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
@@ -274,7 +321,7 @@ def selection_of(
         scores["id"].cast(pa.string()),
         pa.array(score, from_pandas=True),  # null for NaN
         pa.array(ranks, mask=ranks == 0),
-        pa.array(rules.tolist(), pa.string()),
+        pc.if_else(pa.array(ranks == 0), rules.cast(pa.string()), pa.scalar(None, pa.string())),
     ]
     return Selection(pa.table(columns, schema=SELECTION))
 
