@@ -12,7 +12,7 @@ from pladapt import typing
 from pladapt.data import unlabelled
 from pladapt.errors import DataError, InputError, PladaptError
 from pladapt.evaluation import OverlapEvaluator, audit, calibrate_cutoff
-from pladapt.evidence import DoNoHarm
+from pladapt.evidence import DoNoHarm, Estimate, estimate
 from pladapt.functional import certainty_index, hard_labels
 from pladapt.plugins import Registration, evaluator, hookimpl, predictor, retrainer, selector
 from pladapt.predictors import EnsemblePredictor, FlipPredictor
@@ -44,6 +44,7 @@ __all__ = [
     "DataError",
     "DoNoHarm",
     "EnsemblePredictor",
+    "Estimate",
     "Evaluation",
     "FlipPredictor",
     "InputError",
@@ -67,6 +68,7 @@ __all__ = [
     "calibrate_cutoff",
     "certainty_index",
     "compose",
+    "estimate",
     "evaluator",
     "hard_labels",
     "hookimpl",

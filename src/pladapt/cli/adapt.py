@@ -42,7 +42,7 @@ from pladapt.cli.modules import (
 from pladapt.cli.options import errors_of, named_values
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, Truth, pairing_of
+from pladapt.cli.reading import Reading, Truth, keep_masks_apart, pairing_of
 from pladapt.data.tolerance import Tolerance
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
@@ -126,7 +126,8 @@ def adapt(
     """
     from pladapt.files import Files, Problem  # noqa: PLC0415 - help must not wait for it
 
-    _keep_masks_apart(images, truth)
+    if truth is not None:
+        keep_masks_apart(images, truth)
     tolerance = Tolerance(on_error, errors_of(max_errors))
     reading = Reading(
         dimensions=dimensions,
@@ -184,17 +185,6 @@ def adapt(
     print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
     if status := _STATUS[outcome]:
         raise typer.Exit(status)
-
-
-def _keep_masks_apart(images: Path, truth: Path | None) -> None:
-    if truth is None:
-        return
-    one, other = images.resolve(), truth.resolve()
-    if one.is_relative_to(other) or other.is_relative_to(one):
-        raise InputError(
-            f"The images are in {images} and the truth in {truth}; keep the masks in a folder "
-            "apart, or they would be taken for images."
-        )
 
 
 def _options(items: list[str], config: dict[str, Any]) -> dict[str, Any]:

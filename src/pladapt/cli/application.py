@@ -13,6 +13,7 @@ from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
 from pladapt.cli.check import check
 from pladapt.cli.doctor import doctor
+from pladapt.cli.estimate import estimate
 from pladapt.cli.evaluate import evaluate
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.score import score
@@ -36,6 +37,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.callback()(_options)
     app.command()(adapt)
     app.command()(source)
+    app.command()(estimate)
     app.command()(score)
     app.command()(select)
     app.command()(evaluate)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pladapt.data.tolerance import MAX_ERRORS
+from pladapt.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +109,17 @@ def pairing_of(pattern: str | None, table: Path | None) -> Pairing:
     from pladapt.files import Pairing  # noqa: PLC0415 - help must not wait for it
 
     return Pairing(pattern) if table is None else Pairing.from_csv(table)
+
+
+def keep_masks_apart(images: Path, truth: Path) -> None:
+    """Refuse masks that would be taken for images.
+
+    Raises:
+        InputError: One folder lies in the other.
+    """
+    one, other = images.resolve(), truth.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise InputError(
+            f"The images are in {images} and the truth in {truth}; keep the masks in a folder "
+            "apart, or they would be taken for images."
+        )

@@ -1,6 +1,7 @@
 """What can be told of a target without its labels: comparisons, and gates that refuse harm."""
 
 from pladapt.evidence.comparison import Comparison, Finding, compare
+from pladapt.evidence.estimate import Estimate, estimate
 from pladapt.evidence.gates import (
     Churn,
     DoNoHarm,
@@ -14,10 +15,12 @@ __all__ = [
     "Churn",
     "Comparison",
     "DoNoHarm",
+    "Estimate",
     "Finding",
     "FlipAgreement",
     "ForegroundFraction",
     "InDomain",
     "Measure",
     "compare",
+    "estimate",
 ]

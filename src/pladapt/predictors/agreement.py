@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from array_api_compat import array_namespace
 
 from pladapt.data.batches import batches
 from pladapt.data.views import check_unlabelled
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
-from pladapt.functional.certainty import hard_labels
+from pladapt.functional.certainty import foreground, hard_labels
 from pladapt.functional.overlap import COUNTS, count_rows, dsc, pool
 from pladapt.functional.resampling import scale_images
 from pladapt.predictors.prediction import predict
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.functional.certainty import Cutoff
-    from pladapt.types import Array, Progress, Sample, Samples
+    from pladapt.types import Array, LabelledSample, Progress, Sample, Samples
     from pladapt.typing import Predictor
 
 _DRAWS: Final = 1000
@@ -101,6 +102,13 @@ class Agreement:
         """The fraction ``(F,)`` of all pixels that each foreground class marks."""
         return _sums(self.marked, "class", "pixels") / _sums(self.marked, "class", "size")
 
+    def of(self, ids: Sequence[str]) -> Agreement:
+        """Return that of some of the samples."""
+        wanted = pa.array(ids)
+        return Agreement(
+            *(rows.filter(pc.is_in(rows["id"], wanted)) for rows in (self.counts, self.marked))
+        )
+
     def surely_above(self, other: Agreement, margin: float, *, seed: int = 0) -> bool:
         """Tell whether it is surely higher than another agreement on the same samples.
 
@@ -154,6 +162,15 @@ class Agreement:
         )
         means = rows.group_by(["id", "group"], use_threads=False).aggregate([("agreement", "mean")])
         return means.rename_columns({"agreement_mean": "agreement"})
+
+
+class Compared(NamedTuple):
+    """A batch's masks ``(B, *S)``, and the rows of an `Agreement`'s ``counts`` and ``marked``."""
+
+    masks: NDArray[np.uint8]
+    classes: int
+    counts: list[dict[str, Any]]
+    marked: list[dict[str, Any]]
 
 
 class _View(NamedTuple):
@@ -211,23 +228,44 @@ def measure_agreement(
     """
     if len(target) == 0:
         raise InputError("The target is empty; give at least one unlabelled sample.")
-    looks = list(_looks(views or Views()))
     counts: list[dict[str, Any]] = []
     marked: list[dict[str, Any]] = []
     done = 0
     for batch, images in batches((target[i] for i in range(len(target))), batch_size=batch_size):
         for sample in batch:
             check_unlabelled(sample)
-        plain, classes = _labels(predictor, batch, images, cutoff)
-        marked += _marked(batch, plain, classes)
-        for look in looks:
-            labels, _ = _labels(predictor, batch, images, cutoff, look)
-            compared = np.where(look.shown(plain.shape[1:]), plain, np.uint8(IGNORE))
-            rows = count_rows(batch, labels, compared, classes)
-            counts += [row | {"view": look.name} for row in rows]
+        compared = compare_views(predictor, batch, images, cutoff, views or Views())
+        counts += compared.counts
+        marked += compared.marked
         done += len(batch)
         if progress is not None:
             progress("agreement", done, len(target))
+    return agreement_of(counts, marked)
+
+
+def compare_views(
+    predictor: Predictor,
+    batch: Sequence[Sample | LabelledSample],
+    images: Array,
+    cutoff: Cutoff,
+    views: Views,
+) -> Compared:
+    """Predict a batch, and its views, for `measure_agreement`."""
+    probabilities = predict(predictor, batch, images).probabilities
+    plain = to_numpy(hard_labels(probabilities, cutoff))
+    classes = foreground(probabilities).shape[1]
+    counts: list[dict[str, Any]] = []
+    for look in _looks(views):
+        seen = predict(predictor, batch, look.of(images)).probabilities
+        labels = to_numpy(hard_labels(look.back(seen), cutoff))
+        shown = np.where(look.shown(plain.shape[1:]), plain, np.uint8(IGNORE))
+        rows = count_rows(batch, labels, shown, classes)
+        counts += [row | {"view": look.name} for row in rows]
+    return Compared(plain, classes, counts, list(_marked(batch, plain, classes)))
+
+
+def agreement_of(counts: list[dict[str, Any]], marked: list[dict[str, Any]]) -> Agreement:
+    """Make an agreement of the rows of `compare_views`, whatever their order."""
     return Agreement(_ordered(counts, "class", "view", "id"), _ordered(marked, "class", "id"))
 
 
@@ -236,22 +274,8 @@ def _looks(views: Views) -> Iterator[_View]:
     yield from (_View(f"scale {scale:g}", scale=scale) for scale in views.scales)
 
 
-def _labels(
-    predictor: Predictor,
-    batch: Sequence[Sample],
-    images: Array,
-    cutoff: Cutoff,
-    look: _View | None = None,
-) -> tuple[NDArray[np.uint8], int]:
-    """Return the masks predicted on a view, in the image's place, and the number of classes."""
-    seen = images if look is None else look.of(images)
-    probabilities = predict(predictor, batch, seen).probabilities
-    back = probabilities if look is None else look.back(probabilities)
-    return to_numpy(hard_labels(back, cutoff)), max(1, probabilities.shape[1] - 1)
-
-
 def _marked(
-    batch: Sequence[Sample], labels: NDArray[np.uint8], classes: int
+    batch: Sequence[Sample | LabelledSample], labels: NDArray[np.uint8], classes: int
 ) -> Iterator[dict[str, Any]]:
     for sample, label in zip(batch, labels, strict=True):
         for class_ in range(1, classes + 1):

@@ -16,6 +16,7 @@ from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.functional.intensities import region_name
 from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.predictors.prediction import predict
+from pladapt.source.estimation import DscCalibration
 from pladapt.source.measuring import PredictionStatistics, RegionQuantiles, checked
 from pladapt.storage import atomic_write
 from pladapt.types import Sample
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 LEVELS: Final = 1001
 """How many quantiles are kept: one for each thousandth of the pixels, and the least."""
 
-_VERSION: Final = 2
+_VERSION: Final = 3
+_READ: Final = (2, _VERSION)
+"""The versions that are read; of version 2 no estimate of a DSC can be made."""
+
 _PAIR: Final = 2
 _MAX_BYTES: Final = 2**30
 _BROKEN: Final = (  # what numpy raises for files that are not whole, or not its own
@@ -46,7 +50,7 @@ _BROKEN: Final = (  # what numpy raises for files that are not whole, or not its
 class SourceStatistics:
     """What the source's images, and a model's predictions on them, are like.
 
-    Made by `measure`, from images alone: a mask that a sample has is never read. Arrays are
+    Made by `measure`, from images alone: a mask that a sample has is never read there. Arrays are
     numpy's. What concerns predictions is None unless a predictor was given.
 
     Args:
@@ -70,6 +74,8 @@ class SourceStatistics:
             [0, 1]; see `pladapt.predictors.measure_agreement`.
         axes: The spatial axes along which the images were mirrored for that.
         scales: At which they were scaled.
+        estimation: How a DSC is estimated without labels; None unless it was measured on labelled
+            samples (`pladapt.source.calibrate_estimate`).
 
     Raises:
         InputError: The quantiles are not ``(C, Q)`` ascending numbers, two or more for a channel.
@@ -88,6 +94,7 @@ class SourceStatistics:
     agreement: float | None = None
     axes: tuple[int, ...] = Views.axes
     scales: tuple[float, ...] = Views.scales
+    estimation: DscCalibration | None = None
 
     def __post_init__(self) -> None:
         given = self.quantiles
@@ -162,6 +169,8 @@ class SourceStatistics:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
         others = {k: v for k, v in values.items() if k not in arrays and v is not None}
+        if self.estimation is not None:
+            others["estimation"] = self.estimation.as_dict()
         about = np.array(json.dumps({"version": _VERSION, **others}))
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, about=about, **arrays)  # type: ignore[arg-type]  # arrays
@@ -201,12 +210,14 @@ def _read(path: Path) -> dict[str, Any]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         values = {name: stored[name] for name in stored.files}
     about = json.loads(values.pop("about").item())
-    if about.pop("version") != _VERSION:
+    if (version := about.pop("version")) not in _READ:
         raise DataError(
-            f"{path} is of another version of source statistics than {_VERSION}, the one that is "
-            "read here; measure and save them again."
+            f"{path} is of another version of source statistics, {version}, than those that are "
+            f"read here, {' and '.join(map(str, _READ))}; measure and save them again."
         )
     about = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
+    if "estimation" in about:
+        about["estimation"] = DscCalibration.from_dict(about["estimation"])
     optional = dict.fromkeys(("background", "region"))
     return optional | values | about
 

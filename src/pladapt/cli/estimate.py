@@ -1,0 +1,196 @@
+"""``pladapt estimate``: how well a network does on images without labels."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import pladapt
+from pladapt.cli.file_options import (
+    Axes,  # noqa: TC001 - typer reads the annotations
+    BatchSize,  # noqa: TC001 - the same
+    Channels,  # noqa: TC001 - the same
+    Dimensions,  # noqa: TC001 - the same
+    GroupBy,  # noqa: TC001 - the same
+    Groups,  # noqa: TC001 - the same
+    Key,  # noqa: TC001 - the same
+    MaxValues,  # noqa: TC001 - the same
+    Readers,  # noqa: TC001 - the same
+    Strict,  # noqa: TC001 - the same
+    Window,  # noqa: TC001 - the same
+)
+from pladapt.cli.modules import (
+    ActivationOption,  # noqa: TC001 - the same
+    Arguments,  # noqa: TC001 - the same
+    Channel,  # noqa: TC001 - the same
+    Device,  # noqa: TC001 - the same
+    Factory,  # noqa: TC001 - the same
+    Weights,  # noqa: TC001 - the same
+    build_network,
+    look_at,
+)
+from pladapt.cli.printing import print_line
+from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading
+from pladapt.errors import DataError, InputError
+from pladapt.source.statistics import SourceStatistics
+
+if TYPE_CHECKING:
+    from pladapt import Estimate
+
+_COLUMNS: Final = (
+    *("date", "name", "images", "groups", "status", "dsc", "low", "high"),
+    *("agreement", "fraction", "distance", "reason"),
+)
+_BELOW: Final = 3
+_NONE: Final = 4
+
+
+def estimate(
+    model: Factory,
+    images: Annotated[Path, typer.Argument(help="A folder of unlabelled images, or one.")],
+    *,
+    source: Annotated[
+        Path, typer.Option(help="What pladapt source --truth wrote about the source's images.")
+    ],
+    weights: Weights = None,
+    argument: Arguments = None,
+    activation: ActivationOption = "auto",
+    channel: Channel = None,
+    at_least: Annotated[
+        float | None,
+        typer.Option(help="The DSC below which the exit status is 3.", min=0, max=1),
+    ] = None,
+    append: Annotated[
+        Path | None, typer.Option(help="A CSV table to add a row to, for monitoring.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What the images are called in that row.  [default: the folder's name]"),
+    ] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 8,
+    dimensions: Dimensions = "2",
+    axes: Axes = None,
+    window: Window = None,
+    channels: Channels = None,
+    key: Key = None,
+    max_values: MaxValues = None,
+    group_by: GroupBy = "file",
+    groups: Groups = None,
+    readers: Readers = 2,
+    strict: Strict = False,
+) -> None:
+    """Estimate without labels how well a network does on images, in DSC with a 90 % interval.
+
+    Exit status: 0 where there is an estimate, 3 where it is below --at-least, and 4 where there is
+    none: the images are unlike all that was simulated on the source, or the network is not fit for
+    them; label a few. 1 is an error.
+    """
+    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
+
+    if append is not None and append.suffix != ".csv":
+        raise InputError(f"The table is {append}; its name must end in .csv.")
+    statistics = SourceStatistics.load(source)
+    network = build_network(model, argument, weights, activation, channel)
+    predictor = network.predictor(device)
+    reading = Reading(
+        dimensions=dimensions,
+        axes=axes,
+        window=window,
+        channels=channels,
+        key=key,
+        max_values=max_values,
+        group_by=group_by,
+        groups=groups,
+        readers=readers,
+        strict=strict,
+    )
+    with progress_bars() as progress:
+        samples, problems = reading.samples(Files.find(images), progress)
+        look_at(network, predictor, samples)
+        found = pladapt.estimate(
+            predictor, samples, source=statistics, batch_size=batch_size, progress=progress
+        )
+    for left_out, reason in problems:
+        print_line(f"Left out: {left_out}: {reason}")
+    print_line(f"{str(found)[0].upper()}{str(found)[1:]}")
+    Console().print(_table(found))
+    if append is not None:
+        _append(append, name or images.resolve().name, found)
+        print_line(f"Row added: {append}")
+    if status := _exit(found, at_least):
+        raise typer.Exit(status)
+
+
+def _exit(found: Estimate, at_least: float | None) -> int:
+    if found.interval is None:
+        return _NONE
+    return _BELOW if at_least is not None and found.interval.dsc < at_least else 0
+
+
+def _table(found: Estimate) -> Table:
+    """Return a row per group, and one of all."""
+    table = Table("group", "samples", "DSC", "90 % interval", "agreement", "marked")
+    for row in [*found.groups.to_pylist(), _whole(found)]:
+        numbers = None if row["dsc"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
+        table.add_row(
+            row["group"],
+            str(row["samples"]),
+            "unknown" if row["dsc"] is None else f"{row['dsc']:.2f}",
+            numbers or "",
+            f"{row['agreement']:.3f}",
+            f"{row['fraction']:.2%}",
+        )
+    table.caption = (
+        f"Intensities: {found.likeness.distance:.2f} standard deviations from the source's"
+    )
+    return table
+
+
+def _whole(found: Estimate) -> dict[str, Any]:
+    numbers = dict.fromkeys(("dsc", "low", "high"))
+    if found.interval is not None:
+        numbers = found.interval._asdict()
+    return {
+        "group": "all",
+        "samples": sum(found.groups["samples"].to_pylist()),
+        "agreement": found.agreement,
+        "fraction": found.fraction,
+        **numbers,
+    }
+
+
+def _append(path: Path, name: str, found: Estimate) -> None:
+    """Add a row to a table, which is made where there is none."""
+    whole = _whole(found)
+    row = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "name": name,
+        "images": whole["samples"],
+        "groups": len(found.groups),
+        "status": found.status,
+        "distance": found.likeness.distance,
+        "reason": found.reason,
+        **{key: whole[key] for key in ("dsc", "low", "high", "agreement", "fraction")},
+    }
+    known = path.exists() and path.stat().st_size > 0
+    if known:
+        with path.open(encoding="utf-8", newline="") as file:
+            header = next(csv.reader(file))
+        if tuple(header) != _COLUMNS:
+            raise DataError(
+                f"{path} has the columns {header}, and a row has {list(_COLUMNS)}; give another "
+                "table."
+            )
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        if not known:
+            writer.writeheader()
+        writer.writerow(row)
