@@ -24,7 +24,7 @@ from pladapt.reports.gap import gap_table
 from pladapt.reports.illustrations import overlap_charts, score_charts, training_chart
 from pladapt.reports.labels import label_sections
 from pladapt.reports.pipeline import pipeline
-from pladapt.reports.recalibration import recalibration_section
+from pladapt.reports.recalibration import estimate_words, recalibration_section
 from pladapt.reports.tables import (
     change_tables,
     evidence_table,
@@ -108,6 +108,9 @@ def _lead(record: RunRecord) -> str:
     if found is not None and found.changed and found.stands:
         alone = "" if record.rounds else ", and not retrained"
         said.append(f"The model was recalibrated on the unlabelled target{alone}.")
+    if found is not None:
+        trained = any(each.stands for each in record.rounds)
+        said += estimate_words(found, trained=trained)
     if record.rounds:
         scored, kept = len(record.rounds[0].scores), len(selected(record))
         rounds = sum(current.stands for current in record.rounds)

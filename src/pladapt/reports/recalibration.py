@@ -29,6 +29,11 @@ _READING_AGREEMENT: Final = (
         "source's images."
     ),
     "A network may be wrong alike on every view: agreement says which is better, not how good.",
+    (
+        "`dsc` between `low` and `high` is estimated from the agreement, by what was simulated on "
+        "the source's labelled images; without these, or where the target is unlike all that was "
+        "simulated, it is left out."
+    ),
 )
 
 
@@ -49,6 +54,30 @@ def recalibration_section(record: RunRecord) -> Iterator[Section]:
             for name in overlap_evaluators(record)
         ]
     yield Section("Recalibration", tuple(body))
+
+
+def estimates(found: Recalibrated) -> dict[str, str]:
+    """Return each network's estimated DSC with its interval, in words, by its adjustment."""
+    if not set(found.evidence.column_names) >= {"adjustment", "dsc", "low", "high"}:
+        return {}
+    return {
+        row["adjustment"]: f"{row['dsc']:.2f} (90 % interval {row['low']:.2f} to {row['high']:.2f})"
+        for row in found.evidence.to_pylist()
+        if row["dsc"] is not None
+    }
+
+
+def estimate_words(found: Recalibrated, *, trained: bool) -> Iterator[str]:
+    """Yield sentences on the DSC before and after, as far as it can be told without labels."""
+    known = estimates(found)
+    if "none" not in known:
+        return
+    yield f"Estimated DSC of the model as it was: {known['none']}."
+    taken = next(row["adjustment"] for row in found.evidence.to_pylist() if row["taken"])
+    if found.stands and taken != "none" and taken in known:
+        yield f"With the target's statistics: {known[taken]}."
+    if trained:
+        yield "After the training there is no estimate: it makes any model agree with itself."
 
 
 def _words(found: Recalibrated) -> str:

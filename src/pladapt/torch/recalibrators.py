@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pladapt.data.views import subsample
 from pladapt.errors import InputError
+from pladapt.evidence.estimate import estimate_of
 from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.runs.manifest import describe
 from pladapt.source.likeness import measure_likeness
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pladapt.predictors.agreement import Agreement
+    from pladapt.source.likeness import Likeness
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Progress, Sample, Samples
     from pladapt.typing import Predictor
@@ -36,6 +38,7 @@ _EVIDENCE: Final = pa.schema(
         ("taken", pa.bool_()),
     ]
 )
+_ESTIMATED: Final = tuple(pa.field(name, pa.float64()) for name in ("dsc", "low", "high"))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -108,6 +111,8 @@ class AgreementRecalibrator:
         The evidence has a row for each network that was measured: ``adjustment``, the ``agreement``
         of all pixels, that ``per_image``, the ``fraction`` of the pixels that it marks at the
         source's cut-off, and whether it was ``taken``; and a row ``source``, where that is known.
+        Where the source's statistics allow it, also an estimate of its ``dsc``, between ``low`` and
+        ``high`` (`pladapt.estimate`).
 
         Raises:
             InputError: The predictor has no module, the target is empty, or its images have other
@@ -115,8 +120,12 @@ class AgreementRecalibrator:
             LabelledTargetError: A sample has a mask.
         """
         found = {_NONE: self._measured(predictor, target)}
-        if (verdict := self._first_look(target, found[_NONE])) is not None:
-            return Recalibration(predictor, predictor, self._evidence(found, _NONE), verdict)
+        unlike = None
+        if self.source is not None:
+            unlike = measure_likeness(target, self.source, batch_size=self.batch_size)
+        if (verdict := self._first_look(unlike, found[_NONE])) is not None:
+            evidence = self._evidence(found, _NONE, unlike)
+            return Recalibration(predictor, predictor, evidence, verdict)
         taken, winner = _NONE, predictor
         if batch_norms(module_of(predictor)):
             normalised = self._normalised(predictor, target)
@@ -124,7 +133,7 @@ class AgreementRecalibrator:
             if found[_BATCH_NORM].surely_above(found[_NONE], self.margin):
                 taken, winner = _BATCH_NORM, normalised
         verdict = self._without_training(taken, found[taken])
-        return Recalibration(winner, winner, self._evidence(found, taken), verdict)
+        return Recalibration(winner, winner, self._evidence(found, taken, unlike), verdict)
 
     def describe(self) -> dict[str, Any]:
         """Return what the result depends on beside predictor and target."""
@@ -151,12 +160,10 @@ class AgreementRecalibrator:
             progress=self.progress,
         )
 
-    def _first_look(self, target: Samples[Sample], as_it_is: Agreement) -> Verdict | None:
+    def _first_look(self, unlike: Likeness | None, as_it_is: Agreement) -> Verdict | None:
         """Return why there is nothing to try, or None."""
-        if self.source is not None:
-            unlike = measure_likeness(target, self.source, batch_size=self.batch_size).reason
-            if unlike is not None:
-                return Verdict("unfit", f"{unlike}; label a few images")
+        if unlike is not None and unlike.reason is not None:
+            return Verdict("unfit", f"{unlike.reason}; label a few images")
         marked = float(as_it_is.fraction.sum())
         if marked > self.max_fraction:
             reason = f"the model marks {marked:.0%} of all pixels as foreground; label a few images"
@@ -181,7 +188,9 @@ class AgreementRecalibrator:
             f"images, and to {known:.3f} on the source's",
         )
 
-    def _evidence(self, found: Mapping[str, Agreement], taken: str) -> pa.Table:
+    def _evidence(
+        self, found: Mapping[str, Agreement], taken: str, unlike: Likeness | None
+    ) -> pa.Table:
         rows: list[dict[str, Any]] = [
             {
                 "adjustment": name,
@@ -189,6 +198,7 @@ class AgreementRecalibrator:
                 "per_image": each.per_image,
                 "fraction": float(each.fraction.sum()),
                 "taken": name == taken,
+                **self._estimated(each, unlike),
             }
             for name, each in found.items()
         ]
@@ -197,4 +207,11 @@ class AgreementRecalibrator:
             rows.append(
                 {"adjustment": "source", "agreement": self.source.agreement, "fraction": fraction}
             )
-        return pa.Table.from_pylist(rows, schema=_EVIDENCE)
+        estimated = _ESTIMATED if any("dsc" in row for row in rows) else ()
+        return pa.Table.from_pylist(rows, schema=pa.schema([*_EVIDENCE, *estimated]))
+
+    def _estimated(self, agreement: Agreement, unlike: Likeness | None) -> dict[str, float]:
+        if self.source is None or unlike is None:
+            return {}
+        interval = estimate_of(agreement, unlike, self.source).interval
+        return {} if interval is None else interval._asdict()
