@@ -20,9 +20,10 @@ from pladapt.cli.file_options import (
     GroupBy,  # noqa: TC001 - the same
     Groups,  # noqa: TC001 - the same
     Key,  # noqa: TC001 - the same
+    MaxErrors,  # noqa: TC001 - the same
     MaxValues,  # noqa: TC001 - the same
+    OnError,  # noqa: TC001 - the same
     Readers,  # noqa: TC001 - the same
-    Strict,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
 )
 from pladapt.cli.modules import (
@@ -31,10 +32,12 @@ from pladapt.cli.modules import (
     Channel,  # noqa: TC001 - the same
     Device,  # noqa: TC001 - the same
     Factory,  # noqa: TC001 - the same
+    Prepare,  # noqa: TC001 - the same
     Weights,  # noqa: TC001 - the same
     build_network,
     look_at,
 )
+from pladapt.cli.options import errors_of
 from pladapt.cli.printing import print_line
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
@@ -63,6 +66,7 @@ def estimate(
     argument: Arguments = None,
     activation: ActivationOption = "auto",
     channel: Channel = None,
+    prepare: Prepare = None,
     at_least: Annotated[
         float | None,
         typer.Option(help="The DSC below which the exit status is 3.", min=0, max=1),
@@ -85,7 +89,8 @@ def estimate(
     group_by: GroupBy = "file",
     groups: Groups = None,
     readers: Readers = 2,
-    strict: Strict = False,
+    on_error: OnError = "skip",
+    max_errors: MaxErrors = "5%",
 ) -> None:
     """Estimate without labels how well a network does on images, in DSC with a 90 % interval.
 
@@ -98,7 +103,7 @@ def estimate(
     if append is not None and append.suffix != ".csv":
         raise InputError(f"The table is {append}; its name must end in .csv.")
     statistics = SourceStatistics.load(source)
-    network = build_network(model, argument, weights, activation, channel)
+    network = build_network(model, argument, weights, activation, channel, prepare=prepare)
     predictor = network.predictor(device)
     reading = Reading(
         dimensions=dimensions,
@@ -110,7 +115,8 @@ def estimate(
         group_by=group_by,
         groups=groups,
         readers=readers,
-        strict=strict,
+        on_error=on_error,
+        max_errors=errors_of(max_errors),
     )
     with progress_bars() as progress:
         samples, problems = reading.samples(Files.find(images), progress)
