@@ -18,7 +18,6 @@ from pladapt.errors import InputError
 from pladapt.evaluation.calibration import DEFAULT_CUTOFFS
 from pladapt.storage import atomic_write
 from pladapt.torch import RandomAffine, TrainingOptions
-from pladapt_covid_ct import demo
 from pladapt_covid_ct.domains import load_domains
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.phantoms import write_phantoms
@@ -161,9 +160,13 @@ class Phantoms(Slices):
     def __init__(self, config: Config) -> None:
         super().__init__(replace(config, data=config.out / "phantoms", encoder_weights=None))
         self._patients = {"A": 6, "B": 4, "C": 1} if config.quick else {"A": 10, "B": 10, "C": 1}
-        epochs = 2 if config.quick else demo.SETTINGS.epochs
-        self.settings = replace(
-            demo.SETTINGS, encoder="resnet18", epochs=epochs, device=config.device
+        self.settings = Settings(
+            size=64,
+            encoder="resnet18",
+            encoder_weights="none",
+            epochs=2 if config.quick else 24,
+            batch_size=4,
+            device=config.device,
         )
         self.min_pixels = self.settings.scaled_min_pixels
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from torch.optim import Adam
 
 import pladapt
 from pladapt import InputError, Sample, SourceStatistics, Verdict
@@ -13,6 +15,7 @@ from pladapt.errors import LabelledTargetError, RunChangedError, UnknownPluginEr
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.plugins import PluginManager
 from pladapt.predictors import Views
+from pladapt.recipes.paper import PaperOptions
 from pladapt.recipes.robust import RobustOptions
 from pladapt.runs.manifest import describe
 from pladapt.selection.certainty_index import CertaintyIndexSelector
@@ -87,6 +90,67 @@ def test_the_paper_s_recipe_takes_seed_and_device_alone_or_in_options() -> None:
     for given in ({"seed": 3}, {"device": "cpu"}, {"seed": 0, "device": "cpu"}):
         with pytest.raises(InputError, match=f"{' and '.join(given)} beside them"):
             pladapt.recipe("paper", options=options, **given)
+
+
+def test_the_paper_s_recipe_takes_the_source_s_cut_off_unless_another_is_given(
+    source: SourceStatistics,
+) -> None:
+    def cutoff(**options: Any) -> Any:
+        recipe: Any = pladapt.recipe("paper", **options)
+        return recipe.selector.cutoff
+
+    assert cutoff() == 0.5
+    assert cutoff(source=replace(source, cutoff=0.4)) == 0.4
+    assert cutoff(source=replace(source, cutoff=0.4), cutoff=0.3) == 0.3
+
+
+def test_the_options_of_the_paper_s_recipe_reach_its_parts(source: SourceStatistics) -> None:
+    plain = pladapt.recipe("paper", gate=True)
+    described = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
+    reached: dict[str, set[str]] = {}
+    for options in (
+        {"cutoff": 0.3},
+        {"source": replace(source, cutoff=0.3)},
+        {"min_pixels": 3},
+        {"ci_limit": 0.8},
+        {"top_k": 3},
+        {"gate": False},
+        {"validation": 0.2},
+        {"options": QUICK},
+        {"seed": 3},
+        {"batch_size": 3},
+    ):
+        (name,) = options
+        other = pladapt.recipe("paper", **{"gate": True} | options)
+        reached[name] = {
+            part
+            for part in described
+            if json.dumps(describe(getattr(other, part))) != described[part]
+        }
+    assert reached == {
+        **{name: {"selector", "gates"} for name in ("cutoff", "source")},
+        **{name: {"selector"} for name in ("min_pixels", "ci_limit", "top_k")},
+        **{name: {"retrainer"} for name in ("validation", "options", "seed")},
+        "gate": {"gates"},
+        "batch_size": {"gates", "batch_size"},
+    }
+    machine = {"device", "checkpoints", "progress"}
+    assert set(reached) | machine == {each.name for each in fields(PaperOptions)}
+
+
+@pytest.mark.parametrize("options", [{}, {"gate": True}], ids=["alone", "with a gate"])
+def test_with_a_gate_the_paper_s_recipe_refuses_to_replace_a_model_where_it_harms(
+    trained: TorchPredictor, shifted: Callable[..., list[Sample]], options: dict[str, bool]
+) -> None:
+    # such steps leave nothing of what the network knew
+    wild = TrainingOptions(epochs=3, batch_size=4, optimizer=partial(Adam, lr=10.0), device="cpu")
+    made = pladapt.recipe(
+        "paper", min_pixels=1, validation=0.5, options=wild, batch_size=4, **options
+    ).adapt(trained, shifted(), plugins=QUIET)
+    gated = "gate" in options
+    assert (made.predictor is trained) == gated
+    assert made.verdict.outcome == ("unchanged" if gated else "adapted")
+    assert ("round 1 refused" in made.verdict.reason) == gated
 
 
 # The one we recommend
@@ -301,7 +365,9 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
     assert set(reached) | machine == {each.name for each in fields(RobustOptions)}
 
 
-def test_an_unknown_option_of_robust_names_the_nearest() -> None:
+def test_an_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"paper has no option 'topk'\. Did you mean 'top_k'\?"):
+        pladapt.recipe("paper", topk=3)
     with pytest.raises(TypeError, match=r"no option 'epoch'\. Did you mean 'epochs'\? .* margin"):
         pladapt.recipe("robust", epoch=3)
     with pytest.raises(TypeError, match=r"no option 'zzz'\. Known: cutoff, source, train"):

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 import numpy as np
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 from pladapt.evaluation import Calibration
 from pladapt.reports.document import Table
@@ -261,15 +260,3 @@ def test_the_same_run_gives_the_same_bytes(finished, html, tmp_path):
     write_report(outcome, tmp_path, notes=[NOTE])
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
     assert (tmp_path / "report.md").read_bytes() == (out / "report.md").read_bytes()
-
-
-def test_the_command_writes_the_page_and_says_where(finished, monkeypatch, tmp_path):
-    from pladapt.cli.application import application
-    from pladapt_covid_ct import demo
-
-    monkeypatch.setattr(demo, "run_demo", lambda *_args, **_options: finished[1])
-    result = CliRunner().invoke(application(), ["covid-ct", "demo", "--out", str(tmp_path)])
-    assert result.exit_code == 0, result.output
-    for name in ("report.html", "report.md"):
-        assert str(tmp_path / name) in result.output
-        assert "phantoms, drawn by a program" in (tmp_path / name).read_text(encoding="utf-8")

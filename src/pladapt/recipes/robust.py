@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.errors import InputError
 from pladapt.evidence.gates import DoNoHarm, ForegroundFraction
 from pladapt.predictors.agreement import Views
 from pladapt.recipes.bundle import Recipe
+from pladapt.recipes.options import check_names, single_cutoff
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.selection.certain_negatives import CertainNegativesSelector
 from pladapt.selection.soft_dice import SoftDiceSelector
@@ -107,7 +106,7 @@ class RobustOptions:
     def _cutoff(self) -> float:
         if self.cutoff is not None:
             return self.cutoff
-        return 0.5 if self.source is None else _single(self.source.cutoff)
+        return 0.5 if self.source is None else single_cutoff(self.source.cutoff)
 
     @property
     def _views(self) -> Views:
@@ -169,20 +168,5 @@ def robust(**options: Any) -> Recipe:
         TypeError: There is no such option.
         InputError: As `RobustOptions` says.
     """
-    known = [each.name for each in fields(RobustOptions)]
-    for name in options:
-        if name not in known:
-            nearest = get_close_matches(name, known, n=1)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            raise TypeError(f"robust has no option {name!r}.{hint} Known: {', '.join(known)}.")
+    check_names(RobustOptions, "robust", options)
     return RobustOptions(**options).recipe()
-
-
-def _single(cutoff: Any) -> float:
-    if isinstance(cutoff, float | int):
-        return float(cutoff)
-    if len(set(cutoff)) == 1:
-        return float(cutoff[0])
-    raise InputError(
-        f"The source has the cut-offs {cutoff}, one per class; give a cutoff for all of them."
-    )

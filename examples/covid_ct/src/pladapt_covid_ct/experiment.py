@@ -82,6 +82,7 @@ def run_round(
     settings: Settings,
     out: Path,
     progress: Progress,
+    source_folder: Path | None = None,
 ) -> Outcome:
     """Run an experiment on data that were read before.
 
@@ -91,6 +92,8 @@ def run_round(
         settings: The choices.
         out: The run folder. Targets may be added to a run that is there.
         progress: Called as work advances.
+        source_folder: Where the source's model is kept, for several experiments that share one; by
+            default in the run folder.
 
     Raises:
         RunChangedError: ``out`` holds an experiment with other data or settings.
@@ -100,7 +103,10 @@ def run_round(
         told = {letter: domain.describe() for letter, domain in domains.items()}
         temporary.write_text(json.dumps(told, indent=1), encoding="utf-8")
     trained = train_source(
-        domains[source], settings=settings, folder=out / "source", progress=progress
+        domains[source],
+        settings=settings,
+        folder=source_folder or out / "source",
+        progress=progress,
     )
     results = {
         target: adapt_to(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pladapt
+from pladapt.recipes.paper import harm_gates
 from pladapt.torch import FineTune
 from pladapt_covid_ct.model import build_model
 from pladapt_covid_ct.retraining import ContinuedAdam, Restart, selector, training_options
@@ -48,9 +49,11 @@ def recipe_of(
             batch_size=settings.batch_size,
             **running,
         )
+    cutoff = trained.calibration.cutoff
     return pladapt.Recipe(
-        selector=selector(settings, trained.calibration.cutoff, slices),
+        selector=selector(settings, cutoff, slices),
         retrainer=_retrainer(trained, settings, running),
+        gates=harm_gates(cutoff, settings.batch_size) if settings.gate else (),
         batch_size=settings.batch_size,
     )
 

@@ -37,6 +37,7 @@ def training_options(settings: Settings) -> TrainingOptions:
             zoom=settings.zoom, shift=settings.shift, shear=settings.shear, flip=settings.flip_axes
         ),
         patience=settings.patience,
+        ema=settings.ema,
         seed=settings.seed,
         device=settings.device,
     )

@@ -52,7 +52,7 @@ _FLIPS: Final[Mapping[Flip, tuple[int, ...]]] = {
 _PREPROCESSING: Final = ("order", "statistics", "lesions", "lungs", "interpolation")
 _PAPERS: Final = (
     *("min_pixels", "limit", "quantile", "top_k"),
-    *("retrain_from", "optimiser", "source_ratio", "validation"),
+    *("retrain_from", "optimiser", "source_ratio", "validation", "gate"),
 )
 """What only the paper's recipe asks for."""
 
@@ -64,6 +64,7 @@ _RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "fold": (0, FOLDS - 1),
     "min_pixels": (0, math.inf),
     "limit": (0, 1),
+    "ema": (0, 1),
     "quantile": (0, 1),
     "source_ratio": (0, math.inf),
 }
@@ -104,6 +105,13 @@ class Settings:
     )
     batch_size: int = field(default=8, metadata={"help": "Slices in a batch."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Adam's, at the start."})
+    ema: float | None = field(
+        default=None,
+        metadata={
+            "help": "The decay of a moving average of the weights, which is validated and kept in "
+            "their place, in [0, 1)."
+        },
+    )
     zoom: float = field(default=0.1, metadata={"help": "Augmentation zooms by 1 ± this."})
     shift: float = field(
         default=0.1, metadata={"help": "Augmentation shifts by ± this fraction of the width."}
@@ -209,6 +217,13 @@ class Settings:
         default="source",
         metadata={"help": f"What stops retraining and chooses its weights: {_words(Validation)}."},
     )
+    gate: bool = field(
+        default=False,
+        metadata={
+            "help": "The paper's recipe leaves the model as it was where there is evidence of "
+            "harm; robust always does."
+        },
+    )
     backend: Backend = field(
         default="torch",
         metadata={"help": f"What predicts: {_words(Backend)} (ONNX Runtime). torch trains."},
@@ -226,6 +241,8 @@ class Settings:
         check_amount("top_k", self.top_k)
         if self.quantile == 1:
             raise InputError(f"quantile is {self.quantile}, which keeps nothing; give less than 1.")
+        if self.ema == 1:
+            raise InputError(f"ema is {self.ema}, which learns nothing; give less than 1.")
         if self.retrain_from == "encoder" and self.optimiser == "continued":
             raise InputError(
                 "retrain_from is 'encoder' and optimiser 'continued'; an optimiser goes on only "

@@ -1,4 +1,4 @@
-"""The table that ends an experiment."""
+"""The tables that end an experiment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pladapt.reports.comparison import compare, rows, selected
 from pladapt_covid_ct.source import EVALUATOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pladapt import AdaptationResult
     from pladapt_covid_ct.experiment import Outcome
@@ -33,6 +33,30 @@ def table(outcome: Outcome, aggregation: str = "pooled") -> Iterator[tuple[str, 
         for samples, number, *metrics in rows(compare(result, EVALUATOR), aggregation):
             name = _classes(outcome)[int(number)]
             yield (f"{source} to {target}{name}", samples, _selected(result), *metrics)
+
+
+def side_by_side(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, ...]]:
+    """Yield a header, then a row for the source's own data and for each target.
+
+    The cells are the pooled DSC of the source's model, and after each recipe with its verdict.
+
+    Args:
+        outcomes: What each recipe found from one source's model, by the recipe's name.
+    """
+    first = next(iter(outcomes.values()))
+    yield ("DSC", "source", *outcomes)
+    in_domain = first.trained.in_domain.value("dsc", aggregation="pooled")
+    yield (f"{first.source} in domain", f"{in_domain:.3f}", *("" for _ in outcomes))
+    for target, result in first.targets.items():
+        found = (outcome.targets[target] for outcome in outcomes.values())
+        before = result.before[EVALUATOR].value("dsc", aggregation="pooled")
+        yield (f"{first.source} to {target}", f"{before:.3f}", *(_ended(each) for each in found))
+
+
+def _ended(result: AdaptationResult) -> str:
+    after = result.after[EVALUATOR].value("dsc", aggregation="pooled")
+    words = str(result.verdict).partition(":")[0]
+    return f"{after:.3f}, {words}"
 
 
 def _classes(outcome: Outcome) -> dict[int, str]:
