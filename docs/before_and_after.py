@@ -1,126 +1,73 @@
 """Draw the picture of the first page: a CT slice before and after adaptation.
 
-Run ``python docs/before_and_after.py`` with pladapt's extras ``torch`` and ``report`` and the
-COVID-19 example installed. It trains the small U-Net of ``examples/ultrasound`` on phantoms of
-scanner A, adapts it to those of scanner C by the recipe that is named, and draws a slice of C.
+Run ``python docs/before_and_after.py`` with the COVID-19 example installed. It runs the demo, or
+reads one that has finished (``--run``), and draws a slice of a target with what the source's model
+marks and what the adapted one does.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
+from PIL import Image
 
 import pladapt
-from pladapt import LabelledSample
+from pladapt.cli.progress import progress_bars
 from pladapt.reports.overlays import overlay
-from pladapt.torch import RandomAffine, TorchPredictor, TrainingOptions, fit
-from pladapt_covid_ct.chest import simulate
-from pladapt_covid_ct.phantoms import SCANNERS
+from pladapt_covid_ct.demo import run_demo
+from pladapt_covid_ct.source import EVALUATOR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pladapt import AdaptationResult
-    from pladapt.typing import Predictor
+    from pladapt import LabelledSample
+    from pladapt_covid_ct.domains import Domain
+    from pladapt_covid_ct.experiment import Outcome
 
 HERE: Final = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "examples/ultrasound"))
-from ultrasound import UNet  # noqa: E402 - an example, not a package
-
-SIZE: Final = 96
-SLICES: Final = 12
-WINDOW: Final = (-1024, 600)  # of Hounsfield units, as in the COVID-19 example
-SHOWN: Final = (-1000, 200)
-SETS: Final = (("train", "A", 8), ("validation", "A", 2), ("test", "A", 4), ("target", "C", 9))
+SHOWN: Final = (-1000, 200)  # Hounsfield units
 STYLE: Final = """
 .outline { stroke-width: 2px; vector-effect: non-scaling-stroke; }
 .prediction { stroke: #ffb000; fill: #ffb000; fill-opacity: 0.3; }
 .truth { stroke: #6cc6ff; fill: none; stroke-dasharray: 5 3; }
-text { font: 6px sans-serif; fill: #ffffff; }
+text { font: 4px sans-serif; fill: #ffffff; }
 """
 
 
-class Slice(NamedTuple):
-    """A slice as the network sees it, and the Hounsfield units ``(H, W)`` that a person sees."""
-
-    sample: LabelledSample
-    hu: NDArray[np.int16]
-
-
-def slices(name: str, letter: str, patients: int, *, seed: int) -> list[Slice]:
-    """Simulate patients in one scanner; images are masked to the lung and normalised."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for patient in range(patients):
-        chest = simulate(rng, SCANNERS[letter].tissue, slices=SLICES, size=SIZE)
-        scan = SCANNERS[letter].scan(rng, chest)
-        for z, (hu, lung, lesion) in enumerate(zip(scan, chest.lung, chest.lesion, strict=True)):
-            image = np.where(lung > 0, np.clip(hu, *WINDOW) - np.float32(WINDOW[0]), 0)
-            image = (image - image.mean()) / max(float(image.std()), 1e-6)
-            group = f"{name}-{patient}"
-            mask = (lesion > 0).astype(np.uint8)
-            sample = LabelledSample(f"{group}/z{z:03}", group, image[None].astype("f4"), mask)
-            made.append(Slice(sample, hu))
-    return made
-
-
-class Run(NamedTuple):
-    """What was adapted to what, and the cut-off."""
-
-    target: list[Slice]
-    cutoff: float
-    before: Predictor
-    result: AdaptationResult
-
-
-def adapt(recipe: str, epochs: int, seed: int) -> Run:
-    """Train on A, choose the cut-off on further patients of A, and adapt to C."""
-    sets = [
-        slices(name, letter, patients, seed=seed + number)
-        for number, (name, letter, patients) in enumerate(SETS)
-    ]
-    train, validation, test, target = ([one.sample for one in made] for made in sets)
-    options = TrainingOptions(epochs=epochs, augmentation=RandomAffine(), seed=seed, device="cpu")
-    torch.manual_seed(seed)
-    before = TorchPredictor(fit(UNet(), train, validation, options).module, device="cpu")
-    cutoff = pladapt.calibrate_cutoff(before, test).cutoff
-    chosen: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": "cpu"}
-    if recipe == "paper":
-        keep = len(target) // 2
-        chosen = {"cutoff": cutoff, "top_k": keep, "validation": validation, "options": options}
-    result = pladapt.recipe(recipe, **chosen).adapt(
-        before,
-        pladapt.unlabelled(target),
-        evaluators={"target": pladapt.evaluator("overlap", samples=target, cutoff=cutoff)},
-    )
-    return Run(sets[-1], cutoff, before, result)
-
-
-def draw(run: Run) -> str:
+def draw(outcome: Outcome, target: str) -> str:
     """Return the slice with the most lesion twice as an SVG, with the marks before and after."""
-    chosen = max(run.target, key=lambda one: int(one.sample.mask.sum()))
+    domain, result = outcome.domains[target], outcome.targets[target]
+    samples = [domain.samples[index] for index in range(len(domain.samples))]
+    chosen = max(samples, key=lambda sample: int(np.sum(sample.mask == 1)))
+    size = chosen.mask.shape[-1]
     panels = []
-    for number, model in enumerate((run.before, run.result.predictor)):
-        name = ("before", "after")[number]
-        probabilities = model.predict(chosen.sample.image[None])
-        marked = np.asarray(pladapt.hard_labels(probabilities, cutoff=run.cutoff))[0]
-        print(f"{chosen.sample.id} {name}: DSC {_dsc(marked == 1, chosen.sample.mask == 1):.3f}")
-        outlines = {"prediction": marked, "truth": chosen.sample.mask}
-        drawn = overlay(np.clip(chosen.hu, *SHOWN)[None], outlines)
+    models = {"before": outcome.trained.predictor, "after": result.predictor}
+    for number, (name, model) in enumerate(models.items()):
+        probabilities = model.predict(chosen.image[None])
+        cutoff = outcome.trained.calibration.cutoff
+        marked = np.asarray(pladapt.hard_labels(probabilities, cutoff=cutoff))[0]
+        print(f"{chosen.id} {name}: DSC {_dsc(marked == 1, chosen.mask == 1):.3f}")
+        drawn = overlay(_shown(domain, chosen), {"prediction": marked, "truth": chosen.mask})
         panels.append(
-            f'<svg x="{number * (SIZE + 3)}" width="{SIZE}" height="{SIZE}">{drawn}'
-            f'<text x="3" y="8">{name}</text></svg>'
+            f'<svg x="{number * (size + 2)}" width="{size}" height="{size}">{drawn}'
+            f'<text x="2" y="5">{name}</text></svg>'
         )
-    width = 2 * SIZE + 3
+    width = 2 * size + 2
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {SIZE}" '
-        f'width="{4 * width}" height="{4 * SIZE}"><style>{STYLE}</style>{"".join(panels)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {size}" '
+        f'width="{6 * width}" height="{6 * size}"><style>{STYLE}</style>{"".join(panels)}</svg>\n'
     )
+
+
+def _shown(domain: Domain, sample: LabelledSample) -> NDArray[np.float32]:
+    """Return a slice in Hounsfield units ``(1, H, W)``, as wide as its mask."""
+    slices: Any = domain.dataset.slices
+    (index,) = [place for place, row in enumerate(slices.rows) if row.id == sample.id]
+    picture = Image.fromarray(slices[index].image.astype(np.float32))
+    return np.clip(np.asarray(picture.resize(sample.mask.shape[::-1])), *SHOWN)[None]
 
 
 def _dsc(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -128,17 +75,22 @@ def _dsc(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 def main() -> None:
-    """Adapt on a small scale, write the picture, and print the figures for its caption."""
+    """Run the demo or read it, write the picture, and print the figures for its caption."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", choices=("paper", "robust"), default="paper")
-    parser.add_argument("--epochs", type=int, default=15, help="of training and retraining")
-    parser.add_argument("--seed", type=int, default=0, help="of the phantoms and the network")
+    parser.add_argument("--run", type=Path, default=Path("runs/covid-ct-demo"), help="of the demo")
+    parser.add_argument("--seed", type=int, default=0, help="the demo's")
+    parser.add_argument("--recipe", choices=("paper", "robust"), default="robust")
+    parser.add_argument("--target", choices=("B", "C"), default="C")
     parser.add_argument("--output", type=Path, default=HERE / "before-and-after.svg")
     options = parser.parse_args()
-    run = adapt(options.recipe, options.epochs, options.seed)
-    options.output.write_text(draw(run), encoding="utf-8")
-    for name, figures in (("before", run.result.before), ("after", run.result.after)):
-        print(f"all slices {name}: DSC {figures['target'].value('dsc'):.3f}")
+    with progress_bars() as progress:
+        outcomes = run_demo(options.run, seed=options.seed, progress=progress)
+    outcome = outcomes[options.recipe]
+    options.output.write_text(draw(outcome, options.target), encoding="utf-8")
+    result = outcome.targets[options.target]
+    for name, figures in (("before", result.before), ("after", result.after)):
+        print(f"all slices {name}: DSC {figures[EVALUATOR].value('dsc'):.3f}")
+    print(result.verdict)
 
 
 if __name__ == "__main__":
