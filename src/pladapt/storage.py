@@ -35,12 +35,14 @@ except ModuleNotFoundError:  # Windows: files are as safe, but nothing keeps two
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import IO
 
 FORMAT: Final = 2
 """The version of everything that is stored; another one is refused."""
+
+_ROWS: Final = 2**14  # in a row group, which is encoded in memory
 
 _DIGESTS: Final = "digests.json"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -138,7 +140,7 @@ def sweep(folder: Path) -> None:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table as parquet, whole or not at all."""
     with atomic_write(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS)
 
 
 def to_json(value: object) -> str:
@@ -149,14 +151,15 @@ def to_json(value: object) -> str:
 # Reading
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a table.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table, or those of some columns that it has.
 
     Raises:
         DataError: The file is not a whole parquet file.
     """
-    with parquet_errors(path):
-        return pq.read_table(path, memory_map=False, partitioning=None)
+    with parquet_errors(path), pq.ParquetFile(path) as file:
+        known = file.schema_arrow.names
+        return file.read(None if columns is None else [n for n in columns if n in known])
 
 
 @contextmanager
@@ -263,10 +266,10 @@ def check_stored(path: Path) -> None:
 def write_stored_table(table: pa.Table, path: Path) -> None:
     """Write a table as parquet, with its SHA-256."""
     with stored_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS)
 
 
-def read_stored_table(path: Path) -> pa.Table:
+def read_stored_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read what `write_stored_table` wrote.
 
     Raises:
@@ -274,7 +277,7 @@ def read_stored_table(path: Path) -> pa.Table:
         DataError: It is damaged.
     """
     check_stored(path)
-    return read_table(path)
+    return read_table(path, columns)
 
 
 def write_sealed(value: Mapping[str, Any], path: Path) -> None:

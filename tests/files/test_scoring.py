@@ -154,7 +154,7 @@ def test_more_than_may_be_left_out_end_the_call_which_a_higher_number_continues(
     with pytest.raises(
         DataError, match=r"2 of 12 files .* allows 1\.(.|\n)*torn: It cannot be read"
     ):
-        run(folder, max_errors=0.05, batch_size=1)
+        run(folder, predictor=Failing(KeyboardInterrupt(), 99), max_errors=0.05, batch_size=1)
     again = Failing(KeyboardInterrupt(), 99)
     scores, problems = run(folder, predictor=again, max_errors=2)
     assert again.seen < 12  # what was predicted is kept

@@ -33,6 +33,7 @@ from pladapt.runs.records import (
 from pladapt.runs.scoring import score_and_label
 from pladapt.runs.stages import read_evaluation, write_evaluation, write_judgement
 from pladapt.runs.usable import Usable, read_left_out, write_left_out
+from pladapt.selection.rules import kept_rows
 from pladapt.storage import (
     check_stored,
     is_stored,
@@ -352,7 +353,7 @@ def _round(
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(number, scores, selection, {}, stored_judgement(folder))
     if current.stands:
-        labels = _labels(job, scores, selection, folder / _LABELS)
+        labels = _labels(job, selection, folder / _LABELS)
         new = _retrained(job, student, labels, number, folder / "predictor")
         current = replace(current, judgement=_judgement(job, new, folder))
     if current.stands:
@@ -442,11 +443,10 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
     return selection
 
 
-def _labels(job: _Job, scores: pa.Table, selection: Selection, path: Path) -> PseudoLabels:
-    index = {id_: place for place, id_ in enumerate(scores["id"].to_pylist())}
-    positions = [index[id_] for id_ in selection.kept]
-    kept = selection.table["score"].take(pa.array(positions))
-    return PseudoLabels(job.target.samples, positions, kept.to_pylist(), path)
+def _labels(job: _Job, selection: Selection, path: Path) -> PseudoLabels:
+    rows = kept_rows(selection)  # a row for each of the target's samples, in their order
+    scores = selection.table["score"].to_numpy()[rows]
+    return PseudoLabels(job.target.samples, rows, scores, path)
 
 
 def _retrained(

@@ -15,7 +15,7 @@ from pladapt.storage import check_stored, parquet_errors, stored_file
 from pladapt.types import PseudoLabelled, Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -28,8 +28,9 @@ SOFT: Final = ("probabilities", "weight")
 _HARD: Final = pa.schema(
     [("id", pa.string()), ("shape", pa.list_(pa.int64())), ("label", pa.binary())]
 )
-_GROUP: Final = 2**20  # bytes of labels that are read at once
-_KEPT: Final = 64  # groups in memory
+_GROUP: Final = 2**18  # bytes of rows that are read at once
+_ROW: Final = 100  # bytes of a row beside its labels, about
+_KEPT: Final = 16  # groups in memory
 
 
 def packed_labels(labels: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]) -> pa.Table:
@@ -90,10 +91,10 @@ def _groups(first: pa.Table, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _sizes(table: pa.Table) -> list[int]:
-    """Return how many bytes of labels each row has."""
+    """Return how many bytes each row has, about."""
     names = [name for name in ("label", *SOFT) if name in table.column_names]
     each = [pc.binary_length(table[name]).to_numpy() for name in names]
-    return [int(size) for size in np.sum(each, axis=0)]
+    return [int(size) + _ROW for size in np.sum(each, axis=0)]
 
 
 class PseudoLabels(Samples[PseudoLabelled]):
@@ -101,8 +102,8 @@ class PseudoLabels(Samples[PseudoLabelled]):
 
     Args:
         target: All target samples.
-        positions: Where in ``target`` each kept sample stands.
-        scores: The kept samples' scores.
+        positions: ``(N,)``, where in ``target`` each kept sample stands.
+        scores: ``(N,)``, the kept samples' scores.
         path: What `write_labels` wrote for all samples of the target, in their order.
 
     Raises:
@@ -110,7 +111,11 @@ class PseudoLabels(Samples[PseudoLabelled]):
     """
 
     def __init__(
-        self, target: Samples[Sample], positions: Sequence[int], scores: Sequence[float], path: Path
+        self,
+        target: Samples[Sample],
+        positions: NDArray[np.int64],
+        scores: NDArray[np.float64],
+        path: Path,
     ) -> None:
         self._target, self._positions, self._scores = target, positions, scores
         self._labels = StoredLabels(path)
@@ -124,7 +129,7 @@ class PseudoLabels(Samples[PseudoLabelled]):
         return len(self._positions)
 
     def __getitem__(self, index: int, /) -> PseudoLabelled:
-        place = self._positions[index]
+        place = int(self._positions[index])
         sample = self._target[place]
         id_, arrays = self._labels[place]
         if id_ != sample.id:
@@ -133,7 +138,7 @@ class PseudoLabels(Samples[PseudoLabelled]):
                 f"delete {self._labels.path}, and run the same again to make it anew."
             )
         return PseudoLabelled(
-            sample.id, sample.group, sample.image, score=self._scores[index], **arrays
+            sample.id, sample.group, sample.image, score=float(self._scores[index]), **arrays
         )
 
 
@@ -152,6 +157,7 @@ class StoredLabels:
         check_stored(path)
         self.path = path
         with parquet_errors(path), pq.ParquetFile(path) as file:
+            self._metadata = file.metadata
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
         self._read: dict[int, pa.Table] = {}
@@ -177,7 +183,10 @@ class StoredLabels:
     def _group(self, number: int) -> pa.Table:
         table = self._read.pop(number, None)
         if table is None:
-            with parquet_errors(self.path), pq.ParquetFile(self.path) as file:
+            with (
+                parquet_errors(self.path),
+                pq.ParquetFile(self.path, metadata=self._metadata) as file,
+            ):
                 table = file.read_row_group(number, use_threads=False)
         self._read[number] = table  # the last one used is the last one forgotten
         if len(self._read) > _KEPT:

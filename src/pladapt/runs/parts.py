@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 10.0
 """How much work a killed pass loses at most, but for a batch."""
 
-_BYTES: Final = 2**26  # of rows that wait in memory
+_BYTES: Final = 2**23  # of rows that wait in memory
 _TABLES: Final = 256
 _NOTE: Final = b"note"
 
@@ -98,9 +98,9 @@ class Parts:
             DataError: A part is damaged.
         """
         for name in self._names:
-            table = read_stored_table(self._folder / name)
+            table = read_stored_table(self._folder / name, columns)
             if table.num_rows:
-                yield table.select(columns or table.column_names).replace_schema_metadata()
+                yield table.replace_schema_metadata()
 
     def remove(self) -> None:
         """Remove all parts, which are no longer needed."""

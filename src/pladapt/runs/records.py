@@ -63,7 +63,8 @@ class Round:
     def stands(self) -> bool:
         """Whether the round made a predictor, and no gate refused it."""
         accepted = self.judgement is None or self.judgement.accepted
-        return bool(self.selection.kept) and accepted
+        kept = len(self.scores) > self.selection.table["rank"].null_count
+        return kept and accepted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,122 @@
+"""How time and memory of a whole adaptation grow with the number of images.
+
+``python benchmarks/scaling.py [--counts 1000 10000 100000] [--json FILE]``. The images are made as
+they are asked for, 16 x 16 pixels; the predictor returns them, and the retrainer looks at each
+label once. So what is measured is all that pladapt itself does: reading, scoring, labelling,
+selecting, storing. Each count has a process of its own, whose peak memory is that of the kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import pladapt
+from pladapt.plugins import PluginManager
+from pladapt.types import Sample
+
+_SIDE: Final = 16
+_COUNTS: Final = (1_000, 10_000, 100_000)
+
+
+class Images:
+    """Images with a bright square each, made when they are asked for."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int, /) -> Sample:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        image = np.full((1, _SIDE, _SIDE), 0.1, np.float32)
+        size = 4 + index % 8
+        image[0, 2 : 2 + size, 2 : 2 + size] = 0.6 + (index * 0.61803399 % 1) * 0.39
+        return Sample(f"s{index:07}", f"p{index // 50:05}", image)
+
+
+class Given:
+    """Returns the images as probabilities."""
+
+    def predict(self, images: Any, /) -> Any:
+        """Return the images."""
+        return images
+
+
+class Looking:
+    """Looks at every label once."""
+
+    def retrain(self, predictor: Any, labels: Any, /) -> Any:
+        """Return the predictor."""
+        for index in range(len(labels)):
+            labels[index]
+        return predictor
+
+
+def adapt(count: int) -> None:
+    """Adapt once, and print the seconds, the seconds of the processor and the peak in MB."""
+    with tempfile.TemporaryDirectory(prefix="pladapt-scaling-") as folder:
+        began, used = time.perf_counter(), time.process_time()
+        result = pladapt.adapt(
+            Given(),
+            Images(count),
+            selector=pladapt.CertaintyIndexSelector(min_pixels=10, top_k=0.25),
+            retrainer=Looking(),
+            batch_size=32,
+            workdir=folder,
+            plugins=PluginManager(),
+        )
+        seconds, processor = time.perf_counter() - began, time.process_time() - used
+        if len(result.rounds[0].selection.kept) != count // 4:
+            raise AssertionError("Another number of samples was kept than was asked for.")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"count": count, "seconds": seconds, "processor": processor, "mb": peak}))
+
+
+def measure(count: int) -> dict[str, float]:
+    """Adapt in a process of its own."""
+    command = [sys.executable, __file__, "--one", str(count)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    found: dict[str, float] = json.loads(run.stdout)
+    return found
+
+
+def main() -> None:
+    """Measure each count, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--counts", type=int, nargs="+", default=_COUNTS)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="where the figures go as well")
+    arguments = parser.parse_args()
+    if arguments.one:
+        adapt(arguments.one)
+        return
+    print("| images | seconds | processor seconds | microseconds an image | peak memory, MB |")
+    print("|---:|---:|---:|---:|---:|")
+    rows = []
+    for count in arguments.counts:
+        row = measure(count)
+        rows.append(row)
+        each = row["processor"] / count * 1e6
+        print(
+            f"| {count:,} | {row['seconds']:.1f} | {row['processor']:.1f} | {each:.0f} | "
+            f"{row['mb']:.0f} |",
+            flush=True,
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
