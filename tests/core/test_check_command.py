@@ -50,7 +50,7 @@ class NoPixels(Sound):
 class Relative(Sound):
     def score(self, prediction):
         found = dict(super().score(prediction))
-        return found | {"score": found["score"] / found["score"].max()}
+        return found | {"score": found["score"] - found["score"].max()}
 
 
 class Dividing(Sound):

@@ -15,6 +15,7 @@ from pladapt.cli.check import check
 from pladapt.cli.doctor import doctor
 from pladapt.cli.estimate import estimate
 from pladapt.cli.evaluate import evaluate
+from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.score import score
 from pladapt.cli.select import select
@@ -44,6 +45,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(audit)
     app.command(name="plugins")(list_plugins)
     app.command()(check)
+    app.command()(new)
     app.command(name="report")(_report)
     app.command(name="doctor")(doctor)
     app.add_typer(onnx.app, name="onnx")

@@ -3,6 +3,7 @@
 from pladapt.evaluation.auditing import Audit, audit, audit_tables
 from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
 from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.summaries import summarise_metrics
 from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "audit_tables",
     "calibrate_cutoff",
     "calibrate_temperature",
+    "summarise_metrics",
 ]

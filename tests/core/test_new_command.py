@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from pladapt.cli.application import application
+from pladapt.cli.new import KINDS, project
+from pladapt.errors import InputError
+from pladapt.plugins import PluginManager
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+    from pladapt.cli.new import Kind
+
+
+def new(line: str) -> Result:
+    return CliRunner().invoke(application(PluginManager()), ["new", *line.split()])
+
+
+def test_a_project_is_written_and_never_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = new("selector my_margin")
+    assert result.exit_code == 0, result.output
+    assert "pip install -e 'my_margin[test]'" in result.stdout
+    written = {
+        str(path.relative_to("my_margin")): path.read_text()
+        for path in Path().joinpath("my_margin").rglob("*")
+        if path.is_file()
+    }
+    assert written == project("selector", "my_margin")
+    assert 'my-margin = "my_margin"' in written["pyproject.toml"]
+    assert "class MyMargin(BaseSelector)" in written["my_margin.py"]
+    again = new("gate my_margin")
+    assert isinstance(again.exception, InputError)
+    assert "is there already; give another name or --output" in str(again.exception)
+    assert new("gate my_margin -o elsewhere").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_a_module_that_compiles(kind: Kind) -> None:
+    files = project(kind, "my_part")
+    assert sorted(files) == ["README.md", "my_part.py", "pyproject.toml", "tests/test_my_part.py"]
+    for path, text in files.items():
+        assert "$" not in text
+        if path.endswith(".py"):
+            compile(text, path, "exec")
+            assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", ["My", "my-margin", "1st", "class", "a__b", "", "json", "pladapt"])
+def test_a_name_that_is_none_of_a_new_module_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"give lower-case words|There is a module"):
+        project("selector", name)
