@@ -230,7 +230,7 @@ class _Pass:
             for index, sample in enumerate(batch):
                 self._predict((sample,), images[index : index + 1])
         else:
-            maps = to_numpy(found)
+            maps = to_numpy(found).astype(np.float32, copy=False)
             for probabilities, classes in zip(maps, self._values.classes(found), strict=True):
                 self._take(probabilities, classes)
 
