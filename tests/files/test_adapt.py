@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pladapt import DataError, LabelledSample, Sample, SourceStatistics, read_run
+from pladapt import DataError, InputError, LabelledSample, Sample, SourceStatistics, read_run
 from pladapt.cli.application import application
 from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, read_samples, read_truth
 
@@ -332,7 +332,7 @@ def test_what_cannot_be_done_is_said(line: str, said: str, folders: Path) -> Non
 def test_a_network_of_probabilities_is_adapted_where_it_is_said(folders: Path, line: str) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
-    from pladapt.torch import load_network, load_predictor
+    from pladapt.torch import load_predictor
 
     name, _, options = line.partition(" ")
     given = f"adapt tiny_network:{name} images -o run --device cpu {options} --set train=false"
@@ -341,11 +341,53 @@ def test_a_network_of_probabilities_is_adapted_where_it_is_said(folders: Path, l
     evaluation = read_run(folders / "run").before["truth"].summary.to_pylist()
     pooled = {row["metric"]: row["mean"] for row in evaluation if row["aggregation"] == "pooled"}
     assert pooled["dsc"] == pytest.approx(2 * 16 / (16 + 49))  # the cores, of all of the lesions
-    channels = 2 if "channels" in line else 1
-    network = load_network("tiny_network:bright", channels=channels)
-    read = network.reading("none", 1 if channels > 1 else None)
-    loaded = load_predictor(folders / "run/adapted", read.module, device="cpu")
+    loaded = load_predictor(folders / "run/adapted", device="cpu")
     assert loaded.predict(np.zeros((1, 1, 16, 16), np.float32)).shape == (1, 1, 16, 16)
+
+
+@pytest.mark.torch
+def test_images_in_their_own_units_and_of_several_sizes_are_adapted(
+    folders: Path, weights: Path, write: Write
+) -> None:
+    from pladapt.torch import load_predictor
+
+    for index, (image, _) in enumerate(faint()):
+        own = 1000 * image[: 32 - 3 * (index % 2), : 32 - index // 3]
+        write(folders / f"images/p{index}_{index}.npy", own)
+    with pytest.warns(UserWarning, match=r"nothing prepares them.*--window LOW HIGH"):
+        pladapt(f"{KNOWN} --output other")
+    given = f"{KNOWN} --prepare scale=0.001 --prepare multiple_of=8"
+    adapted = pladapt(given)
+    assert adapted.exit_code == 0, adapted.output
+    assert "6 of 6 target samples were retrained on in 1 round" in adapted.stdout
+    loaded = load_predictor(folders / "run/adapted", device="cpu")
+    image, mask = faint()[0]
+    found = np.asarray(loaded.predict(1000 * image[None, None]))[0, 0] > 0.4
+    assert 2 * np.sum(found & (mask > 0)) / (found.sum() + mask.sum()) > 0.8
+    assert "Known are library, transform" in error_of(f"{KNOWN} --prepare patch=[8,8]")
+
+
+@pytest.mark.torch
+def test_images_of_another_spacing_are_refused() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from pladapt.cli.modules import look_at
+    from pladapt.files.reading import Loaded
+    from pladapt.torch import Network
+
+    class Volumes(list[Sample]):
+        def __init__(self, x: float) -> None:
+            super().__init__([Sample("s", "g", torch.rand(1, 8, 8))])
+            affine = np.diag([x, 0.5, 2.5, 1])
+            self.outlines = {
+                "a.nii.gz": Loaded(np.zeros((1, 1, 8, 8)), stacked=True, affine=affine)
+            }
+
+    network = Network(module=torch.nn.Conv2d(1, 1, 1), spacing=(0.5, 0.8))
+    look_at(
+        network.reading("sigmoid"), network.predictor("cpu", activation="sigmoid"), Volumes(0.82)
+    )
+    with pytest.raises(InputError, match=r"spacing \[0\.5, 1\.0\] mm, .* at \[0\.5, 0\.8\] mm"):
+        look_at(network, network.predictor("cpu"), Volumes(1.0))
 
 
 @pytest.mark.torch

@@ -59,7 +59,8 @@ def test_logits_are_resized_to_the_images(
 def test_what_its_image_processor_does_is_told(tmp_path: Path) -> None:
     segformer(num_channels=3).save_pretrained(tmp_path / "model")
     (tmp_path / "model/preprocessor_config.json").write_text(
-        '{"image_mean": [0.5, 0.5, 0.5], "do_rescale": true, "size": {"height": 64, "width": 64}}'
+        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1],'
+        ' "do_rescale": true, "size": {"height": 64, "width": 64}}'
     )
     told = load_network(f"transformers:{tmp_path}/model").preprocessing
     assert told["image_mean"] == [0.5, 0.5, 0.5]

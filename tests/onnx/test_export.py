@@ -9,8 +9,9 @@ import pytest
 from torch import nn
 
 from pladapt import DataError, InputError
-from pladapt.onnx import Contract, OnnxPredictor
-from pladapt.torch import TorchPredictor
+from pladapt.onnx import Contract, OnnxPredictor, export
+from pladapt.torch import Preparation, Prepared, TorchPredictor
+from pladapt.torch.steps import BytesToUnit, Clip, Normalise, NormaliseEach, Transform
 from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
@@ -165,3 +166,23 @@ def test_a_module_that_torch_cannot_export_is_refused(
     with pytest.raises(InputError, match=r"cannot export Undecided"):
         export_net(tmp_path / "m.onnx", Undecided())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_prepares_images_goes_into_the_file(net: Any, tmp_path: Path) -> None:
+    steps = (Clip(0.0, 200.0), BytesToUnit(), NormaliseEach("box"), Normalise((0.1,), (2.0,)))
+    preparation = Preparation(steps=steps, multiple_of=4, patch_size=(8, 8))
+    module = Prepared(net(), preparation).eval()
+    made = export(module, tmp_path / "m.onnx", example=(1, 1, 8, 12), multiple_of=2)
+    assert made.contract.multiple_of == 4
+    predictor = OnnxPredictor(tmp_path / "m.onnx", device="cpu")
+    images = np.random.default_rng(0).uniform(1, 255, (2, 1, 12, 16)).astype(np.float32)
+    expected = TorchPredictor(module.at_once(), device="cpu").predict(images)
+    np.testing.assert_allclose(predictor.predict(images), expected, atol=1e-5)
+    assert predictor.predict(images[..., :11, :13]).shape == (2, 1, 11, 13)
+
+
+def test_a_transform_by_name_does_not_go_into_the_file(net: Any, tmp_path: Path) -> None:
+    module = Prepared(net(), Preparation(steps=(Transform("numpy:abs"),)))
+    with pytest.raises(InputError, match=r"'numpy:abs' cannot go into the exported file"):
+        export(module, tmp_path / "m.onnx", example=(1, 1, 8, 12), multiple_of=4)
+    assert not (tmp_path / "m.onnx").exists()

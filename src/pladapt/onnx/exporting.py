@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -24,6 +25,7 @@ from pladapt.onnx.files import write_model
 from pladapt.onnx.predictor import OnnxPredictor
 from pladapt.storage import atomic_write
 from pladapt.torch.predictor import ModulePredictor
+from pladapt.torch.preparation import Prepared
 
 if TYPE_CHECKING:
     import os
@@ -78,7 +80,9 @@ def export(
     its place. The model given is not changed.
 
     Args:
-        model: A module that gives logits ``(B, K, *S)``, or a predictor around one.
+        model: A module that gives logits ``(B, K, *S)``, or a predictor around one. What prepares
+            its images goes into the file, but for padding, which `OnnxPredictor` does, a sliding
+            window, and a transform by name, which is refused.
         path: The file to write.
         example: Images ``(B, C, *S)`` as the model is used with, or their shape; the values do not
             matter.
@@ -87,7 +91,8 @@ def export(
         precision: What weights are stored and computed in: ``fp32``, or ``fp16`` for GPUs. Inputs
             and outputs are float32 either way.
         normalisation: How images are prepared, in words; kept in the file.
-        multiple_of: Spatial lengths must be multiples of this.
+        multiple_of: Spatial lengths must be multiples of this, and of what the network's own
+            preparation pads to.
         fixed_size: Whether images must have the example's spatial shape.
         tolerance: The largest difference from torch that is accepted; by default 1e-4, and 0.05
             for ``fp16``.
@@ -101,6 +106,10 @@ def export(
         DataError: The file differs from torch by more than the tolerance; nothing is written.
         MissingDependencyError: torch or the extra ``onnx-export`` is missing (on import).
     """
+    module = model.module if isinstance(model, ModulePredictor) else model
+    if isinstance(module, Prepared):
+        module = module.at_once()
+        multiple_of = math.lcm(multiple_of, module.preparation.multiple_of)
     shape = image_shape(example, multiple_of)
     if precision not in _TOLERANCE:
         raise InputError(f"precision is {precision!r}; expected one of {tuple(_TOLERANCE)}.")
@@ -111,7 +120,6 @@ def export(
         output=output,
         precision=precision,
     )
-    module = model.module if isinstance(model, ModulePredictor) else model
     network = _Network(module, output).eval()
     exported = _exported(network, shape, multiple_of, opset, fixed_size=fixed_size)
     if precision == "fp16":

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import nn
 
 from pladapt.errors import DataError, InputError
 from pladapt.optional import needs
-from pladapt.torch.steps import described, steps_of
+from pladapt.torch.steps import described, is_exporting, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import torch
 
     from pladapt.torch.steps import Step
 
@@ -154,6 +155,12 @@ class Prepared(nn.Module):
         """Return the same module for images whose values are prepared; the network is shared."""
         return Prepared(self.network, replace(self.preparation, steps=())).train(self.training)
 
+    def at_once(self) -> Prepared:
+        """Return the same module without a sliding window; the network is shared."""
+        return Prepared(self.network, replace(self.preparation, patch_size=None)).train(
+            self.training
+        )
+
     def _turned(self, images: torch.Tensor) -> torch.Tensor:
         axes = self.preparation.axes
         if axes is None:
@@ -177,8 +184,9 @@ class Prepared(nn.Module):
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         patch = self.preparation.patch_size
-        # an exported network takes what it is given at once: the window is no part of a graph
-        if patch is None or torch.compiler.is_compiling():
+        if is_exporting():  # window and padding are no part of a graph: OnnxPredictor pads
+            return self._given(images)
+        if patch is None:
             return self._padded(images, None)
         _check_rank("patch_size", patch, images)
         larger = any(n > most for n, most in zip(images.shape[2:], patch, strict=True))

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 PerChannel: TypeAlias = "float | tuple[float | None, ...]"
 """A number for all channels, or one for each."""
 
+# of torch 2.6 or later; before, what is compiled is taken for exported
+is_exporting: Final[Callable[[], bool]] = getattr(
+    torch.compiler, "is_exporting", torch.compiler.is_compiling
+)
+"""Whether a module is being exported now."""
+
 _LARGEST: Final = 3e38
 _BYTES: Final = 255.0
 
@@ -189,7 +195,7 @@ class Transform:
 
     def __call__(self, images: torch.Tensor, /) -> torch.Tensor:
         """Return what the callable makes of each image."""
-        if torch.compiler.is_compiling():
+        if is_exporting():
             raise InputError(
                 f"The transform {self.function!r} cannot go into the exported file; leave it out "
                 "(--prepare transform=null), and apply it to the images before they are given."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,8 @@ def _described(
     heads = labels.foreground_regions if regions else labels.all_labels
     names = {_hashable(value): key for key, value in dataset["labels"].items()}
     told = _preprocessing(plans, configuration, dataset, held)
+    patch = tuple(int(length) for length in configuration.patch_size)
+    multiple = max(map(math.prod, zip(*configuration.pool_op_kernel_sizes, strict=True)))
     axes, spacing = _axes(told["transpose_forward"], tuple(map(float, configuration.spacing)))
     return Network(
         module=networks[0] if len(networks) == 1 else Folds(networks),
@@ -170,7 +173,8 @@ def _described(
         preparation=Preparation(
             steps=tuple(_steps(told["normalisation"])),
             axes=axes,
-            patch_size=tuple(int(length) for length in configuration.patch_size),
+            multiple_of=multiple if all(n % multiple == 0 for n in patch) else 1,
+            patch_size=patch,
             padding="zeros",
         ),
         notes=tuple(_notes(told, len(spacing))),

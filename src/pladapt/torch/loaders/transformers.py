@@ -87,7 +87,7 @@ def _prepared(
         steps.append(Channels((2, 1, 0)))
     if told.get("do_rescale", True):
         steps.append(Normalise(0.0, 1 / told.get("rescale_factor", 1 / 255)))
-    if told.get("do_normalize", "image_mean" in told) and "image_mean" in told:
+    if told.get("do_normalize", True) and told.keys() >= {"image_mean", "image_std"}:
         steps.append(Normalise(tuple(told["image_mean"]), tuple(told["image_std"])))
     size, unknown = _size(told)
     unknown += [name for name in _UNKNOWN if told.get(name)]
