@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from domains import PAIRS, domain, split
-from sources import source_of
+from domains import domain, split
+from pairs import PAIRS
+from sources import WeakSourceError, source_of
 
 import pladapt
 from pladapt.errors import InputError
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from domains import Config
+    import pyarrow as pa
+    from families import Config
+    from sources import Source
+
+    from pladapt import LabelledSample
+    from pladapt.typing import Samples
 
 _Audits: TypeAlias = "Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]"
 
@@ -47,23 +53,26 @@ def audit_sources(config: Config, pairs: Sequence[str], seeds: Sequence[int]) ->
             path = _path(config.out, pair.family, pair.source, seed)
             if path.exists() and set(read_table(path)["score"].to_pylist()) | _UNSURE >= _ALL:
                 continue
-            source = source_of(config, pair, seed)
-            test = split(domain(config, pair.family, pair.source), seed)[2]
-            selectors = {
-                each: pladapt.selector(each, cutoff=source.cutoff, min_pixels=1)
-                for each in _SELECTORS
-            }
-            audit = partial(
-                pladapt.audit,
-                pladapt.FlipPredictor(source.predictor),
-                test,
-                cutoff=source.cutoff,
-            )
             try:
-                found = audit(selectors)
-            except InputError:  # no sample has every score
-                found = audit({k: v for k, v in selectors.items() if k not in _UNSURE})
-            write_table(found.table, path)
+                source = source_of(config, pair, seed)
+            except WeakSourceError:
+                continue
+            test = split(domain(config, pair.family, pair.source), seed).test
+            write_table(_audited(source, test), path)
+
+
+def _audited(source: Source, test: Samples[LabelledSample]) -> pa.Table:
+    audit = partial(
+        pladapt.audit, pladapt.FlipPredictor(source.predictor), test, cutoff=source.cutoff
+    )
+    selectors = {
+        each: pladapt.selector(each, cutoff=source.cutoff, min_pixels=1) for each in _SELECTORS
+    }
+    try:
+        found = audit(selectors)
+    except InputError:  # no sample has every score
+        found = audit({k: v for k, v in selectors.items() if k not in _UNSURE})
+    return found.table
 
 
 def _path(out: Path, family: str, letter: str, seed: int) -> Path:

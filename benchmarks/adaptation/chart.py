@@ -1,4 +1,4 @@
-"""A pair's chart: the DSC of every row and seed."""
+"""The study's chart: how far every row is above or below its source model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from results import SOURCE, pooled_dsc, reference
+from results import BATCH_NORM, ROBUST
+from rows import ORACLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from results import Found
+    from results import Cell
 
 _STYLE: Final[Any] = {
     "svg.fonttype": "none",
@@ -24,35 +25,27 @@ _STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
 }
-_LINES: Final = (("#555555", "--"), ("#0b6e4f", ":"))
-_DOTS: Final = "#1f5fa8"
-_MARKERS: Final = "osD^v<>P"
+_DOTS: Final = {
+    BATCH_NORM: ("#999999", "s"),
+    "paper": ("#c77c11", "^"),
+    ROBUST: ("#1f5fa8", "o"),
+    ORACLE: ("#0b6e4f", "|"),
+}
 
 
-def chart(found: Mapping[str, Found]) -> str:
-    """Return an SVG: dots for each row of the table, and lines at the gap's two ends."""
-    seeds = sorted({seed for row in found.values() for seed in row.counts})
+def chart(cells: Sequence[Cell]) -> str:
+    """Return an SVG: a line for each cell, and on it the change of DSC of some rows."""
     with mpl.rc_context(_STYLE):
-        canvas = Figure(figsize=(7, 1.2 + 0.28 * len(found)), layout="constrained")
+        canvas = Figure(figsize=(7, 1.2 + 0.24 * len(cells)), layout="constrained")
         axes = canvas.subplots()
-        for seed, marker in zip(seeds, _MARKERS, strict=False):
-            places = [place for place, row in enumerate(found.values()) if seed in row.counts]
-            dots = [
-                float(pooled_dsc(row.counts[seed])) for row in found.values() if seed in row.counts
-            ]
-            axes.plot(
-                dots, places, marker, color=_DOTS, alpha=0.8, markersize=5, label=f"seed {seed}"
-            )
-        for name, (colour, dashes) in zip((SOURCE, reference(found)), _LINES, strict=True):
-            if name in found:
-                each = [float(pooled_dsc(counts)) for counts in found[name].counts.values()]
-                axes.axvline(
-                    sum(each) / len(each), color=colour, linestyle=dashes, label=f"{name}, mean"
-                )
-        axes.set_yticks(range(len(found)), list(found))
-        axes.set(xlabel="DSC, all pixels together", ylim=(len(found) - 0.5, -0.5))
-        axes.grid(visible=False, axis="y")
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=8)
+        for row, (colour, marker) in _DOTS.items():
+            places = [place for place, cell in enumerate(cells) if row in cell.rows]
+            changes = [cells[place].change(row) for place in places]
+            axes.plot(changes, places, marker, color=colour, markersize=5, label=row)
+        axes.axvline(0, color="#555555", linewidth=1)
+        axes.set_yticks(range(len(cells)), [f"{cell.pair}, seed {cell.seed}" for cell in cells])
+        axes.set(xlabel="DSC above the source model's", ylim=(len(cells) - 0.5, -0.5))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=8)
         stream = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         canvas.savefig(stream, format="svg", facecolor="white", metadata=nothing)

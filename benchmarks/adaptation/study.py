@@ -19,8 +19,10 @@ sys.path.insert(0, str(HERE))
 
 import work  # noqa: E402 - beside this file
 from audits import audit_sources, audits_in  # noqa: E402 - the same
-from domains import ALL, PAIRS, SIMULATED, Config, domain  # noqa: E402 - the same
+from domains import domain  # noqa: E402 - the same
+from families import Config  # noqa: E402 - the same
 from page import write_page  # noqa: E402 - the same
+from pairs import NO_SHIFT, PAIRS, SHIFTS  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
 from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 _PAGE: Final = HERE.parents[1] / "docs" / "project" / "adaptation-study.md"
+_SIMULATED: Final = ("phantoms", "ultrasound")
 _RESULTS: Final = HERE / "results.json"
 
 
@@ -45,8 +48,10 @@ def main() -> None:
             quick=arguments.quick,
             device=arguments.device,
             size=arguments.size,
+            max_images=arguments.max_images,
         )
-        settings = {"size": config.size, "device": config.device, "quick": config.quick}
+        kept = ("size", "max_images", "device", "quick")
+        settings = {name: getattr(config, name) for name in kept}
         open_run(config.out, settings)
         if not arguments.page_only:
             _run(config, arguments)
@@ -59,32 +64,28 @@ def main() -> None:
 
 def _run(config: Config, arguments: argparse.Namespace) -> None:
     for name in arguments.pairs:
-        pair = ALL[name]
+        pair = PAIRS[name]
         for letter in (pair.source, pair.target):
             domain(config, pair.family, letter)
     for turn in work.tasks(arguments.pairs, arguments.seeds, arguments.rows):
         work.run(config, turn, arguments.jobs)
-    audit_sources(config, [name for name in arguments.pairs if name in PAIRS], arguments.seeds)
+    audit_sources(config, arguments.pairs, arguments.seeds)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="where all is kept")
-    parser.add_argument(
-        "--data", type=Path, help="the real slices, as the COVID-19 example has them"
-    )
+    parser.add_argument("--data", type=Path, help="the real images: covid_ct, nuclei and crack")
     parser.add_argument(
         "--pairs",
-        type=_names(ALL),
-        help=f"of {','.join(ALL)}; else all that are no simulated scanners'",
-    )
-    parser.add_argument(
-        "--simulated", action="store_true", help="the simulated scanners' pairs, and no others"
+        type=_names(PAIRS),
+        help=f"of {','.join(PAIRS)}; else all, or without --data the simulated",
     )
     parser.add_argument("--rows", type=_names(ORDER), help=f"of {','.join(ORDER)}; else all")
-    parser.add_argument("--seeds", type=_seeds, default=[0, 1, 2], help="0,1,2 unless given")
+    parser.add_argument("--seeds", type=_seeds, default=[0, 1], help="0,1 unless given")
     parser.add_argument("--encoder-weights", type=Path, help="EfficientNet-Lite0's, from ImageNet")
-    parser.add_argument("--size", type=int, default=128, help="of the real slices, in pixels")
+    parser.add_argument("--size", type=int, default=96, help="of the real images, in pixels")
+    parser.add_argument("--max-images", type=int, default=120, help="of a target, at most")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--jobs", type=int, default=1, help="tasks at once, each in a process")
     parser.add_argument("--quick", action="store_true", help="tiny phantoms, to see that it works")
@@ -103,11 +104,10 @@ def _arguments() -> argparse.Namespace:
     temporary = arguments.out if arguments.quick else None
     arguments.results = arguments.results or (temporary / "results.json" if temporary else _RESULTS)
     arguments.page = arguments.page or (temporary / "page.md" if temporary else _PAGE)
-    simulated = [name for name in PAIRS if PAIRS[name].family != "ct"]
-    everything = list(PAIRS) if arguments.data and not arguments.quick else simulated
-    if arguments.simulated:
-        everything = list(SIMULATED)
-    arguments.pairs = arguments.pairs or everything
+    pairs = [*SHIFTS, *NO_SHIFT]
+    if arguments.data is None or arguments.quick:
+        pairs = [name for name in pairs if PAIRS[name].family in _SIMULATED]
+    arguments.pairs = arguments.pairs or pairs
     arguments.rows = arguments.rows or (ESSENTIAL if arguments.quick else ORDER)
     return arguments
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pyarrow as pa
 import torch
-from domains import ALL, domain
-from rows import ESSENTIAL, ORDER, adapted
+from domains import target_of
+from pairs import NO_SHIFT, PAIRS
+from rows import ESSENTIAL, ORDER, WITHOUT_SHIFT, adapted
 from sources import source_of
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -31,7 +32,7 @@ import machine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from domains import Config
+    from families import Config
     from torch import nn
 
 KEY: Final = b"study"
@@ -100,7 +101,7 @@ def do(config: Config, task: Task) -> None:
     task.note(config.out).unlink(missing_ok=True)
     try:
         if task.row is None:
-            source_of(config, ALL[task.pair], task.seed)
+            source_of(config, PAIRS[task.pair], task.seed)
         else:
             write_table(measure(config, task), task.path(config.out))
     except Exception as error:  # noqa: BLE001 - one row must not lose the others
@@ -115,9 +116,9 @@ def note(config: Config, task: Task, reason: str, details: str = "") -> None:
 
 def measure(config: Config, task: Task) -> pa.Table:
     """Run a row, and count its pixels on each sample of the target at the source's cut-off."""
-    pair = ALL[task.pair]
+    pair = PAIRS[task.pair]
     source = source_of(config, pair, task.seed)
-    target = domain(config, pair.family, pair.target)
+    target = target_of(config, pair, task.seed)
     with counted(source.predictor.module, target[0].mask.size) as passes:
         start = time.process_time()
         made = adapted(task.row or "", source, target)
@@ -139,22 +140,23 @@ def measure(config: Config, task: Task) -> pa.Table:
 
 
 def tasks(pairs: Sequence[str], seeds: Sequence[int], rows: Sequence[str]) -> list[list[Task]]:
-    """Return what is to be done in turns, the essential first: the sources, then row after row.
+    """Return what is to be done in turns: for each seed the sources, the essential rows, the rest.
 
     A source model that serves several pairs is trained once.
     """
-    each = [(p, seed) for seed in seeds for p in pairs if ALL[p].seed in (None, seed)]
-    sources = {(ALL[p].family, ALL[p].source, seed): Task(p, seed) for p, seed in each}
-    tiers = [ESSENTIAL, [r for r in ORDER if r not in ESSENTIAL and not r.startswith("robust")]]
-    tiers.append([r for r in ORDER if r not in (*tiers[0], *tiers[1])])
-    later = [
-        Task(pair, seed, row)
-        for tier in tiers
-        for pair, seed in each
-        for row in tier
-        if row in rows
-    ]
-    return [list(sources.values()), later]
+    turns = []
+    for seed in seeds:
+        sources = {PAIRS[p][:2]: Task(p, seed) for p in reversed(pairs)}
+        turns.append([sources[key] for key in dict.fromkeys(PAIRS[p][:2] for p in pairs)])
+        each = [
+            Task(pair, seed, row)
+            for pair in pairs
+            for row in (WITHOUT_SHIFT if pair in NO_SHIFT else ORDER)
+            if row in rows
+        ]
+        turns.append([task for task in each if task.row in ESSENTIAL])
+        turns.append([task for task in each if task.row not in ESSENTIAL])
+    return turns
 
 
 def run(config: Config, wanted: Sequence[Task], jobs: int) -> None:
