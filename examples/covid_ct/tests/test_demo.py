@@ -12,7 +12,6 @@ from pladapt.cli.application import application
 from pladapt.errors import RunChangedError
 from pladapt.runs.records import read_run
 from pladapt_covid_ct import demo
-from pladapt_covid_ct.tables import side_by_side
 
 RECIPES = ("paper", "robust")
 VERDICTS = ("adapted", "left as it was", "not fit for these images")
@@ -41,7 +40,7 @@ def invoke(out, *options):
     arguments = ["covid-ct", "demo", "--out", str(out), *options]
     result = CliRunner().invoke(application(), arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def stored(out):
@@ -97,8 +96,13 @@ def test_a_demo_is_not_continued_with_another_seed(finished):
         demo.run_demo(finished[0], seed=1, progress=lambda *_: None)
 
 
-def test_with_a_gate_the_paper_s_recipe_is_judged_as_well(tmp_path):
-    outcomes = demo.run_demo(tmp_path, seed=0, progress=lambda *_: None, gate=True)
-    for result in outcomes["paper"].targets.values():
-        assert result.rounds[0].judgement.evidence.num_rows
-    assert len(list(side_by_side(outcomes))) == 4
+@pytest.mark.parametrize("gate", [False, True])
+def test_only_the_paper_s_recipe_is_asked_for_a_gate(tmp_path, monkeypatch, gate):
+    seen = {}
+
+    def run_round(_source, _domains, *, settings, **_rest):
+        seen[settings.recipe] = settings.gate
+
+    monkeypatch.setattr(demo, "run_round", run_round)
+    demo.run_demo(tmp_path, seed=0, progress=lambda *_: None, gate=gate)
+    assert seen == {"paper": gate, "robust": False}

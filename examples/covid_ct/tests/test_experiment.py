@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -61,6 +62,23 @@ def test_both_targets_are_scored_selected_retrained_and_evaluated(finished):
         assert len(result.rounds[0].selection.kept) == result.rounds[0].scores.num_rows // 2
         assert result.predictor is not outcome.trained.predictor
         assert (out / f"A-to-{letter}" / "round-1" / "predictor" / "model.safetensors").is_file()
+
+
+def test_with_a_gate_what_comes_out_is_judged_and_nothing_else_changes(data, finished, tmp_path):
+    outcome = run(data, tmp_path, targets=("B",), settings=replace(SETTINGS, gate=True))
+    result = outcome.targets["B"]
+    (only,) = result.rounds
+    assert set(only.judgement.evidence["measure"].to_pylist()) == {
+        "foreground fraction",
+        "churn",
+        "agreement under flips",
+    }
+    kept = result.predictor is outcome.trained.predictor
+    assert kept != only.judgement.accepted
+    assert finished[1].targets["B"].rounds[0].judgement is None
+    weights = "round-1/predictor/model.safetensors"
+    one, other = (digests(out / "A-to-B")[weights] for out in (finished[0], tmp_path))
+    assert one == other
 
 
 def test_no_patient_of_the_source_is_trained_on_and_tested_on(finished):
