@@ -329,6 +329,7 @@ def test_what_was_scored_before_an_error_is_not_scored_again(
 
     def run(folder: Path) -> None:
         given = toy.parts() | {"evaluators": {}, "batch_size": 1, "plugins": PluginManager()}
+        given |= {"on_error": "raise"}
         pladapt.adapt(toy.Predictor(), toy.target(), **given, workdir=folder)
 
     monkeypatch.setattr(toy.Predictor, "predict", failing)

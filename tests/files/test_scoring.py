@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pladapt import DataError
-from pladapt.errors import RunChangedError
-from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files
+from pladapt import DataError, InputError
+from pladapt.errors import MissingDataError, RunChangedError
+from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, merge_files, score_files
 from pladapt.runs import parts
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.storage import read_table
@@ -225,3 +225,42 @@ def test_progress_counts_files(folder: Path) -> None:
     run(folder, progress=lambda *step: seen.append(step))
     assert seen[-1] == ("score", 12, 12)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 20])
+def test_parts_that_are_merged_are_the_file_of_one_piece(folder: Path, count: int) -> None:
+    run(folder)
+    whole = (folder.parent / "scores.parquet").read_bytes()
+    parts = []
+    for number in range(1, count + 1):
+        name = f"part-{number}.parquet"
+        run(folder, name, part=(number, count), batch_size=number, max_errors=1.0)
+        parts.append(folder.parent / name)
+    if count == 1:
+        assert parts[0].read_bytes() == whole
+        return
+    rows = merge_files(parts[::-1], folder.parent / "merged.parquet")
+    assert rows == 12
+    assert (folder.parent / "merged.parquet").read_bytes() == whole
+
+
+def test_parts_are_merged_only_where_all_are_there_and_of_the_same(folder: Path) -> None:
+    for number, cutoff in ((1, 0.6), (2, 0.6), (3, 0.6), (3, 0.7)):
+        selector = CertaintyIndexSelector(cutoff=cutoff)
+        run(folder, f"{number}-{cutoff}.parquet", part=(number, 3), selector=selector)
+    run(folder)
+    merged, at = folder.parent / "merged.parquet", folder.parent
+    one, two, three, other = (at / f"{n}.parquet" for n in ("1-0.6", "2-0.6", "3-0.6", "3-0.7"))
+    copy = shutil.copy(two, at / "copy.parquet")
+    for given, said in (
+        ([one, three], r"The parts are 1/3, 3/3; give each"),
+        ([one, two, copy], r"1/3, 2/3, 2/3"),
+        ([one, two, other], "other inputs or parameters than .*: selector"),
+        ([one, two, at / "scores.parquet"], "is no file of scores of a part"),
+        ([one, two, at / "gone.parquet"], "There is no file of scores"),
+    ):
+        with pytest.raises((InputError, MissingDataError), match=said):
+            merge_files(given, merged)
+    assert not merged.exists()
+    with pytest.raises(InputError, match="The part is 4/3"):
+        run(folder, "four.parquet", part=(4, 3))

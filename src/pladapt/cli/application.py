@@ -15,6 +15,7 @@ from pladapt.cli.check import check
 from pladapt.cli.doctor import doctor
 from pladapt.cli.estimate import estimate
 from pladapt.cli.evaluate import evaluate
+from pladapt.cli.merge import merge
 from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.score import score
@@ -40,6 +41,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(source)
     app.command()(estimate)
     app.command()(score)
+    app.command()(merge)
     app.command()(select)
     app.command()(evaluate)
     app.command()(audit)

@@ -48,6 +48,18 @@ def errors_of(text: str) -> int | float:
         ) from error
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """Return what --part says: ``2/8`` as ``(2, 8)``.
+
+    Raises:
+        InputError: It is no part.
+    """
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise InputError(f"--part is {text!r}; give a number and how many parts there are, as 2/8.")
+
+
 def amount(text: str, option: str) -> int | float:
     """Return a number from 1 as an integer, or a fraction in (0, 1] as a float.
 

@@ -22,7 +22,7 @@ from pladapt.cli.file_options import (
     Scale,  # noqa: TC001 - the same
     Window,  # noqa: TC001 - the same
 )
-from pladapt.cli.options import errors_of, named_values
+from pladapt.cli.options import errors_of, named_values, part_of
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
@@ -73,6 +73,10 @@ def score(
     readers: Readers = 2,
     on_error: OnError = "skip",
     max_errors: MaxErrors = "5%",
+    part: Annotated[
+        str | None,
+        typer.Option(help="Score one part of the files, as 2/8; pladapt merge joins the parts."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, whatever is there.")
     ] = False,
@@ -116,6 +120,7 @@ def score(
                 readers=readers,
                 on_error=on_error,
                 max_errors=errors_of(max_errors),
+                part=(1, 1) if part is None else part_of(part),
                 overwrite=overwrite,
                 recorded=record(selector, scoring),
                 progress=progress,

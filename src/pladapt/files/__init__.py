@@ -8,6 +8,7 @@ from pladapt.files.evaluation import evaluate_files
 from pladapt.files.folder import Files, Grouping, Problem, write_problems
 from pladapt.files.mask_folder import MASKS
 from pladapt.files.masks import write_masks
+from pladapt.files.merging import merge_files
 from pladapt.files.pairing import Pairing
 from pladapt.files.reading import ImageLayout, MaskLayout
 from pladapt.files.samples import (
@@ -34,6 +35,7 @@ __all__ = [
     "Problem",
     "TrueFileSamples",
     "evaluate_files",
+    "merge_files",
     "read_samples",
     "read_truth",
     "score_files",

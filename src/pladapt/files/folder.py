@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from pladapt.errors import DataError, MissingDataError
+from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.files.formats import extension, is_dicom, is_image
 from pladapt.files.names import as_cell, check_pattern, visible
 from pladapt.files.series import Series, files_of, join_series
@@ -116,6 +116,20 @@ class Files:
         if self.root.is_file():
             return self
         return replace(self, paths=join_series(self.paths, self.root, is_dicom))
+
+    def part(self, number: int, count: int) -> Self:
+        """Return one of ``count`` parts, as many files each: number 1 has the first ones by name.
+
+        Raises:
+            InputError: There is no such part.
+        """
+        if not 1 <= number <= count:
+            raise InputError(
+                f"The part is {number}/{count}; expected 1/{count} to {count}/{count}."
+            )
+        names, total = list(self.paths), len(self.paths)
+        chosen = names[total * (number - 1) // count : total * number // count]
+        return replace(self, paths={name: self.paths[name] for name in chosen})
 
     def relative(self, source: Source) -> str:
         """Return where a file lies below the folder, with its extension; or a series' folder."""

@@ -25,7 +25,7 @@ from pladapt.storage import atomic_write, locked, sweep
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pladapt.data.tolerance import OnError
@@ -58,6 +58,7 @@ def score_files(
     readers: int = 2,
     on_error: OnError = "skip",
     max_errors: float = MAX_ERRORS,
+    part: tuple[int, int] = (1, 1),
     overwrite: bool = False,
     recorded: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -82,6 +83,8 @@ def score_files(
         max_errors: Of how many files something may be left out: a number from 0 as an integer, or a
             fraction in [0, 1] as a float. More of them end the call, which a higher number
             continues.
+        part: Which part of the files is scored, and of how many: ``(2, 8)``, say. `merge_files`
+            puts the parts together.
         overwrite: Start anew, whatever an earlier call has left.
         recorded: The name and options of the selector, as ``pladapt.selection.recorded.record``
             returns them, so that `select_file` can make it again.
@@ -106,6 +109,9 @@ def score_files(
         "layout": asdict(layout),
         "grouping": asdict(grouping),
     }
+    if part != (1, 1):
+        config["part"] = list(part)
+        files = files.part(*part)
     reader = _Reader(files, layout, grouping, readers, Tolerance(on_error, max_errors))
     with locked(output.with_name(f".{output.name}.lock")):
         folder = output.with_name(f"{output.name}.partial")
@@ -256,9 +262,11 @@ class _Pass:
         """
         problems = [problem for _, problem in self._known()]
         schema = self._parts.schema
+        if schema is None and "part" in config:  # another part may have rows
+            schema = pa.schema([])
         if schema is not None:
             metadata = {METADATA: json.dumps(config, sort_keys=True)}
-            self._write(output, schema.with_metadata(metadata))
+            write_scores(self._parts.tables(), output, schema.with_metadata(metadata))
         self._parts.remove()
         if schema is None:
             raise nothing_usable(problems, self._reader.files.root)
@@ -314,10 +322,15 @@ class _Pass:
             self._parts.write({"next": self._done, "problems": problems})
             self._stored = self._done
 
-    def _write(self, output: Path, schema: pa.Schema) -> None:
-        with (
-            atomic_write(output) as temporary,
-            pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
-        ):
-            for rows in blocks(self._parts.tables(), _ROWS):
-                writer.write_table(rows.cast(schema), row_group_size=_ROWS)
+
+def write_scores(tables: Iterable[pa.Table], output: Path, schema: pa.Schema) -> int:
+    """Write scores in row groups of one size, however the rows come; return how many there are."""
+    count = 0
+    with (
+        atomic_write(output) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+    ):
+        for rows in blocks(tables, _ROWS):
+            writer.write_table(rows.cast(schema), row_group_size=_ROWS)
+            count += len(rows)
+    return count

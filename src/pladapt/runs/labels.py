@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,9 +29,9 @@ SOFT: Final = ("probabilities", "weight")
 _HARD: Final = pa.schema(
     [("id", pa.string()), ("shape", pa.list_(pa.int64())), ("label", pa.binary())]
 )
-_GROUP: Final = 2**18  # bytes of rows that are read at once
+_GROUP: Final = 2**16  # bytes of rows that are read at once
 _ROW: Final = 100  # bytes of a row beside its labels, about
-_KEPT: Final = 16  # groups in memory
+_KEPT: Final = 64  # groups in memory
 
 
 def packed_labels(labels: Iterable[tuple[str, Mapping[str, NDArray[Any]]]]) -> pa.Table:
@@ -156,9 +157,9 @@ class StoredLabels:
     def __init__(self, path: Path) -> None:
         check_stored(path)
         self.path = path
-        with parquet_errors(path), pq.ParquetFile(path) as file:
-            self._metadata = file.metadata
-            groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+        with parquet_errors(path):
+            found = self._file.metadata
+            groups = [found.row_group(number) for number in range(found.num_row_groups)]
             self._starts = np.cumsum([0, *(group.num_rows for group in groups)])
         self._read: dict[int, pa.Table] = {}
 
@@ -178,16 +179,19 @@ class StoredLabels:
         return table["id"][row].as_py(), arrays
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_read": {}}  # a worker reads what it needs itself
+        held = {name: value for name, value in self.__dict__.items() if name != "_file"}
+        return {**held, "_read": {}}  # a worker reads what it needs itself
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        """The file, open: to open it takes longer than to read a group."""
+        return pq.ParquetFile(self.path)
 
     def _group(self, number: int) -> pa.Table:
         table = self._read.pop(number, None)
         if table is None:
-            with (
-                parquet_errors(self.path),
-                pq.ParquetFile(self.path, metadata=self._metadata) as file,
-            ):
-                table = file.read_row_group(number, use_threads=False)
+            with parquet_errors(self.path):
+                table = self._file.read_row_group(number, use_threads=False)
         self._read[number] = table  # the last one used is the last one forgotten
         if len(self._read) > _KEPT:
             del self._read[next(iter(self._read))]
