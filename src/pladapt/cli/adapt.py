@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from pladapt.types import Outcome, Progress
     from pladapt.typing import Evaluator
 
-_STATUS: Final[Mapping[Outcome, int]] = {"adapted": 0, "unchanged": 3, "unfit": 4}
+STATUSES: Final[Mapping[Outcome, int]] = {"adapted": 0, "unchanged": 3, "unfit": 4}
 """The exit statuses of `adapt`, as its help says."""
 
 
@@ -179,11 +179,11 @@ def adapt(
     write_report(result, output, truth=labelled, left_out=problems)
     show_problems(problems, output / "images", files)
     show_problems(without, output / "truth", *([] if known is None else [known.files]))
-    _show(result)
+    show_result(result)
     outcome = result.verdict.outcome
     kind = "Adapted predictor" if outcome == "adapted" else "Predictor, as it was"
     print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
-    if status := _STATUS[outcome]:
+    if status := STATUSES[outcome]:
         raise typer.Exit(status)
 
 
@@ -230,7 +230,7 @@ def _recipe(
         ) from error
 
 
-def _show(result: AdaptationResult) -> None:
+def show_result(result: AdaptationResult) -> None:
     """Print the figures before and after; where there is no truth, the evidence without it."""
     console = Console()
     for shown in _tables(result):

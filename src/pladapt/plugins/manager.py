@@ -236,9 +236,15 @@ class PluginManager:
             PluginError: Several plugins offer it, or its factory cannot be imported.
             TypeError: It does not take these parameters.
         """
-        return self._factory(kind, name)(**parameters)
+        return self.factory(kind, name)(**parameters)
 
-    def _factory(self, kind: Kind, name: str) -> Callable[..., Any]:
+    def factory(self, kind: Kind, name: str) -> Callable[..., Any]:
+        """Return what makes the part of this kind and name.
+
+        Raises:
+            UnknownPluginError: No plugin offers it.
+            PluginError: Several plugins offer it, or it cannot be imported.
+        """
         offered = self.registrations(kind)
         found = [(provider, item) for provider, item in offered if item.name == name]
         if not found:

@@ -1,0 +1,255 @@
+"""``pladapt run``: what a run description says."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from pladapt.cli.adapt import STATUSES, show_result
+from pladapt.cli.modules import build_network, look_at
+from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading, Truth, keep_masks_apart, pairing_of
+from pladapt.errors import InputError
+from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.plugins.manager import KINDS, default_manager
+from pladapt.source.statistics import SourceStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pladapt.cli.description import Description, Part
+    from pladapt.files import FileSamples, TrueFileSamples
+    from pladapt.plugins.manager import Kind
+    from pladapt.recipes.bundle import Recipe
+    from pladapt.runs.adaptation import AdaptationResult
+    from pladapt.types import Progress
+    from pladapt.typing import Evaluator, Predictor
+
+_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "recipe": ("cutoff", "batch_size", "source", "checkpoints", "progress"),
+    "selector": ("cutoff",),
+    "retrainer": ("checkpoints", "progress"),
+    "recalibrator": ("cutoff", "batch_size", "source", "progress"),
+    "gate": ("cutoff", "batch_size"),
+    "evaluator": ("samples", "cutoff", "batch_size"),
+}
+"""What the run gives to the parts of a kind that take it, unless the description says otherwise."""
+
+
+def run(
+    description: Annotated[
+        Path | None, typer.Argument(help="A TOML file that says what the run is made of.")
+    ] = None,
+    *,
+    print_schema: Annotated[
+        bool,
+        typer.Option("--print-schema", help="Print what such a file may hold, as JSON schema."),
+    ] = False,
+) -> None:
+    """Adapt as a run description says: with a recipe, or with parts by their names.
+
+    Exit status: as for adapt. An interrupted run goes on where it was when it is given again.
+    """
+    from pladapt.cli.description import Description, read_description  # noqa: PLC0415 - extra
+
+    if print_schema:
+        typer.echo(json.dumps(Description.model_json_schema(), indent=2))
+        return
+    if description is None:
+        raise InputError("Give a file that describes the run, or --print-schema.")
+    found = read_description(description)
+    for path in found.plugins:
+        default_manager().register_file(path)
+    result = _Run(description, found).result()
+    show_result(result)
+    outcome = result.verdict.outcome
+    print_line(f"Run: {found.output} ({result.verdict})")
+    if status := STATUSES[outcome]:
+        raise typer.Exit(status)
+
+
+class _Run:
+    """A run that a file describes.
+
+    Args:
+        path: The file.
+        said: What it says.
+    """
+
+    def __init__(self, path: Path, said: Description) -> None:
+        self._path, self._said = path, said
+        self._statistics = None if said.source is None else SourceStatistics.load(said.source)
+
+    def result(self) -> AdaptationResult:
+        """Do what the file says, and write the predictor and the report."""
+        from pladapt.cli.report import write_report  # noqa: PLC0415 - needs the extra
+
+        said = self._said
+        predictor, look = self._predictor()
+        with progress_bars() as progress:
+            made = self._recipe(progress)
+            target, problems = self._reading.samples(self._files, progress)
+            look(target)
+            labelled = self._labelled(target)
+            evaluators = self._evaluators(labelled)
+            result = made.adapt(
+                predictor, target, evaluators=evaluators, workdir=said.output, progress=progress
+            )
+        self._save(result.predictor)
+        write_report(result, said.output, truth=labelled)
+        show_problems(problems, said.output / "images", self._files)
+        return result
+
+    @property
+    def _cutoff(self) -> float:
+        if self._said.cutoff is not None:
+            return self._said.cutoff
+        known = 0.5 if self._statistics is None else self._statistics.cutoff
+        if not isinstance(known, float | int):
+            raise InputError(f"The source has the cut-offs {known}; give one, as cutoff.")
+        return float(known)
+
+    @property
+    def _files(self) -> Any:
+        from pladapt.files import Files  # noqa: PLC0415 - for help
+
+        return Files.find(self._said.images.folder)
+
+    @property
+    def _reading(self) -> Reading:
+        given = self._said.images.model_dump(exclude={"folder"}, exclude_none=True)
+        for name in ("dimensions", "channels"):
+            given |= {name: str(given[name])} if name in given else {}
+        return Reading(**given)
+
+    def _predictor(self) -> tuple[Predictor, Callable[[FileSamples], None]]:
+        """Return the predictor, and what looks at the first images with it."""
+        said = self._said.network
+        if said is None:
+            return self._made("predictor", self._said.predictor), lambda _target: None
+        arguments = [f"{name}={json.dumps(value)}" for name, value in said.arguments.items()]
+        network = build_network(said.name, arguments, said.weights, said.activation, said.channel)
+        predictor = network.predictor(said.device)
+        return predictor, lambda target: look_at(network, predictor, target)
+
+    def _recipe(self, progress: Progress) -> Recipe:
+        from pladapt.recipes.bundle import Recipe  # noqa: PLC0415 - for help
+
+        said = self._said
+        if said.recipe is not None:
+            made: Recipe = self._made("recipe", said.recipe, progress=progress)
+            return made
+        recalibrator = said.recalibrator
+        return Recipe(
+            selector=self._made("selector", said.selector),
+            retrainer=self._made("retrainer", said.retrainer, progress=progress),
+            recalibrator=None
+            if recalibrator is None
+            else self._made("recalibrator", recalibrator, progress=progress),
+            gates=[self._made("gate", each, ("gates",)) for each in said.gates],
+            rounds=said.rounds,
+            batch_size=said.batch_size,
+        )
+
+    def _labelled(self, target: FileSamples) -> TrueFileSamples | None:
+        from pladapt.files import Files  # noqa: PLC0415 - for help
+
+        said = self._said.truth
+        if said is None:
+            return None
+        keep_masks_apart(self._said.images.folder, said.folder)
+        layout = self._reading.mask_layout(said.labels, ignore=said.ignore, binary=said.binary)
+        known = Truth(Files.find(said.folder), layout, pairing_of(None, None))
+        labelled, without = self._reading.labelled(target, known)
+        show_problems(without, self._said.output / "truth", known.files)
+        return labelled
+
+    def _evaluators(self, labelled: TrueFileSamples | None) -> dict[str, Evaluator]:
+        if labelled is None:
+            return {}
+        own = OverlapEvaluator(
+            samples=labelled, cutoff=self._cutoff, batch_size=self._said.batch_size
+        )
+        return {"truth": own} | {
+            name: self._made("evaluator", part, ("evaluators", name), samples=labelled)
+            for name, part in self._said.evaluators.items()
+        }
+
+    def _save(self, predictor: Predictor) -> None:
+        if self._said.network is None:  # a predictor of one's own; the run folder has its rounds
+            return
+        from pladapt.torch import save_predictor  # noqa: PLC0415 - needs the extra
+
+        save_predictor(predictor, self._said.output / "adapted", cutoff=self._cutoff)
+
+    def _made(self, kind: Kind, part: Part | None, where: tuple[str, ...] = (), **own: Any) -> Any:
+        """Make a part, with what the description says and what the run gives."""
+        assert part is not None, kind  # noqa: S101 - the description has been validated
+        return self._built(kind, part.name, part.parameters, where or (kind,), own)
+
+    def _built(
+        self,
+        kind: Kind,
+        name: str,
+        said: dict[str, Any],
+        where: tuple[str, ...],
+        own: Mapping[str, Any],
+    ) -> Any:
+        factory = default_manager().factory(kind, name)
+        taken = inspect.signature(factory).parameters
+        open_ended = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+        for key in said.keys() - taken.keys() if not open_ended else ():
+            self._refuse(key, list(taken), where)
+        given = {
+            key: value
+            for key, value in (self._given() | own).items()
+            if key in _GIVEN.get(kind, ()) and (key in taken or open_ended) and value is not None
+        }
+        parameters = {key: self._value(factory, key, v, where) for key, v in said.items()}
+        try:
+            return factory(**(given | parameters))
+        except TypeError as error:
+            raise InputError(
+                f"{self._place(where)}the {kind} {name!r} cannot be made with {said}: {error}."
+            ) from error
+
+    def _given(self) -> dict[str, Any]:
+        said = self._said
+        return {
+            "cutoff": self._cutoff if said.recipe is None else said.cutoff,
+            "batch_size": said.batch_size,
+            "source": self._statistics,
+            "checkpoints": said.output / "checkpoints",
+        }
+
+    def _value(self, factory: Any, key: str, value: Any, where: tuple[str, ...]) -> Any:
+        """Return a parameter: a part that a table names, or what a dataclass holds there."""
+        if not isinstance(value, dict):
+            return value
+        if key in KINDS and isinstance(value.get("name"), str):
+            rest = {name: each for name, each in value.items() if name != "name"}
+            return self._built(key, value["name"], rest, (*where, key), {})
+        if dataclasses.is_dataclass(factory):
+            made = {each.name: each.default_factory for each in dataclasses.fields(factory)}[key]
+            if inspect.isclass(made):
+                known = inspect.signature(made).parameters
+                for name in value.keys() - known.keys():
+                    self._refuse(name, list(known), (*where, key))
+                return made(**value)
+        return value
+
+    def _refuse(self, key: str, known: list[str], where: tuple[str, ...]) -> None:
+        from pladapt.cli.description import no_such_key  # noqa: PLC0415 - needs the extra
+
+        raise InputError(f"{self._place((*where, key))}{no_such_key(key, known, '.'.join(where))}")
+
+    def _place(self, where: tuple[str, ...]) -> str:
+        from pladapt.cli.description import place  # noqa: PLC0415 - the same
+
+        return place(self._path, self._path.read_text(encoding="utf-8"), where)
