@@ -180,7 +180,7 @@ def _takes_samples(found: Any) -> bool:
 
 def _show(checks: list[Check], part: str, kind: Kind) -> bool:
     """Print a line for each check, and return whether all are kept."""
-    from pladapt.cli.files import print_line  # noqa: PLC0415 - help must not wait
+    from pladapt.cli.printing import print_line  # noqa: PLC0415 - help must not wait
 
     failed = [each for each in checks if each.outcome == "failed"]
     for each in checks:

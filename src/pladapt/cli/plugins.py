@@ -17,7 +17,7 @@ from pladapt.plugins.guard import CallFailedError, call
 from pladapt.plugins.manager import BUILTINS, KINDS, default_manager, factory_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pladapt.plugins import PluginManager, PluginProblem, Registration
     from pladapt.plugins.manager import Kind
@@ -26,7 +26,10 @@ _WIDTH: Final = 80
 _GIVEN: Final = {"network": ("target", "weights")}
 """What the library itself gives to the factories of a kind."""
 
-_STARS: Final = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+_STARS: Final[Mapping[object, str]] = {
+    inspect.Parameter.VAR_POSITIONAL: "*",
+    inspect.Parameter.VAR_KEYWORD: "**",
+}
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ class _Run:
             self._refuse(key, list(taken), where)
         given = {
             key: value
-            for key, value in (self._given() | own).items()
+            for key, value in {**self._given(), **own}.items()
             if key in _GIVEN.get(kind, ()) and (key in taken or open_ended) and value is not None
         }
         parameters = {key: self._value(factory, key, v, where) for key, v in said.items()}

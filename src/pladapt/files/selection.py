@@ -101,7 +101,8 @@ def _selects(
         return rules, rules
     own = selector.rules if isinstance(selector, BaseSelector) else None
     rules = replace(own or Rules(), **given) if given else own
-    if rules is not None and type(selector).select is Rules.select:
+    plain = isinstance(selector, BaseSelector) and type(selector).select is Rules.select
+    if rules is not None and plain:
         return rules, rules
     return (compose(selector, rules=rules) if given else selector), rules
 
