@@ -273,7 +273,7 @@ def test_an_image_that_the_model_does_not_take_is_left_out(folder: Path, tmp_pat
     assert said[0].endswith("expected an odd length")
     assert len(list(out.glob("*.npy"))) == 6
     with pytest.raises(DataError, match="even: The model cannot"):
-        masks(folder, tmp_path / "strict", predictor=Even(), layout=layout, strict=True)
+        masks(folder, tmp_path / "strict", predictor=Even(), layout=layout, on_error="raise")
     with pytest.raises(DataError, match="can be used:"):
         masks(folder / "even.npy", tmp_path / "none", predictor=Even(), layout=layout)
 
@@ -363,7 +363,7 @@ def test_slices_of_a_series_have_the_groups_that_adapting_gave_them(tmp_path: Pa
     assert pydicom.dcmread(tmp_path / "all/patient.dcm").NumberOfFrames == 4
     layout = ImageLayout(3)
     with pytest.raises(DataError, match="some seem to be missing"):
-        masks(tmp_path / "in", tmp_path / "volume", layout=layout, strict=True)
+        masks(tmp_path / "in", tmp_path / "volume", layout=layout, on_error="raise")
 
 
 def test_dicom_seg_needs_its_extra_and_whole_headers(

@@ -175,6 +175,7 @@ def adapt(
             progress=progress,
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
+    reading.record(output / "adapted")
     problems += [Problem(row["id"], row["reason"]) for row in result.left_out.to_pylist()]
     write_report(result, output, truth=labelled, left_out=problems)
     show_problems(problems, output / "images", files)
@@ -183,6 +184,7 @@ def adapt(
     outcome = result.verdict.outcome
     kind = "Adapted predictor" if outcome == "adapted" else "Predictor, as it was"
     print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
+    print_line(f"For masks: pladapt predict {output / 'adapted'} IMAGES -o MASKS")
     if status := STATUSES[outcome]:
         raise typer.Exit(status)
 

@@ -18,6 +18,7 @@ from pladapt.cli.evaluate import evaluate
 from pladapt.cli.merge import merge
 from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
+from pladapt.cli.predict import predict
 from pladapt.cli.run import run
 from pladapt.cli.score import score
 from pladapt.cli.select import select
@@ -40,6 +41,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.callback()(_options)
     app.command()(adapt)
     app.command()(run)
+    app.command()(predict)
     app.command()(source)
     app.command()(estimate)
     app.command()(score)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from pladapt.data.tolerance import MAX_ERRORS
-from pladapt.errors import InputError
+from pladapt.errors import DataError, InputError
+from pladapt.storage import read_json, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
         TrueFileSamples,
     )
     from pladapt.types import Progress
+
+_NAME: Final = "reading.json"
+_RECORDED: Final = ("dimensions", "axes", "window", "channels", "key", "max_values", "group_by")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,26 @@ class Reading:
     readers: int = 2
     on_error: OnError = "skip"
     max_errors: float = MAX_ERRORS
+
+    def record(self, folder: Path) -> None:
+        """Note in a folder how images are read, for those of the same kind that come later."""
+        values = {name: getattr(self, name) for name in _RECORDED}
+        (folder / _NAME).write_text(to_json(values), encoding="utf-8")
+
+    @staticmethod
+    def recorded(folder: Path) -> dict[str, Any]:
+        """Return what `record` noted, as far as it was given; nothing where it did not.
+
+        Raises:
+            DataError: It is damaged.
+        """
+        if not (folder / _NAME).is_file():
+            return {}
+        told = read_json(folder / _NAME)
+        if not isinstance(told, dict):
+            raise DataError(f"{folder / _NAME} is no whole record of options; remove it.")
+        found: dict[str, Any] = {n: told[n] for n in _RECORDED if told.get(n) is not None}
+        return found | ({"window": tuple(found["window"])} if "window" in found else {})
 
     def image_layout(self, *, probabilities: bool = False) -> ImageLayout:
         """Return how images, or maps of probabilities, are read."""

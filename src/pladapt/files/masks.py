@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from pladapt.data.batches import batches
+from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.errors import DataError, InputError, OutputError, PladaptError
 from pladapt.files.folder import Grouping
 from pladapt.files.mask_folder import RUN, MaskFolder, sha256
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from pladapt.data.tolerance import OnError
     from pladapt.files.folder import Files, Problem
     from pladapt.files.streaming import ImageMasks
     from pladapt.functional.certainty import Cutoff
@@ -52,7 +54,8 @@ def write_masks(
     probabilities: Path | None = None,
     batch_size: int = 8,
     readers: int = 2,
-    strict: bool = False,
+    on_error: OnError = "skip",
+    max_errors: float = MAX_ERRORS,
     progress: Progress | None = None,
 ) -> tuple[pa.Table, list[Problem]]:
     """Predict every image into a mask file of its name, size and place; see `encode_mask`.
@@ -76,7 +79,9 @@ def write_masks(
         probabilities: Where the probabilities go as well, as NIfTI or NPY; None for nowhere.
         batch_size: How many samples are predicted at once.
         readers: How many files are read at once.
-        strict: Raise for what cannot be used, instead of leaving it out.
+        on_error: Leave out what cannot be used, or raise for the first.
+        max_errors: How many files may be left out: a number from 0 as an integer, or a fraction in
+            [0, 1] as a float. With more the call ends; the masks written stay.
         progress: Called as files are finished.
 
     Returns:
@@ -85,7 +90,7 @@ def write_masks(
     Raises:
         InputError: A folder to write to is that of the images, or above or below it, or holds
             something else.
-        DataError: Nothing can be used, or something cannot and ``strict`` is set.
+        DataError: Nothing can be used, or more files than ``max_errors`` cannot.
         OutputError: The predictor's network gives something else than it is taken for.
         RunChangedError: The folder has masks of another model or other parameters.
         BusyError: Another process writes there.
@@ -113,12 +118,13 @@ def write_masks(
         open_run(folder, config)
         target = MaskFolder(joined, folder, probabilities, layout.dimensions)
         values = _Values(cutoff, labels, classes, sha256(to_json(described).encode()))
-        reader = SampleReader(joined, layout, Names(files, grouping), strict=strict)
+        tolerance = Tolerance(on_error, max_errors)
+        reader = SampleReader(joined, layout, Names(files, grouping), tolerance)
         try:
             _Pass(predictor, reader, target, values).run(batch_size, readers, progress)
         finally:
             target.store()
-        problems = sorted(reader.problems)
+        problems = reader.problems
         return target.finish(problems), problems
 
 
@@ -223,9 +229,11 @@ class _Pass:
             self._values.of(found.shape[1])
         except OutputError:  # of every file
             raise
-        except InputError as error:
+        except Exception as error:
+            if not (isinstance(error, InputError) or self._reader.tolerance.skips(error)):
+                raise
             if len(batch) == 1:
-                self._take(None, None, str(error))
+                self._take(None, None, error)
                 return
             for index, sample in enumerate(batch):
                 self._predict((sample,), images[index : index + 1])
@@ -238,7 +246,7 @@ class _Pass:
         self,
         probabilities: NDArray[np.float32] | None,
         classes: NDArray[np.uint8] | None,
-        error: str = "",
+        error: Exception | None = None,
     ) -> None:
         """Give the prediction of the next sample to its image."""
         image = next(each for each in self._reader.waiting if each.seen < each.count)
@@ -263,13 +271,13 @@ class _Pass:
                 written += 1
         return written
 
-    def _written(self, image: ImageMasks) -> str:
-        """Write an image's masks, and return why that cannot be done, or nothing."""
+    def _written(self, image: ImageMasks) -> Exception | None:
+        """Write an image's masks; return why that cannot be done, or None."""
         try:
             self._target.write(image, self._values.of(image.channels))
         except DataError as error:
-            return str(error)
-        return ""
+            return error
+        return None
 
 
 def _predicted(predictor: Predictor, batch: Sequence[Sample], images: Array) -> Array:

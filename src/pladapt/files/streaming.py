@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pladapt.data.prefetch import prefetch
-from pladapt.errors import DataError
+from pladapt.data.tolerance import LeavingOut
+from pladapt.errors import DataError, InputError
 from pladapt.files.dicom import read_dataset
 from pladapt.files.folder import Problem
 from pladapt.files.places import outline
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from pladapt.data.tolerance import Tolerance
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout, Item, Loaded
     from pladapt.files.series import Source
@@ -58,7 +60,7 @@ class ImageMasks:
     classes: list[NDArray[np.uint8]] = field(default_factory=list)
     maps: list[NDArray[np.float32]] = field(default_factory=list)
     channels: int = 0
-    error: str = ""
+    error: Exception | None = None
 
     def planes(self, parts: list[NDArray[Any]], axis: int) -> NDArray[Any]:
         """Return samples' arrays as one whose first axis is that of the slices.
@@ -100,13 +102,16 @@ class SampleReader:
         files: What is read.
         layout: How.
         names: Names samples and groups.
-        strict: Raise for what cannot be used.
+        tolerance: How many files may be left out.
     """
 
-    def __init__(self, files: Files, layout: ImageLayout, names: Names, *, strict: bool) -> None:
+    def __init__(
+        self, files: Files, layout: ImageLayout, names: Names, tolerance: Tolerance
+    ) -> None:
         self.files, self._layout, self._names = files, layout, names
-        self._strict = strict
-        self.problems: list[Problem] = []
+        self.tolerance = tolerance
+        self._positions = {name: position for position, name in enumerate(files.paths)}
+        self._leaving_out = LeavingOut(tolerance, len(files.paths), what="files")
         self.waiting: deque[ImageMasks] = deque()
 
     def samples(self, names: Sequence[str], readers: int) -> Generator[Sample]:
@@ -116,21 +121,26 @@ class SampleReader:
             for name, result in zip(names, reading, strict=True):
                 try:
                     image, samples = result()
-                except DataError as error:
-                    self.leave_out(name, str(error))
+                except Exception as error:  # noqa: BLE001 - `leave_out` raises what is not the file's
+                    self.leave_out(name, error)
                     continue
                 self.waiting.append(image)
                 yield from samples
 
-    def leave_out(self, name: str, reason: str) -> None:
-        """Note a file that cannot be used.
+    @property
+    def problems(self) -> list[Problem]:
+        """What is left out, by name."""
+        return sorted(Problem(each.id, each.reason) for each in self._leaving_out.found)
+
+    def leave_out(self, name: str, error: Exception) -> None:
+        """Leave out a file that cannot be used.
 
         Raises:
-            DataError: Nothing may be left out.
+            DataError: Nothing may be left out, or too much is.
         """
-        if self._strict:
-            raise DataError(f"{name}: {reason}")
-        self.problems.append(Problem(name, reason))
+        if self.tolerance.on_error == "raise" and isinstance(error, InputError):
+            raise DataError(f"{name}: {error}") from error
+        self._leaving_out.leave_out(self._positions[name], name, error)
 
     def _read(self, name: str) -> tuple[ImageMasks, list[Sample]]:
         source = self.files.paths[name]
