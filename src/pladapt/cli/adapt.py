@@ -6,7 +6,6 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.file_options import (
@@ -40,7 +39,7 @@ from pladapt.cli.modules import (
     look_at,
 )
 from pladapt.cli.options import errors_of, named_values
-from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.printing import console, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, Truth, keep_masks_apart, pairing_of
 from pladapt.data.tolerance import Tolerance
@@ -234,12 +233,12 @@ def _recipe(
 
 def show_result(result: AdaptationResult) -> None:
     """Print the figures before and after; where there is no truth, the evidence without it."""
-    console = Console()
+    printed = console()
     for shown in _tables(result):
         table = Table(*shown.header, title=shown.caption)
         for row in shown.rows:
             table.add_row(*row)
-        console.print(table)
+        printed.print(table)
 
 
 def _tables(result: AdaptationResult) -> Iterator[Shown]:

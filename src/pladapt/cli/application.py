@@ -19,6 +19,7 @@ from pladapt.cli.merge import merge
 from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.predict import predict
+from pladapt.cli.progress import be_quiet
 from pladapt.cli.run import run
 from pladapt.cli.score import score
 from pladapt.cli.select import select
@@ -37,7 +38,12 @@ _HELP = "Pseudo-label domain adaptation for segmentation models, without target 
 def application(plugins: PluginManager | None = None) -> typer.Typer:
     """Return the application with the commands of every plugin."""
     manager = plugins or default_manager()
-    app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        help=_HELP,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(_options)
     app.command()(adapt)
     app.command()(run)
@@ -90,10 +96,14 @@ def _options(
         bool,
         typer.Option(
             "--version",
+            "-V",
             help="Print the version and exit.",
             is_eager=True,
             callback=lambda config: _print_version(config=config),
         ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress; results and errors remain.")
     ] = False,
     plugin: Annotated[
         list[Path] | None,
@@ -101,6 +111,7 @@ def _options(
     ] = None,
 ) -> None:
     """Take the options that come before a command."""
+    be_quiet(quiet=quiet)
     for path in plugin or ():
         default_manager().register_file(path)
 

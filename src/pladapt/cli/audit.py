@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from pladapt.cli.printing import console
 from pladapt.errors import InputError, MissingDataError
 from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit, ranking_table
@@ -50,10 +50,10 @@ def audit(
     table = Table(*shown.header, title=shown.caption)
     for row in shown.rows:
         table.add_row(*row)
-    console = Console(soft_wrap=True)
-    console.print(table)
+    printed = console(soft_wrap=True)
+    printed.print(table)
     for what, said in found.notes.items():
-        console.print(f"{what}: {said}", markup=False, highlight=False)
+        printed.print(f"{what}: {said}", markup=False, highlight=False)
 
 
 def _named(given: Sequence[str]) -> dict[str, pa.Table]:

@@ -6,13 +6,15 @@ import platform
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import pladapt
+from pladapt.cli.printing import console
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pladapt.onnx.diagnosis import Diagnosis
 
 
@@ -35,12 +37,12 @@ def doctor(
     if unknown := sorted({*config} - DEVICES.keys()):
         raise InputError(f"{unknown[0]!r} is no device; expected one of {list(DEVICES)}.")
     found = diagnose(config)
-    _show(found, Console(soft_wrap=True))
+    _show(found, console(soft_wrap=True))
     raise typer.Exit(1 if found.problems else 0)
 
 
-def _show(found: Diagnosis, console: Console) -> None:
-    console.print(
+def _show(found: Diagnosis, printed: Console) -> None:
+    printed.print(
         f"pladapt {pladapt.__version__}, Python {platform.python_version()}, "
         f"{platform.system()} {platform.machine()}",
         highlight=False,
@@ -48,27 +50,27 @@ def _show(found: Diagnosis, console: Console) -> None:
     packages = Table("package", "version")
     for name, version in found.packages.items():
         packages.add_row(name, version or "not installed")
-    console.print(packages)
+    printed.print(packages)
     if found.devices:
-        _show_devices(found, console)
+        _show_devices(found, printed)
     for problem in found.problems:
-        console.print("[bold red]Problem:[/]", end=" ")
-        console.print(problem, markup=False, highlight=False)
+        printed.print("[bold red]Problem:[/]", end=" ")
+        printed.print(problem, markup=False, highlight=False)
     if not found.problems:
-        console.print(_verdict(found), markup=False, highlight=False)
+        printed.print(_verdict(found), markup=False, highlight=False)
 
 
-def _show_devices(found: Diagnosis, console: Console) -> None:
+def _show_devices(found: Diagnosis, printed: Console) -> None:
     devices = Table("device", "works", "why not")
     for name, why in found.devices.items():
         devices.add_row(name, "yes" if why is None else "no", why or "")
-    console.print(devices)
+    printed.print(devices)
     if found.libraries:
         libraries = Table("library", "found")
         for name, there in found.libraries.items():
             libraries.add_row(name, "yes" if there else "no")
-        console.print(libraries)
-    console.print(f"NVIDIA GPU: {found.driver or 'visible'}", markup=False, highlight=False)
+        printed.print(libraries)
+    printed.print(f"NVIDIA GPU: {found.driver or 'visible'}", markup=False, highlight=False)
 
 
 def _verdict(found: Diagnosis) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.file_options import (
@@ -27,7 +26,7 @@ from pladapt.cli.file_options import (
     Readers,  # noqa: TC001 - the same
     Scale,  # noqa: TC001 - the same
 )
-from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.printing import console, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, pairing_of
 from pladapt.errors import InputError
@@ -140,7 +139,7 @@ def _show_evaluation(evaluation: Evaluation) -> None:
     for (aggregation, class_), found in rows.items():
         values = [_figure(found[metric]) for metric in METRICS]
         table.add_row(aggregation, str(class_), *values, str(found[METRICS[0]]["count"]))
-    Console().print(table)
+    console().print(table)
 
 
 def _figure(row: Mapping[str, Any]) -> str:

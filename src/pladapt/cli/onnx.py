@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -60,10 +60,25 @@ def export(
         bool, typer.Option("--fixed-size", help="Take images of the example's size alone.")
     ] = False,
 ) -> None:
-    """Write a torch model to one ONNX file, and compare the two on random images."""
+    """Write a torch model to one ONNX file, and compare the two on random images.
+
+    In place of a network, the folder RUN/adapted that adapt wrote may be given: mirror images and
+    a shift of all logits go into the file as well. What cannot go in is an error.
+    """
     from pladapt.onnx import export as write  # noqa: PLC0415 - help must not wait for it
 
-    module = build_module(factory, argument, weights, activation, channel, prepare=prepare)
+    if (Path(factory) / "predictor.json").is_file():
+        if weights or argument or prepare or channel is not None or activation != "auto":
+            raise InputError(
+                "The folder of an adapted predictor says what its network is; give no --weights, "
+                "--argument, --prepare, --activation or --channel."
+            )
+        from pladapt.onnx.stacks import module_of_stack  # noqa: PLC0415 - for help
+        from pladapt.torch import load_predictor  # noqa: PLC0415 - the same
+
+        module = module_of_stack(load_predictor(Path(factory), device="cpu"))
+    else:
+        module = build_module(factory, argument, weights, activation, channel, prepare=prepare)
     record = write(
         module,
         path,

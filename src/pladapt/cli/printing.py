@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +15,13 @@ if TYPE_CHECKING:
     from pladapt.files import Files, Problem
 
 _SHOWN = 10
+_WIDE = 1000
+
+
+def console(*, soft_wrap: bool = False) -> Console:
+    """Return what prints tables: as wide as the terminal; as they need where there is none."""
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else _WIDE, soft_wrap=soft_wrap)
 
 
 def print_line(line: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 from rich.console import Console
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.progress import TaskID
+
+    from pladapt.types import Progress as Advance
+
+_SECONDS: Final = 30.0
+_SHOWN: Final = {"quiet": False}
 
 
 class ProgressBars:
@@ -42,9 +48,40 @@ class ProgressBars:
         self._progress.update(task, completed=done, total=total, detail=detail)
 
 
+class ProgressLines:
+    """Writes a line as work advances, for logs: where a stage begins and ends, and in between.
+
+    Args:
+        console: Where the lines go.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._written: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int, /) -> None:
+        """Write how far ``stage`` is, unless that was written less than half a minute ago."""
+        name, _, detail = stage.partition(": ")
+        now, last = time.monotonic(), self._written.get(name)
+        if last is not None and done < total and now - last < _SECONDS:
+            return
+        self._written[name] = now
+        line = f"{time.strftime('%H:%M:%S')} {name} {done}/{total} {detail}".rstrip()
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _nothing(_stage: str, _done: int, _total: int, /) -> None:
+    """Show no progress."""
+
+
+def be_quiet(*, quiet: bool) -> None:
+    """Show no progress from now on, or show it again."""
+    _SHOWN["quiet"] = quiet
+
+
 @contextmanager
-def progress_bars() -> Iterator[ProgressBars]:
-    """Show progress on standard error while the block runs.
+def progress_bars() -> Iterator[Advance]:
+    """Show progress on standard error while the block runs: bars, or lines where it is no terminal.
 
     An interruption from the keyboard ends the command with a word on how to go on, and with the
     exit status 130.
@@ -59,8 +96,13 @@ def progress_bars() -> Iterator[ProgressBars]:
     )
     console = Console(stderr=True)
     try:
-        with Progress(*columns, console=console) as progress:
-            yield ProgressBars(progress)
+        if _SHOWN["quiet"]:
+            yield _nothing
+        elif not console.is_terminal:
+            yield ProgressLines(console)
+        else:
+            with Progress(*columns, console=console) as progress:
+                yield ProgressBars(progress)
     except KeyboardInterrupt:
         console.print("Interrupted. Finished stages are kept: the same command continues the run.")
         raise typer.Exit(130) from None

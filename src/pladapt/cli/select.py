@@ -6,11 +6,10 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.options import amount
-from pladapt.cli.printing import print_line
+from pladapt.cli.printing import console, print_line
 
 if TYPE_CHECKING:
     from pladapt.selection.rules import Stratum
@@ -62,5 +61,5 @@ def select(
     table = Table("outcome", "samples")
     for rule, count in found.selection.counts.items():
         table.add_row(rule, f"{count:,}")
-    Console().print(table)
+    console().print(table)
     print_line(f"Selection: {output}")

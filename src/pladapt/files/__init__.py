@@ -1,4 +1,4 @@
-"""Scoring, selecting and evaluating from files: NIfTI, DICOM, NRRD, pictures and NPY.
+"""Predicting, scoring, selecting and evaluating from files: NIfTI, DICOM, NRRD, pictures and NPY.
 
 For those whose training lives elsewhere. The decoders of all but NPY come with the extra ``files``;
 each is imported when a file of its kind is first read.
@@ -6,7 +6,6 @@ each is imported when a file of its kind is first read.
 
 from pladapt.files.evaluation import evaluate_files
 from pladapt.files.folder import Files, Grouping, Problem, write_problems
-from pladapt.files.mask_folder import MASKS
 from pladapt.files.masks import write_masks
 from pladapt.files.merging import merge_files
 from pladapt.files.pairing import Pairing
@@ -22,7 +21,6 @@ from pladapt.files.scoring import GivenProbabilities, score_files
 from pladapt.files.selection import FileSelection, select_file
 
 __all__ = [
-    "MASKS",
     "FileSamples",
     "FileSelection",
     "Files",

@@ -58,17 +58,21 @@ def write_masks(
     max_errors: float = MAX_ERRORS,
     progress: Progress | None = None,
 ) -> tuple[pa.Table, list[Problem]]:
-    """Predict every image into a mask file of its name, size and place; see `encode_mask`.
+    """Predict every image into a mask file of its name, size and place.
 
-    The slices of a volume, the pages of a TIFF and the files of a DICOM series go back into one
-    file. A mask is written whole or not at all, and an interrupted call goes on where it was;
-    called again it predicts what has changed, what is new, and what could not be used before.
+    NIfTI, MGH, NRRD, MetaImage and TIFF stay what they are, and keep their place; NPY and NPZ
+    become NPY, a DICOM file or series a DICOM-SEG, and any other picture a PNG. The slices of a
+    volume, the pages of a TIFF and the files of a DICOM series go back into one file.
+
+    A mask is written whole or not at all, and an interrupted call goes on where it was; called
+    again it predicts what has changed, what is new, and what could not be used before.
 
     Args:
         predictor: Predicts.
         files: The images.
         folder: Where the masks go, beside ``run.json``, which says what predicted them, and
-            ``masks.parquet``: a row for each mask, see `MASKS`.
+            ``masks.parquet``, a row for each: the names of the image and its files, the number of
+            samples, the fraction of the pixels that is foreground, and the SHA-256 of the mask.
         layout: How the images are read; by default as slices, as stored.
         grouping: What a file belongs to, for a predictor that has shifts for groups.
         cutoff: The probability above which a pixel is foreground; of several classes the likeliest
