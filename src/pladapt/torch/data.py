@@ -68,17 +68,21 @@ class Pairs(Dataset[Pair]):
         return len(self._samples)
 
     def __getitem__(self, key: int | Drawn) -> Pair:
-        index, seed = key if isinstance(key, Drawn) else (key, None)
+        index, seed = (key.place, key.seed) if isinstance(key, Drawn) else (key, None)
         sample = self._samples[index]
         image, mask = as_tensor(sample.image).float(), self._mask(sample)
         if self._prepare is not None:
             image = self._prepare(image[None])[0]
-        place = None if seed is None else self._place(mask, seed)
+        part = None if seed is None else self._part(mask, seed)
         if self._soft and isinstance(sample, PseudoLabelled):
             mask = self._softened(sample, mask)
-        return (image, mask) if place is None else (image[:, *place], mask[..., *place])
+        if part is None:
+            return image, mask
+        whole = slice(None)  # the channels, and those of a soft mask
+        own = part if mask.ndim == len(part) else (whole, *part)
+        return image[whole, *part], mask[own]
 
-    def _place(self, mask: torch.Tensor, seed: int) -> tuple[slice, ...] | None:
+    def _part(self, mask: torch.Tensor, seed: int) -> tuple[slice, ...] | None:
         """Draw the part of an image that is trained on."""
         if self._crop is None:
             return None
@@ -147,9 +151,9 @@ def softened(
 
 
 class Drawn(NamedTuple):
-    """An index, and the seed of what is drawn for it."""
+    """The place of a sample, and the seed of what is drawn for it."""
 
-    index: int
+    place: int
     seed: int
 
 

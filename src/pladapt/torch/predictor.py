@@ -125,14 +125,16 @@ class TorchPredictor:
         """
         device = resolve_device(self.device)
         dtype = autocast_type(self.amp, device)
-        prepared = isinstance(self.module, Prepared)
+        module, prepared = self.module, dict[str, Any]()
+        if isinstance(module, Prepared):
+            prepared["preparation"] = module.preparation.describe()
         return {
             "module": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "sha256": state_sha256(self.module),
             "activation": self.activation,
             "device": device.type,
             "precision": str(dtype or torch.float32).removeprefix("torch."),
-            **({"preparation": self.module.preparation.describe()} if prepared else {}),
+            **prepared,
         }
 
     def _parts(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:

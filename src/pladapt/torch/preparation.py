@@ -105,7 +105,9 @@ class Preparation:
         Raises:
             DataError: It is no such thing.
         """
-        frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+        frozen: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in told.items()
+        }
         try:
             return cls(**frozen | {"steps": steps_of(told.get("steps", ()))})
         except TypeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from torch import nn
 
@@ -84,7 +84,7 @@ class Told:
 
     def _shape(self, name: str, values: Mapping[str, Any]) -> None:
         wanted = values.get({"Spacing": "pixdim", "Resize": "spatial_size"}.get(name, "k"))
-        each = wanted if isinstance(wanted, list) else [wanted] * self.dimensions
+        each: Any = wanted if isinstance(wanted, list) else [wanted] * self.dimensions
         if not _are_numbers(each) or min(each) <= 0:
             self._leave(name, values, "prepare the images so")
         elif name == "Spacing":
@@ -157,7 +157,7 @@ def _frozen(value: Any) -> Any:
     return tuple(map(float, value)) if isinstance(value, list) else float(value)
 
 
-def _are_numbers(values: Any) -> bool:
+def _are_numbers(values: Any) -> TypeGuard[list[Any]]:
     return (
         isinstance(values, list)
         and bool(values)
