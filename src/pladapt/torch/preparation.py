@@ -220,9 +220,9 @@ class Prepared(nn.Module):
 
     def _slid(self, images: torch.Tensor, patch: Sequence[int]) -> torch.Tensor:
         with needs("monai", "monai"):
-            from monai.inferers import sliding_window_inference  # noqa: PLC0415 - when it is needed
+            from monai import inferers  # noqa: PLC0415 - when it is needed
         mode = "replicate" if self.preparation.padding == "edge" else "constant"
-        made: torch.Tensor = sliding_window_inference(
+        made: torch.Tensor = inferers.sliding_window_inference(
             images,
             patch,
             len(images),
