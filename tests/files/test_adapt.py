@@ -356,8 +356,13 @@ def test_images_in_their_own_units_and_of_several_sizes_are_adapted(
         write(folders / f"images/p{index}_{index}.npy", own)
     with pytest.warns(UserWarning, match=r"nothing prepares them.*--window LOW HIGH"):
         pladapt(f"{KNOWN} --output other")
-    given = f"{KNOWN} --prepare scale=0.001 --prepare multiple_of=8"
-    adapted = pladapt(given)
+    for index, (image, _) in enumerate(lesions()):
+        write(folders / f"source/{index}.npy", 1000 * image)
+    prepare = "--prepare scale=0.001 --prepare multiple_of=8"
+    line = f"source source -o own.npz --model tiny_network:net --device cpu --cutoff 0.4 {prepare}"
+    measured = pladapt(f"{line} --weights net.safetensors")
+    assert measured.exit_code == 0, measured.output
+    adapted = pladapt(f"{ADAPT} {QUICK} --source own.npz {prepare}")
     assert adapted.exit_code == 0, adapted.output
     assert "6 of 6 target samples were retrained on in 1 round" in adapted.stdout
     loaded = load_predictor(folders / "run/adapted", device="cpu")
@@ -382,7 +387,10 @@ def test_images_of_another_spacing_are_refused() -> None:
                 "a.nii.gz": Loaded(np.zeros((1, 1, 8, 8)), stacked=True, affine=affine)
             }
 
-    network = Network(module=torch.nn.Conv2d(1, 1, 1), spacing=(0.5, 0.8))
+    module = torch.nn.Conv2d(1, 1, 1)
+    torch.nn.init.constant_(module.weight, 8)
+    torch.nn.init.constant_(module.bias, -4)
+    network = Network(module=module, spacing=(0.5, 0.8))
     look_at(
         network.reading("sigmoid"), network.predictor("cpu", activation="sigmoid"), Volumes(0.82)
     )

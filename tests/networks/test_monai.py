@@ -106,7 +106,7 @@ def test_a_volume_larger_than_the_window_is_monai_s_own(tmp_path: Path) -> None:
     }
     network = load_network(f"monai-bundle:{write(tmp_path / 'b', config)}")
     assert network.spacing == (2.5, 0.8, 0.7)
-    assert [note.split()[3] for note in network.notes] == ["Orientation", "RandFlip"]
+    assert [note.split()[3] for note in network.notes] == ["Orientation", "RandFlipd"]
     volume = np.random.default_rng(0).normal(50, 150, (20, 24, 17)).astype(np.float32)  # X, Y, Z
     parser = bundle.ConfigParser()
     values = [
@@ -190,6 +190,7 @@ def test_a_folder_of_pictures_of_mixed_sizes_is_adapted_in_windows(
 ) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
+    nn.init.constant_(module[2].bias, 0.5)
     network = Network(module=module).preparing(patch_size=[16, 16], each="all")
     samples = [Sample(f"s{i}", f"g{i}", 40 * images(1, 12 + 9 * (i % 2), 20)) for i in range(6)]
     options = TrainingOptions(epochs=1, batch_size=2)

@@ -69,7 +69,7 @@ class Told:
     def _take(self, one: Any) -> None:
         """Take a transform into account, or say that it is not done."""
         told = {} if not isinstance(one, dict) else one
-        name = str(told.get("_target_", one)).rpartition(".")[2].removesuffix("d")
+        name = _plain_name(str(told.get("_target_", one)).rpartition(".")[2])
         values = {k: v for k, v in told.items() if k not in ("_target_", "keys", "_desc_")}
         if _has_code(values) and name not in _PLAIN:
             self._leave(name, told, "its values are computed by the bundle")
@@ -147,6 +147,13 @@ _STEPS: Final[Mapping[str, Callable[[Mapping[str, Any]], list[Step] | None]]] = 
     "NormalizeIntensity": _normalised,
     "ScaleIntensity": _rescaled,
 }
+
+
+def _plain_name(name: str) -> str:
+    """Return the name of a transform of arrays for one of dictionaries, where it is known here."""
+    known = {*_STEPS, *_GEOMETRY, *_PLAIN, *_ADVICE}
+    plain = (name.removesuffix(suffix) for suffix in ("Dict", "D", "d"))
+    return name if name in known else next((one for one in plain if one in known), name)
 
 
 def _listed(value: Any) -> list[Any]:
