@@ -64,7 +64,7 @@ def with_options(
         std: What is divided by; 1 beside ``mean``.
         each: Normalise each image's channels by their own mean and standard deviation: of ``all``
             pixels, or as in `pladapt.torch.steps.NormaliseEach`.
-        axes: As in `Preparation`, and so are those that follow.
+        axes: As in `pladapt.torch.Preparation`, and so are those that follow.
         size: The same; a single number is that of the shortest axis.
         multiple_of: The same.
         patch_size: The same.
