@@ -100,8 +100,8 @@ def estimate(
     """
     from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
 
-    if append is not None and append.suffix != ".csv":
-        raise InputError(f"The table is {append}; its name must end in .csv.")
+    if append is not None:
+        _check_table(append)
     statistics = SourceStatistics.load(source)
     network = build_network(model, argument, weights, activation, channel, prepare=prepare)
     predictor = network.predictor(device)
@@ -175,10 +175,12 @@ def _whole(found: Estimate) -> dict[str, Any]:
 
 def _append(path: Path, name: str, found: Estimate) -> None:
     """Add a row to a table, which is made where there is none."""
+    from pladapt.files.names import as_cell  # noqa: PLC0415 - help must not wait for it
+
     whole = _whole(found)
     row = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "name": name,
+        "name": as_cell(name),
         "images": whole["samples"],
         "groups": len(found.groups),
         "status": found.status,
@@ -186,17 +188,23 @@ def _append(path: Path, name: str, found: Estimate) -> None:
         "reason": found.reason,
         **{key: whole[key] for key in ("dsc", "low", "high", "agreement", "fraction")},
     }
-    known = path.exists() and path.stat().st_size > 0
-    if known:
-        with path.open(encoding="utf-8", newline="") as file:
-            header = next(csv.reader(file))
-        if tuple(header) != _COLUMNS:
-            raise DataError(
-                f"{path} has the columns {header}, and a row has {list(_COLUMNS)}; give another "
-                "table."
-            )
+    new = not path.exists()
     with path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
-        if not known:
+        if new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _check_table(path: Path) -> None:
+    """Refuse a table that no row can be added to, before the work."""
+    if path.suffix != ".csv":
+        raise InputError(f"The table is {path}; its name must end in .csv.")
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file), [])
+    if tuple(header) != _COLUMNS:
+        raise DataError(
+            f"{path} has the columns {header}, and a row has {list(_COLUMNS)}; give another table."
+        )

@@ -211,7 +211,11 @@ class AgreementRecalibrator:
         return pa.Table.from_pylist(rows, schema=pa.schema([*_EVIDENCE, *estimated]))
 
     def _estimated(self, agreement: Agreement, unlike: Likeness | None) -> dict[str, float]:
-        if self.source is None or unlike is None:
+        """Return the estimated DSC, which is one for the source's cut-off and views alone."""
+        known = self.source
+        if known is None or unlike is None or known.cutoff != self.cutoff:
             return {}
-        interval = estimate_of(agreement, unlike, self.source).interval
+        if self.views != Views(known.axes, known.scales):
+            return {}
+        interval = estimate_of(agreement, unlike, known).interval
         return {} if interval is None else interval._asdict()
