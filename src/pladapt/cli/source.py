@@ -66,8 +66,8 @@ def source(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="True masks of the same names, for pladapt estimate: of ten patients or more that "
-            "the model was not trained on. Needs --model."
+            help="True masks of the same names, for pladapt estimate: of patients that the model "
+            "was not trained on. Needs --model."
         ),
     ] = None,
     truth_label: TruthLabel = None,

@@ -42,6 +42,7 @@ MIN_GROUPS: Final = 5
 
 _NEAR: Final = math.log(FACTOR)
 _MIN_CASES: Final = 20
+_MIN_PATIENTS: Final = 4
 _MIN_SAMPLES: Final = 4
 
 
@@ -129,7 +130,8 @@ def calibrate_estimate(
 
     Args:
         statistics: What the source is like, measured with the predictor.
-        samples: Of patients that the predictor was not trained on: ten groups or more.
+        samples: Of patients that the predictor was not trained on: four groups at least, and
+            better ten; of few the interval is wide.
         predictor: The model that was trained on the source.
         max_samples: At most so many are changed, drawn by their ids; they are held in memory.
         batch_size: How many are predicted at once.
@@ -139,7 +141,7 @@ def calibrate_estimate(
         The statistics, with ``estimation``.
 
     Raises:
-        InputError: The statistics were measured without a predictor, there are fewer than ten
+        InputError: The statistics were measured without a predictor, there are fewer than four
             groups or none has foreground, or on too few of the changed images the predictor marks
             about as much as on the source's.
     """
@@ -167,10 +169,11 @@ def excess(agreement: Agreement, fraction: float) -> float:
 
 
 class _Case(NamedTuple):
-    """A simulated target, or a group of one: what is known of it, and the truth."""
+    """A simulated target, or a group of one: what is known of it, its `excess`, and the truth."""
 
     kind: str
-    agreement: Agreement
+    agreement: float
+    marked: float
     dsc: float
 
 
@@ -191,9 +194,9 @@ def _halves(samples: Sequence[LabelledSample]) -> list[list[str]]:
         amount = int(np.count_nonzero((mask > 0) & (mask != IGNORE)))
         amounts[sample.group] = amounts.get(sample.group, 0) + amount
     ranked = sorted(amounts, key=lambda group: (amounts[group], group))
-    if len(ranked) < 2 * MIN_GROUPS or not any(amounts.values()):
+    if len(ranked) < _MIN_PATIENTS or not any(amounts.values()):
         raise InputError(
-            f"The labelled samples are of {len(ranked)} groups; give at least {2 * MIN_GROUPS} "
+            f"The labelled samples are of {len(ranked)} groups; give at least {_MIN_PATIENTS} "
             "(patients, volumes, pictures), some with foreground."
         )
     parts = ({*ranked[::2]}, {*ranked[1::2]})
@@ -229,14 +232,10 @@ def _calibration(
 ) -> DscCalibration:
     near = [each for each in simulated if abs(excess(each.agreement, fraction)) <= _NEAR]
     targets = [
-        [
-            case
-            for case in _cases(simulated, half, _mixes)
-            if abs(excess(case.agreement, fraction)) <= _NEAR
-        ]
+        [case for case in _cases(simulated, half, _mixes, fraction) if abs(case.marked) <= _NEAR]
         for half in halves
     ]
-    groups = [list(_cases(near, half, _groups)) for half in halves]
+    groups = [list(_cases(near, half, _groups, fraction)) for half in halves]
     if (least := min(map(len, targets))) < _MIN_CASES:
         raise InputError(
             f"In {least} simulated cases the predictor marks about as much as on the source's "
@@ -247,7 +246,7 @@ def _calibration(
     return DscCalibration(
         whole=whole,
         group=_line(*groups)[0],
-        agreement=min(case.agreement.pooled for case in every),
+        agreement=min(case.agreement for case in every),
         distance=max(each.distance for each in near),
         cases=len(every),
         error=error,
@@ -258,14 +257,16 @@ def _cases(
     simulated: Iterable[_Simulated],
     ids: Sequence[str],
     sets: Callable[[pa.Table], Iterator[Sequence[str]]],
+    fraction: float,
 ) -> Iterator[_Case]:
     """Yield the cases of sets of some samples, where anything is marked."""
     for each in simulated:
         for chosen in sets(_of(each.truth, ids)):
             agreement = each.agreement.of(chosen)
-            if agreement.fraction.any():
+            marked = excess(agreement, fraction)
+            if math.isfinite(marked):
                 dsc = pool(_of(each.truth, chosen), ["class"])["dsc"].to_numpy().mean()
-                yield _Case(each.kind, agreement, float(dsc))
+                yield _Case(each.kind, agreement.pooled, marked, float(dsc))
 
 
 def _of(rows: pa.Table, ids: Sequence[str]) -> pa.Table:
@@ -307,11 +308,11 @@ def _residuals(cases: Sequence[_Case], others: Sequence[_Case]) -> NDArray[np.fl
         intercept, slope = _fitted([case for case in others if case.kind != kind]).tolist()
         line = Line(intercept, slope, 0, 0)
         of_kind = (case for case in cases if case.kind == kind)
-        found += [case.dsc - line.at(case.agreement.pooled).dsc for case in of_kind]
+        found += [case.dsc - line.at(case.agreement).dsc for case in of_kind]
     return np.array(found)
 
 
 def _fitted(cases: Sequence[_Case]) -> NDArray[np.float64]:
     """Return the intercept and slope of the least squares."""
-    design = np.array([(1.0, case.agreement.pooled) for case in cases])
+    design = np.array([(1.0, case.agreement) for case in cases])
     return np.linalg.lstsq(design, np.array([case.dsc for case in cases]), rcond=None)[0]
