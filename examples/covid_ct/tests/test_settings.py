@@ -156,6 +156,11 @@ def test_the_selector_has_the_settings_rules():
 # Retraining
 
 
+def test_training_and_retraining_average_the_weights_where_it_is_asked_for():
+    assert training_options(Settings()).ema is None
+    assert training_options(Settings(ema=0.9)).ema == 0.9
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
@@ -187,7 +192,6 @@ def default(data, tmp_path_factory):
         {"optimiser": "continued"},
         {"source_ratio": 1.0},
         {"validation": "pseudo-labels", "top_k": 1.0},
-        {"ema": 0.9},
         {"flip": "none"},
         {"zoom": 0.3},
         {"cutoffs": "0.3"},
