@@ -48,7 +48,7 @@ def demo(
         ),
     ] = False,
 ) -> None:
-    """Adapt on phantoms, by the paper's recipe and by ours, in three minutes on two cores.
+    """Adapt on phantoms, by the paper's recipe and by ours, in a few minutes on two cores.
 
     Writes small phantom data sets in the official layouts, reads them back as the real ones are
     read, trains on A, adapts to B and C by both recipes, and prints them side by side.

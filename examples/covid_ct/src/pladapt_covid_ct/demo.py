@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SETTINGS: Final = Settings(
     size=64, encoder="resnet18", encoder_weights="none", epochs=12, patience=12, ema=0.99
 )
-"""Small enough for three minutes on two cores, and with as many steps whatever the seed."""
+"""Small enough for some minutes on two cores, and with as many steps whatever the seed."""
 
 PATIENTS: Final[Mapping[str, int]] = {"A": 24, "B": 12, "C": 10}
 """How many patients each data set has."""
