@@ -25,7 +25,7 @@ myst_heading_anchors = 3
 
 default_role = "py:obj"
 add_module_names = False
-doctest_path = [str(Path(__file__).parents[1] / "tests/plugin_distribution")]
+doctest_path = [str(Path(__file__).parents[1] / "examples/plugins/peak")]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

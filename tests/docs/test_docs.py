@@ -113,7 +113,7 @@ def test_a_snippet_runs(
     code: str, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugins = pladapt.plugins.PluginManager()
-    monkeypatch.syspath_prepend(ROOT / "tests/plugin_distribution")
+    monkeypatch.syspath_prepend(ROOT / "examples/plugins/peak")
     plugins.register(importlib.import_module("pladapt_peak"), "peak")
     monkeypatch.setattr("pladapt.plugins.manager.default_manager", lambda: plugins)
     monkeypatch.chdir(tmp_path)

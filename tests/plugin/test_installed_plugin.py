@@ -12,7 +12,7 @@ from pladapt.plugins.manager import default_manager
 from pladapt.testing import SelectorContract
 
 pladapt_peak = pytest.importorskip(
-    "pladapt_peak", reason="tests/plugin_distribution is not installed; run tox -e plugin"
+    "pladapt_peak", reason="examples/plugins/peak is not installed; run tox -e plugin"
 )
 
 
