@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +15,8 @@ import pladapt
 from pladapt.functional.arrays import to_numpy
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from pladapt.typing import Array, Samples
@@ -102,9 +103,8 @@ class Refit:
         label = to_numpy(sample.mask if hasattr(sample, "mask") else sample.label).ravel()
         usable = np.flatnonzero(label != pladapt.IGNORE)
         chosen = rng.permutation(usable)[: self.pixels]
-        return _features(to_numpy(sample.image)).reshape(-1, len(_SCALES))[chosen], label[
-            chosen
-        ] > 0
+        features = _features(to_numpy(sample.image)).reshape(-1, len(_SCALES))
+        return features[chosen], label[chosen] > 0
 
 
 @pladapt.hookimpl

@@ -26,9 +26,8 @@ def test_an_area_is_counted_in_pixels() -> None:
     mask = np.zeros((4, 4), np.uint8)
     mask[0, :3] = 1
     samples = [pladapt.LabelledSample("a", "p", mask[None].astype(float), mask)]
-    marks_six = SimpleNamespace(
-        predict=lambda images: (np.arange(16) < 6).reshape(1, 1, 4, 4) * 1.0
-    )
+    six = (np.arange(16) < 6).reshape(1, 1, 4, 4).astype(float)
+    marks_six = SimpleNamespace(predict=lambda images: six)
     found = AreaEvaluator(samples=samples).evaluate(marks_six)
     assert found.value("area_error", aggregation="sample") == 3
     assert found.value("area_error_abs", aggregation="group") == 3
