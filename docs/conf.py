@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pladapt
+from pladapt.cli import new
 
 project = "pladapt"
 author = "The pladapt developers"
@@ -51,3 +52,10 @@ nitpick_ignore_regex = [
     # what a docstring tells its own module's readers
     ("py:obj", r"(FineTune|FitResult\.history|state_sha256)"),
 ]
+
+# what `pladapt new` writes, for the page that shows it
+for _kind in new.KINDS:
+    for _path, _text in new.project(_kind, f"my_{_kind}").items():
+        _file = Path(__file__).parent / "_build/new" / _kind / _path
+        _file.parent.mkdir(parents=True, exist_ok=True)
+        _file.write_text(_text, encoding="utf-8")
