@@ -34,7 +34,7 @@ def test_a_project_is_written_and_never_over_another(
         if path.is_file()
     }
     assert written == project("selector", "my_margin")
-    assert 'my-margin = "my_margin"' in written["pyproject.toml"]
+    assert 'my-margin = "my_margin_plugin"' in written["pyproject.toml"]
     assert "class MyMargin(BaseSelector)" in written["my_margin.py"]
     again = new("gate my_margin")
     assert isinstance(again.exception, InputError)
@@ -45,7 +45,8 @@ def test_a_project_is_written_and_never_over_another(
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_has_a_module_that_compiles(kind: Kind) -> None:
     files = project(kind, "my_part")
-    assert sorted(files) == ["README.md", "my_part.py", "pyproject.toml", "tests/test_my_part.py"]
+    modules = ["my_part.py", "my_part_plugin.py", "pyproject.toml", "tests/test_my_part.py"]
+    assert sorted(files) == ["README.md", *modules]
     for path, text in files.items():
         assert "$" not in text
         if path.endswith(".py"):

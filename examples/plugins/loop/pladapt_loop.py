@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-import pladapt
 from pladapt.torch import DiceBCELoss, load_module, module_of, save_module, with_module
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from pladapt import PseudoLabelled
     from pladapt.typing import Predictor, Samples
 
 
@@ -33,9 +33,7 @@ class PlainLoop:
     learning_rate: float = 1e-3
     seed: int = 0
 
-    def retrain(
-        self, predictor: Predictor, labels: Samples[pladapt.PseudoLabelled], /
-    ) -> Predictor:
+    def retrain(self, predictor: Predictor, labels: Samples[PseudoLabelled], /) -> Predictor:
         """Return a new predictor; the one given is not changed."""
         module = copy.deepcopy(module_of(predictor)).train()
         optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate)
@@ -59,16 +57,10 @@ class PlainLoop:
         return with_module(predictor, module.eval())
 
 
-def _loss(module: nn.Module, sample: pladapt.PseudoLabelled) -> torch.Tensor:
+def _loss(module: nn.Module, sample: PseudoLabelled) -> torch.Tensor:
     device = next(module.parameters()).device
     image = torch.as_tensor(sample.image, dtype=torch.float32, device=device)
     label = torch.as_tensor(sample.label, device=device)
     # the loss leaves out the pixels whose label is 255
     loss: torch.Tensor = DiceBCELoss()(module(image[None]), label[None])
     return loss
-
-
-@pladapt.hookimpl
-def pladapt_retrainers() -> list[pladapt.Registration[pladapt.typing.Retrainer]]:
-    """Offer the retrainer as ``plain-loop``."""
-    return [pladapt.Registration("plain-loop", PlainLoop, "Trains in a loop of torch's own.")]

@@ -1,6 +1,7 @@
-"""A tracker: writes what happens in a run to MLflow, where MLFLOW_TRACKING_URI says.
+"""A tracker: writes what happens in a run to MLflow, where MLFLOW_TRACKING_URI says so.
 
-MLflow's file store, ``file:///path``, needs nothing but a folder, and MLFLOW_ALLOW_FILE_STORE=true.
+Without that it does nothing. MLflow's file store, ``file:///path``, needs nothing but a folder and
+MLFLOW_ALLOW_FILE_STORE=true.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 import math
 import os
 from typing import TYPE_CHECKING, Any, Final
-
-from mlflow import MlflowClient
 
 import pladapt
 
@@ -27,8 +26,13 @@ _current: dict[str, Any] = {}
 @pladapt.hookimpl
 def pladapt_round_started(number: int) -> None:
     """Begin a run with the first round, and go on with it in the next ones."""
-    if number == 1 or "run" not in _current:
-        client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI"))
+    where = os.environ.get("MLFLOW_TRACKING_URI")
+    if not where:
+        _current.clear()
+    elif number == 1 or not _current:
+        from mlflow import MlflowClient  # noqa: PLC0415 - pladapt reads this module at each start
+
+        client = MlflowClient(where)
         known = client.get_experiment_by_name(_EXPERIMENT)
         experiment = known.experiment_id if known else client.create_experiment(_EXPERIMENT)
         run = client.create_run(experiment, tags={"pladapt": pladapt.__version__})
@@ -53,7 +57,8 @@ def pladapt_selected(number: int, selection: pladapt.Selection) -> None:
 @pladapt.hookimpl
 def pladapt_retrained(predictor: Predictor) -> None:
     """Note what was trained."""
-    _current["client"].set_tag(_current["run"], "predictor", type(predictor).__name__)
+    if _current:
+        _current["client"].set_tag(_current["run"], "predictor", type(predictor).__name__)
 
 
 @pladapt.hookimpl
@@ -63,9 +68,10 @@ def pladapt_round_finished(number: int, evaluations: Mapping[str, pladapt.Evalua
         for row in evaluation.summary.to_pylist():
             key = f"{name}.{row['aggregation']}.{row['class']}.{row['metric']}"
             _log(key, row["mean"], number)
-    _current["client"].set_terminated(_current["run"])
+    if _current:
+        _current["client"].set_terminated(_current["run"])
 
 
 def _log(key: str, value: float, step: int) -> None:
-    if not math.isnan(value):
+    if _current and not math.isnan(value):
         _current["client"].log_metric(_current["run"], key, float(value), step=step)

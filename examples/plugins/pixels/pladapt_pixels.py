@@ -105,15 +105,3 @@ class Refit:
         chosen = rng.permutation(usable)[: self.pixels]
         features = _features(to_numpy(sample.image)).reshape(-1, len(_SCALES))
         return features[chosen], label[chosen] > 0
-
-
-@pladapt.hookimpl
-def pladapt_predictors() -> list[pladapt.Registration[Any]]:
-    """Offer the classifier as ``pixels``."""
-    return [pladapt.Registration("pixels", PixelClassifier.load, "Classifies pixel by pixel.")]
-
-
-@pladapt.hookimpl
-def pladapt_retrainers() -> list[pladapt.Registration[Any]]:
-    """Offer the retrainer as ``refit-pixels``."""
-    return [pladapt.Registration("refit-pixels", Refit, "Fits a pixel classifier anew.")]

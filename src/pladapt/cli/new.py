@@ -70,6 +70,7 @@ def project(kind: Kind, name: str) -> dict[str, str]:
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
         f"{name}.py": f"{kind}/module.py",
+        f"{name}_plugin.py": f"{kind}/plugin.py",
         f"tests/test_{name}.py": f"{kind}/test.py",
     }
     return {path: _filled(template, words) for path, template in files.items()}
