@@ -138,9 +138,11 @@ def sweep(folder: Path) -> None:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write a table as parquet, whole or not at all."""
+    """Write a table as parquet, whole or not at all, with a checksum of each page."""
     with atomic_write(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS)
+        pq.write_table(
+            table, temporary, compression="zstd", row_group_size=_ROWS, write_page_checksum=True
+        )
 
 
 def to_json(value: object) -> str:
@@ -157,7 +159,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises:
         DataError: The file is not a whole parquet file.
     """
-    with parquet_errors(path), pq.ParquetFile(path) as file:
+    with parquet_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         known = file.schema_arrow.names
         return file.read(None if columns is None else [n for n in columns if n in known])
 

@@ -328,7 +328,7 @@ def write_scores(tables: Iterable[pa.Table], output: Path, schema: pa.Schema) ->
     count = 0
     with (
         atomic_write(output) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for rows in blocks(tables, _ROWS):
             writer.write_table(rows.cast(schema), row_group_size=_ROWS)

@@ -109,7 +109,10 @@ def _selects(
 
 def _read(scores: Path, columns: Sequence[str]) -> pa.Table:
     """Read some columns, a row group at a time, so that no more is decoded at once."""
-    with parquet_errors(scores), pq.ParquetFile(scores) as file:
+    with (
+        parquet_errors(scores),
+        pq.ParquetFile(scores, page_checksum_verification=True) as file,
+    ):
         groups = range(file.num_row_groups)
         read = [file.read_row_group(each, columns, use_threads=False) for each in groups]
         return pa.concat_tables([file.schema_arrow.empty_table().select(columns), *read])

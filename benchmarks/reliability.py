@@ -1,0 +1,290 @@
+"""Try to break runs, and count what survives: ``python benchmarks/reliability.py``.
+
+Writes the page that says what was tried, what ended with the same bytes, and what work was lost.
+With ``--quick`` a few trials of each kind, and no page unless one is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import faults
+from faults import JOBS, TRAINING, contents, predicted, run
+
+import pladapt
+from pladapt.files import select_file
+from pladapt.storage import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faults import Job, Outcome
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "project" / "reliability.md"
+_SAME, _CLEAR, _RAW, _OTHER = "same bytes", "clear error", "other exception", "other bytes"
+_HEAD: Final = """# Reliability
+
+What happens to a run when something happens to it. `python benchmarks/reliability.py` repeats this
+page; `--quick` runs a few trials of each kind, as the tests do.
+
+After each fault the same call is made again, without the fault. *Same bytes*: every file is as in
+a run that nothing happened to. *Clear error*: an exception of pladapt's own says what is wrong and
+what to do, as it must where a stored file was damaged or an input changed. *Other exception* and
+*other bytes* are faults of pladapt. *Predicted again* is the work lost: how many samples were
+predicted more often than in an undisturbed run, the median and the most of all trials.
+
+The jobs: `adapt` in two rounds with a gate and an evaluator (216 predictions), `score` from a
+folder of files (24), both with a predictor that only waits, and stored every 10 ms so that there is
+much to interrupt; and the recipe `robust`. There are 24 images of 16 x 16 pixels.
+
+"""
+
+
+@dataclass
+class Row:
+    """A line of the table."""
+
+    job: str
+    fault: str
+    ends: Counter[str] = field(default_factory=Counter)
+    again: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, end: str, note: str = "", again: int | None = None) -> None:
+        """Count a trial."""
+        self.ends[end] += 1
+        if note and end in (_RAW, _OTHER):
+            self.notes.append(note)
+        if again is not None:
+            self.again.append(again)
+
+    def cells(self) -> list[str]:
+        """Return the cells of the table."""
+        lost = ""
+        if self.again:
+            ordered = sorted(self.again)
+            lost = f"{ordered[len(ordered) // 2]}, {ordered[-1]}"
+        numbers = [str(self.ends[end]) for end in (_SAME, _CLEAR, _RAW, _OTHER)]
+        return [self.job, self.fault, str(self.ends.total()), *numbers, lost]
+
+
+class Trials:
+    """Makes trials of a job.
+
+    Args:
+        job: What is interrupted.
+        root: Where the folders of the trials are.
+        draw: What is random.
+    """
+
+    def __init__(self, job: Job, root: Path, draw: random.Random) -> None:
+        self.job, self.draw = job, draw
+        self._root, self._number = root / job.name.replace(" ", "-"), 0
+        faults.save_images(self._root)
+        began = time.perf_counter()
+        self.whole = self.folder()
+        outcome = run(job, self.whole)
+        if outcome.error:
+            raise AssertionError(f"{job.name} fails undisturbed: {outcome}")
+        self.seconds = time.perf_counter() - began
+        self.expected = contents(self.whole / job.output)
+
+    def folder(self) -> Path:
+        """Return a folder for a trial; that of the trial before is removed."""
+        last = self._root / str(self._number)
+        if self._number > 1:
+            shutil.rmtree(last, ignore_errors=True)
+        self._number += 1
+        return self._root / str(self._number)
+
+    def again(self, folder: Path, row: Row, before: Outcome | None = None) -> None:
+        """Run once more, and see how that ends."""
+        after = run(self.job, folder)
+        if after.error:
+            row.add(_CLEAR if after.own else _RAW, f"{after.error}: {after.message}")
+            return
+        same = contents(folder / self.job.output) == self.expected
+        if before is not None and before.error not in (None, "killed") and not before.own:
+            row.add(_RAW, f"{before.error}: {before.message}")
+            return
+        lost = predicted(folder) - predicted(self.whole)
+        row.add(_SAME if same else _OTHER, "other bytes", lost)
+
+    def writes(self, step: int) -> Iterator[Row]:
+        """Crash before and after writes, and have each fail as on a full disk."""
+        ways = {"crash at a write": faults.crash, "disk full at a write": faults.no_space}
+        for what, then in ways.items():
+            row = Row(self.job.name, what)
+            for number in range(0, 10_000, step):
+                folder = self.folder()
+                before = run(self.job, folder, faults.at_write(number, then))
+                if before.error is None:  # beyond the last write
+                    break
+                self.again(folder, row, before)
+            yield row
+
+    def kills(self, count: int) -> Row:
+        """Kill at random moments, up to three times one after the other."""
+        row = Row(self.job.name, "SIGKILL at random")
+        for _ in range(count):
+            folder = self.folder()
+            for _ in range(self.draw.randint(1, 3)):
+                faults.kill_after(self.job, folder, self.draw.uniform(0, self.seconds))
+            self.again(folder, row)
+        return row
+
+    def damage(self, count: int) -> Iterator[Row]:
+        """Flip a bit of a file, or cut it short, in a finished run and in an interrupted one."""
+        for what in ("finished", "interrupted")[self.job.name == "score" :]:
+            row = Row(self.job.name, f"a bit flipped or a file cut, {what} run")
+            for _ in range(count):
+                folder = self.folder()
+                if what == "finished":
+                    shutil.copytree(self.whole, folder)
+                else:
+                    faults.kill_after(self.job, folder, self.draw.uniform(0.3, 0.9) * self.seconds)
+                if spoil(folder / self.job.output, self.draw):
+                    self.again(folder, row)
+            yield row
+
+    def pairs(self, count: int) -> Row:
+        """Start the same job twice at once."""
+        row = Row(self.job.name, "two at once")
+        for _ in range(count):
+            folder = self.folder()
+            both = [faults.start(self.job, folder) for _ in range(2)]
+            ends = [faults.wait(*each) for each in both]
+            bad = [end for end in ends if end.error and not end.own]
+            self.again(folder, row, bad[0] if bad else None)
+        return row
+
+    def changes(self) -> Row:
+        """Continue an interrupted run with something else."""
+        row = Row(self.job.name, "continued with another input")
+        samples = faults.images()
+        samples[3] = samples[4]
+        score = {"selector": pladapt.CertaintyIndexSelector(min_pixels=6)}
+        changed = [
+            score,
+            {"predictor": faults.Bright(Path("log"), shift=0.1)},
+            {"batch_size": 3},
+            {"target": pladapt.unlabelled(samples)},
+            {"target": pladapt.unlabelled(faults.images()[::-1])},
+            {"retrainer": faults.Brighter(0.5)},
+            {"rounds": 3},
+            {"evaluators": [pladapt.OverlapEvaluator(samples=samples)]},
+            {"gates": []},
+        ]
+        for change in changed if self.job.name == "adapt" else changed[:2]:
+            folder = self.folder()
+            faults.kill_after(self.job, folder, 0.7 * self.seconds)
+            if not any((folder / self.job.output).rglob("run.json")):
+                continue
+            after = run(self.job, folder, **change)
+            refused = after.error == "RunChangedError"
+            row.add(_CLEAR if refused else _OTHER, f"{list(change)}: {after}")
+        return row
+
+
+def spoil(folder: Path, draw: random.Random) -> bool:
+    """Flip a bit of a random file, or cut it short; return whether there was a file."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size]
+    if not files:
+        return False
+    path = draw.choice(files)
+    data = bytearray(path.read_bytes())
+    place = draw.randrange(len(data))
+    if draw.random() < 0.2:  # noqa: PLR2004 - a fifth of them
+        data = data[:place]
+    else:
+        data[place] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
+    return True
+
+
+def selections(whole: Path, root: Path, draw: random.Random, count: int) -> Row:
+    """Select from a file of scores of which a bit is flipped, or that is cut."""
+    row = Row("select", "a bit flipped or a file cut, scores.parquet")
+    folder = root / "select"
+    (folder / "scores").mkdir(parents=True)
+    scores, output = folder / "scores" / "scores.parquet", folder / "selection.parquet"
+    shutil.copy(whole, scores)
+    select_file(scores, output, min_pixels=5, top_k=0.5)
+    expected = read_table(output)
+    for _ in range(count):
+        shutil.copy(whole, scores)
+        spoil(folder / "scores", draw)
+        try:
+            select_file(scores, output, min_pixels=5, top_k=0.5)
+        except pladapt.PladaptError:
+            row.add(_CLEAR)
+        except Exception as error:  # noqa: BLE001 - counted
+            row.add(_RAW, f"{type(error).__name__}: {error}")
+        else:
+            row.add(_SAME if read_table(output).equals(expected) else _OTHER, "another selection")
+    return row
+
+
+def measure(root: Path, draw: random.Random, *, quick: bool, training: int) -> Iterator[Row]:
+    """Make all trials."""
+    few = 1 if quick else 20
+    for job in JOBS:
+        trials = Trials(job, root, draw)
+        yield from trials.writes(61 if quick else 5)
+        yield trials.kills(2 if quick else 60)
+        yield from trials.damage(2 if quick else 100)
+        yield trials.pairs(few)
+        yield trials.changes()
+        if job.name == "score":
+            scores = trials.whole / "run" / "scores.parquet"
+            yield selections(scores, root, draw, 20 if quick else 1000)
+    if training:
+        trials = Trials(TRAINING, root, draw)
+        yield trials.kills(training)
+
+
+def page(rows: list[Row]) -> str:
+    """Return the page."""
+    head = ["job", "fault", "tried", *(_SAME, _CLEAR, _RAW, _OTHER), "predicted again"]
+    lines = [head, ["---", "---", *["---:"] * 6], *(row.cells() for row in rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{_HEAD}{table}\n"
+
+
+def main() -> int:
+    """Make the trials, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few trials of each kind")
+    parser.add_argument("--training", type=int, default=0, help="kills of a training; needs torch")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--page", type=Path, help="where the page goes")
+    parser.add_argument("--folder", type=Path, help="where the trials run")
+    arguments = parser.parse_args()
+    where = arguments.page or (None if arguments.quick else PAGE)
+    rows = []
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        faults.save_images(Path(folder) / "warm")
+        for job in JOBS:  # what is imported late is imported once, before any fork
+            job.run(Path(folder) / "warm" / job.name)
+        draw = random.Random(arguments.seed)  # noqa: S311 - no secret
+        for row in measure(Path(folder), draw, quick=arguments.quick, training=arguments.training):
+            print(" | ".join(row.cells()), flush=True)
+            for note in sorted(set(row.notes))[:20]:
+                print(f"    {note[:300]}", flush=True)
+            rows.append(row)
+            if where is not None:
+                where.write_text(page(rows), encoding="utf-8")
+    return int(any(row.ends[_RAW] or row.ends[_OTHER] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
