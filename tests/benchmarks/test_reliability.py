@@ -1,0 +1,37 @@
+"""That runs survive what is done to them, and that the trials can tell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the trials fork")
+def test_a_few_trials_of_each_kind_end_with_the_same_bytes_or_a_clear_error(
+    tmp_path: Path,
+) -> None:
+    page = tmp_path / "reliability.md"
+    command = [sys.executable, str(BENCHMARKS / "reliability.py"), "--quick", "--page", str(page)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = [line.split(" | ") for line in run.stdout.splitlines() if " | " in line]
+    assert {row[0] for row in rows} == {"adapt", "score", "select"}
+    assert len(rows) == 14
+    for _, fault, tried, same, clear, raw, other, _ in rows:
+        assert int(same) + int(clear) == int(tried) > 0, fault
+        assert (raw, other) == ("0", "0"), fault
+    assert page.read_text().count("\n| ") == 15
+
+
+def test_how_time_and_memory_grow_is_measured(tmp_path: Path) -> None:
+    page = tmp_path / "scaling.md"
+    command = [sys.executable, str(BENCHMARKS / "scaling.py"), "--page", str(page)]
+    subprocess.run([*command, "--counts", "50", "100"], check=True, capture_output=True)
+    lines = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| 50", "| 100"]
