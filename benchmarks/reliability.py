@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from faults import Job, Outcome
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "project" / "reliability.md"
+_QUICK: Final = 2
 _SAME, _CLEAR, _RAW, _OTHER = "same bytes", "clear error", "other exception", "other bytes"
 _HEAD: Final = """# Reliability
 
@@ -234,19 +235,18 @@ def selections(whole: Path, root: Path, draw: random.Random, count: int) -> Row:
     return row
 
 
-def measure(root: Path, draw: random.Random, *, quick: bool, training: int) -> Iterator[Row]:
-    """Make all trials."""
-    few = 1 if quick else 20
+def measure(root: Path, draw: random.Random, count: int, training: int) -> Iterator[Row]:
+    """Make all trials, about as many as ``count`` of each kind."""
     for job in JOBS:
         trials = Trials(job, root, draw)
-        yield from trials.writes(61 if quick else 5)
-        yield trials.kills(2 if quick else 60)
-        yield from trials.damage(2 if quick else 100)
-        yield trials.pairs(few)
+        yield from trials.writes(max(1, 480 // count | 1))  # both before and after writes
+        yield trials.kills(count)
+        yield from trials.damage(count)
+        yield trials.pairs(max(1, count // 3))
         yield trials.changes()
         if job.name == "score":
             scores = trials.whole / "run" / "scores.parquet"
-            yield selections(scores, root, draw, 20 if quick else 1000)
+            yield selections(scores, root, draw, 10 * count)
     if training:
         trials = Trials(TRAINING, root, draw)
         yield trials.kills(training)
@@ -264,6 +264,7 @@ def main() -> int:
     """Make the trials, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few trials of each kind")
+    parser.add_argument("--trials", type=int, default=100, help="of each kind, about")
     parser.add_argument("--training", type=int, default=0, help="kills of a training; needs torch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, help="where the page goes")
@@ -276,7 +277,8 @@ def main() -> int:
         for job in JOBS:  # what is imported late is imported once, before any fork
             job.run(Path(folder) / "warm" / job.name)
         draw = random.Random(arguments.seed)  # noqa: S311 - no secret
-        for row in measure(Path(folder), draw, quick=arguments.quick, training=arguments.training):
+        count = _QUICK if arguments.quick else arguments.trials
+        for row in measure(Path(folder), draw, count, arguments.training):
             print(" | ".join(row.cells()), flush=True)
             for note in sorted(set(row.notes))[:20]:
                 print(f"    {note[:300]}", flush=True)

@@ -34,8 +34,8 @@ How a whole adaptation grows with the number of images: reading, scoring, labell
 quarter, storing, and one look at each kept label. The images are made as they are asked for, of
 16 x 16 pixels; the predictor returns them, and the retrainer trains nothing, so this is all that
 pladapt itself takes. `python benchmarks/scaling.py` repeats it. Each line is a process of its own;
-its peak memory is the kernel's figure, of which about 100 MB are imports. Other processes ran on the
-same cores, so the processor's time says more than the clock's.
+its peak memory is the kernel's figure, of which about 100 MB are imports. Other processes ran on
+the same cores, so the processor's time says more than the clock's.
 
 | images | seconds | processor seconds | microseconds an image | peak memory, MB |
 |---:|---:|---:|---:|---:|
