@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import resource
 import signal
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -280,6 +282,11 @@ def crash() -> None:
 def no_space() -> None:
     """Fail as a full disk does."""
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def no_larger(size: int) -> Callable[[], None]:
+    """Return a fault: no file may grow beyond so many bytes."""
+    return partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size, size))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

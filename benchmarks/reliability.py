@@ -22,15 +22,19 @@ from faults import JOBS, TRAINING, contents, predicted, run
 
 import pladapt
 from pladapt.files import select_file
+from pladapt.runs.manifest import describe
 from pladapt.storage import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from faults import Job, Outcome
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "project" / "reliability.md"
 _QUICK: Final = 2
+COUNTED: Final = 300
+"""Bytes of the file in which predictions are counted, about, which always has room."""
+
 _SAME, _CLEAR, _RAW, _OTHER = "same bytes", "clear error", "other exception", "other bytes"
 _HEAD: Final = """# Reliability
 
@@ -133,6 +137,16 @@ class Trials:
                 self.again(folder, row, before)
             yield row
 
+    def sizes(self, count: int) -> Row:
+        """Let no file grow beyond a size at random."""
+        row = Row(self.job.name, "no room beyond a size")
+        largest = max(map(len, self.expected.values()))
+        for _ in range(count):
+            folder = self.folder()
+            size = self.draw.randrange(COUNTED, max(largest, COUNTED + 1))
+            self.again(folder, row, run(self.job, folder, faults.no_larger(size)))
+        return row
+
     def kills(self, count: int) -> Row:
         """Kill at random moments, up to three times one after the other."""
         row = Row(self.job.name, "SIGKILL at random")
@@ -212,27 +226,48 @@ def spoil(folder: Path, draw: random.Random) -> bool:
     return True
 
 
-def selections(whole: Path, root: Path, draw: random.Random, count: int) -> Row:
-    """Select from a file of scores of which a bit is flipped, or that is cut."""
-    row = Row("select", "a bit flipped or a file cut, scores.parquet")
-    folder = root / "select"
-    (folder / "scores").mkdir(parents=True)
-    scores, output = folder / "scores" / "scores.parquet", folder / "selection.parquet"
-    shutil.copy(whole, scores)
-    select_file(scores, output, min_pixels=5, top_k=0.5)
-    expected = read_table(output)
+def spoiled(
+    row: Row, path: Path, read: Callable[[Path], str], draw: random.Random, count: int
+) -> Row:
+    """Read a file of which a bit is flipped, or that is cut."""
+    whole, expected = path.read_bytes(), read(path)
     for _ in range(count):
-        shutil.copy(whole, scores)
-        spoil(folder / "scores", draw)
+        path.write_bytes(whole)
+        spoil(path.parent, draw)
         try:
-            select_file(scores, output, min_pixels=5, top_k=0.5)
+            found = read(path)
         except pladapt.PladaptError:
             row.add(_CLEAR)
         except Exception as error:  # noqa: BLE001 - counted
             row.add(_RAW, f"{type(error).__name__}: {error}")
         else:
-            row.add(_SAME if read_table(output).equals(expected) else _OTHER, "another selection")
+            row.add(_SAME if found == expected else _OTHER, found)
     return row
+
+
+def files(whole: Path, root: Path, draw: random.Random, count: int) -> Iterator[Row]:
+    """Damage the files that commands hand on to each other."""
+    scores = root / "scores" / "scores.parquet"
+    scores.parent.mkdir()
+    shutil.copy(whole, scores)
+    row = Row("select", "a bit flipped or a file cut, scores.parquet")
+    yield spoiled(row, scores, _selected, draw, count)
+    statistics = root / "statistics" / "source.npz"
+    statistics.parent.mkdir()
+    predictor = faults.Bright(root / "log", pause=0)
+    pladapt.SourceStatistics.measure(faults.images(), predictor).save(statistics)
+    row = Row("source statistics", "a bit flipped or a file cut")
+    yield spoiled(row, statistics, _loaded, draw, count)
+
+
+def _selected(scores: Path) -> str:
+    output = scores.parents[1] / "selection.parquet"
+    select_file(scores, output, min_pixels=5, top_k=0.5)
+    return str(read_table(output).to_pylist())
+
+
+def _loaded(statistics: Path) -> str:
+    return str(describe(pladapt.SourceStatistics.load(statistics)))
 
 
 def measure(root: Path, draw: random.Random, count: int, training: int) -> Iterator[Row]:
@@ -240,13 +275,14 @@ def measure(root: Path, draw: random.Random, count: int, training: int) -> Itera
     for job in JOBS:
         trials = Trials(job, root, draw)
         yield from trials.writes(max(1, 480 // count | 1))  # both before and after writes
+        yield trials.sizes(count)
         yield trials.kills(count)
         yield from trials.damage(count)
         yield trials.pairs(max(1, count // 3))
         yield trials.changes()
         if job.name == "score":
             scores = trials.whole / "run" / "scores.parquet"
-            yield selections(scores, root, draw, 10 * count)
+            yield from files(scores, root, draw, 10 * count)
     if training:
         trials = Trials(TRAINING, root, draw)
         yield trials.kills(training)

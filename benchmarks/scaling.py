@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -94,7 +93,8 @@ def adapt(count: int) -> None:
         seconds, processor = time.perf_counter() - began, time.process_time() - used
         if len(result.rounds[0].selection.kept) != count // 4:
             raise AssertionError("Another number of samples was kept than was asked for.")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (peak,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if "VmHWM" in line)
     print(json.dumps({"count": count, "seconds": seconds, "processor": processor, "mb": peak}))
 
 

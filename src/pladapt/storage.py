@@ -45,7 +45,11 @@ FORMAT: Final = 2
 _ROWS: Final = 2**14  # in a row group, which is encoded in memory
 
 _DIGESTS: Final = "digests.json"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_FULL: Final = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The quota of the disk is used up",
+    errno.EFBIG: "A file may not be as large",
+}
 
 
 # Writing
@@ -82,8 +86,8 @@ def _disk_full(path: Path) -> Iterator[None]:
         if error.errno not in _FULL or isinstance(error, PladaptError):
             raise
         full = DiskFullError(
-            f"The disk is full: {path} could not be written. Nothing that was finished is lost; "
-            "make room, and run the same again to continue."
+            f"{_FULL[error.errno]}: {path} could not be written. Nothing that was finished is "
+            "lost; make room, and run the same again to continue."
         )
         full.errno = error.errno
         raise full from error

@@ -21,12 +21,12 @@ def test_a_few_trials_of_each_kind_end_with_the_same_bytes_or_a_clear_error(
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     rows = [line.split(" | ") for line in run.stdout.splitlines() if " | " in line]
-    assert {row[0] for row in rows} == {"adapt", "score", "select"}
-    assert len(rows) == 14
+    assert {row[0] for row in rows} == {"adapt", "score", "select", "source statistics"}
+    assert len(rows) == 17
     for _, fault, tried, same, clear, raw, other, _ in rows:
         assert int(same) + int(clear) == int(tried) > 0, fault
         assert (raw, other) == ("0", "0"), fault
-    assert page.read_text().count("\n| ") == 15
+    assert page.read_text().count("\n| ") == 18
 
 
 def test_how_time_and_memory_grow_is_measured(tmp_path: Path) -> None:
