@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 2
 """The version of everything that is stored; another one is refused."""
 
-_ROWS: Final = 2**14  # in a row group, which is encoded in memory
+_PARQUET: Final = {"compression": "zstd", "row_group_size": 2**14, "write_page_checksum": True}
 
 _DIGESTS: Final = "digests.json"
 _FULL: Final = {
@@ -50,9 +50,6 @@ _FULL: Final = {
     errno.EDQUOT: "The quota of the disk is used up",
     errno.EFBIG: "A file may not be as large",
 }
-
-
-# Writing
 
 
 @contextmanager
@@ -144,17 +141,12 @@ def sweep(folder: Path) -> None:
 def write_table(table: pa.Table, path: Path) -> None:
     """Write a table as parquet, whole or not at all, with a checksum of each page."""
     with atomic_write(path) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", row_group_size=_ROWS, write_page_checksum=True
-        )
+        pq.write_table(table, temporary, **_PARQUET)
 
 
 def to_json(value: object) -> str:
     """Return a value as JSON with sorted keys and a final newline."""
     return json.dumps(value, indent=2, sort_keys=True, default=str) + "\n"
-
-
-# Reading
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -272,7 +264,7 @@ def check_stored(path: Path) -> None:
 def write_stored_table(table: pa.Table, path: Path) -> None:
     """Write a table as parquet, with its SHA-256."""
     with stored_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS)
+        pq.write_table(table, temporary, **_PARQUET)
 
 
 def read_stored_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

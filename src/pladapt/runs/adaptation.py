@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
-from pladapt.data.tolerance import MAX_ERRORS, Tolerance, map_batches
-from pladapt.data.views import check_unlabelled, checked
-from pladapt.errors import InputError, RunChangedError
+from pladapt.data.tolerance import MAX_ERRORS, Tolerance
+from pladapt.data.views import checked
+from pladapt.errors import InputError
 from pladapt.plugins.manager import manager_of
-from pladapt.predictors.prediction import check_finite, predict
 from pladapt.runs.labels import PseudoLabels
-from pladapt.runs.manifest import describe, fingerprint, locked_run
+from pladapt.runs.manifest import describe, locked_run
 from pladapt.runs.records import (
     EVIDENCE_FILE,
     OUTCOME_FILE,
@@ -31,7 +29,8 @@ from pladapt.runs.records import (
     write_outcome,
 )
 from pladapt.runs.scoring import score_and_label
-from pladapt.runs.stages import read_evaluation, write_evaluation, write_judgement
+from pladapt.runs.stages import named_evaluators, read_evaluation, write_evaluation, write_judgement
+from pladapt.runs.target import check_unchanged, known_target, tried
 from pladapt.runs.usable import Usable, read_left_out, write_left_out
 from pladapt.selection.rules import kept_rows
 from pladapt.storage import (
@@ -45,11 +44,11 @@ from pladapt.types import Selection
 from pladapt.typing import Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Mapping
 
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
-    from pladapt.types import Array, Evaluation, Judgement, Progress, Sample, Samples
+    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
     from pladapt.typing import (
         Evaluator,
         Gate,
@@ -151,7 +150,7 @@ def adapt(
         usable,
         selectors[0],
         retrainer,
-        _named(evaluators),
+        named_evaluators(evaluators),
         recalibrator,
         gates,
         batch_size,
@@ -212,22 +211,6 @@ def _silent(_stage: str, _done: int, _total: int, /) -> None:
     """Show nothing."""
 
 
-def _named(evaluators: Mapping[str, Evaluator] | Sequence[Evaluator]) -> Mapping[str, Evaluator]:
-    if isinstance(evaluators, Mapping):
-        for name in evaluators:
-            if not re.fullmatch(r"\w[\w .-]*", name):
-                raise InputError(
-                    f"An evaluator is named {name!r}; a folder of the run bears its name: use "
-                    "letters, digits, blanks, dots, hyphens and underscores."
-                )
-        return evaluators
-    named: dict[str, Evaluator] = {}
-    for evaluator in evaluators:
-        name = type(evaluator).__name__
-        named[name if name not in named else f"{name}-{len(named) + 1}"] = evaluator
-    return named
-
-
 def _config(job: _Job) -> dict[str, Any]:
     optional = {"gates": job.gates, "recalibrator": job.recalibrator}
     return {name: describe(part) for name, part in optional.items() if part} | {
@@ -271,9 +254,12 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[_Job, Recalibration, Recalib
     recalibrator, before = job.recalibrator, job.target
     if recalibrator is None:
         return job, unchanged, None
-    known = replace(job, target=_known(job, folder))
-    target, made = _tried(
-        known, lambda samples: recalibrator.recalibrate(job.given, checked(samples)), [job.given]
+    known = known_target(before, folder, partial(_check_unchanged, job))
+    target, made = tried(
+        known,
+        lambda samples: recalibrator.recalibrate(job.given, checked(samples)),
+        [job.given],
+        job.batch_size,
     )
     job = replace(job, target=target)
     write_left_out(target.since(before), folder)
@@ -291,55 +277,6 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[_Job, Recalibration, Recalib
     if not found.stands:
         return job, unchanged, found
     return job, made, replace(found, evaluations=_evaluate(job, made.teacher, folder))
-
-
-def _known(job: _Job, folder: Path) -> Usable:
-    """Make sure that the target is what was recalibrated on, or store what it is."""
-    path = folder / "target.parquet"
-    if is_stored(path):
-        keys = read_stored_table(path)
-        _check_unchanged(job, [keys], keys["position"].to_pylist())
-        return job.target.without(read_left_out(folder))
-    leaving_out = job.target.leaving_out()
-    rows = []
-    for index in range(len(job.target)):
-        position = job.target.position(index)
-        try:
-            rows.append({"position": position, **_fingerprint(job.target[index])})
-        except Exception as error:  # noqa: BLE001 - of any kind
-            leaving_out.leave_out(index, f"[{position}]", error)
-    found = job.target.table(leaving_out)
-    write_left_out(found, folder)
-    write_stored_table(pa.Table.from_pylist(rows), path)
-    return job.target.without(found)
-
-
-def _tried(
-    job: _Job, work: Callable[[Samples[Sample]], R], predictors: Sequence[Predictor]
-) -> tuple[Usable, R]:
-    """Do what reads the whole target; where that fails, without what cannot be predicted."""
-    try:
-        return job.target, work(job.target.samples)
-    except Exception as error:
-        if not job.target.tolerance.skips(error):
-            raise
-        target = _predictable(job, predictors)
-        if len(target) == len(job.target):
-            raise
-    return target, work(target.samples)
-
-
-def _predictable(job: _Job, predictors: Sequence[Predictor]) -> Usable:
-    """Return the samples that can be read and predicted."""
-
-    def predicted(batch: Sequence[Sample], images: Array) -> None:
-        for predictor in predictors:
-            check_finite(predict(predictor, batch, images))
-
-    leaving_out = job.target.leaving_out()
-    for _ in map_batches(predicted, job.target, batch_size=job.batch_size, leaving_out=leaving_out):
-        pass
-    return job.target.without(job.target.table(leaving_out))
 
 
 def _round(
@@ -394,39 +331,11 @@ def _scores(
     return scores, found
 
 
-def _fingerprint(sample: Sample) -> dict[str, str]:
-    check_unlabelled(sample)
-    return {"id": sample.id, "group": sample.group, "sha256": fingerprint(sample.image)}
-
-
 def _check_unchanged(job: _Job, before: Iterable[pa.Table], positions: Iterable[int]) -> None:
-    """Compare the target with what was recalibrated on or scored, once in a process.
-
-    Args:
-        job: Has the target.
-        before: Each sample's id, group and SHA-256.
-        positions: Where in the whole target each of them stands.
-    """
-    if job.checked:
-        return
-    for row, position in zip(_rows(before), positions, strict=False):
-        now = _fingerprint(job.target.target[position])
-        if now != row:
-            changes = [
-                f"{key} was {row[key]!r} and is {now[key]!r}" for key in row if row[key] != now[key]
-            ]
-            raise RunChangedError(
-                f"The target's sample {position}, {row['id']!r}, has changed since the run read "
-                f"it: {', '.join(changes)}. Give the same target to continue the run, or another "
-                "folder to start anew."
-            )
-    job.checked.append(True)
-
-
-def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, str]]:
-    for table in tables:
-        for rows in table.select(["id", "group", "sha256"]).to_batches(max_chunksize=2**12):
-            yield from rows.to_pylist()
+    """Compare the target with what was recalibrated on or scored, once in a process."""
+    if not job.checked:
+        check_unchanged(job.target.target, before, positions)
+        job.checked.append(True)
 
 
 def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selection:
@@ -469,9 +378,8 @@ def _judgement(job: _Job, after: Predictor, folder: Path) -> Judgement | None:
     if job.gates and stored_judgement(folder) is None:
         before, judgements = job.target, []
         for done, gate in enumerate(job.gates, start=1):
-            target, judgement = _tried(
-                job, partial(gate.judge, job.given, after), [job.given, after]
-            )
+            judge, both = partial(gate.judge, job.given, after), [job.given, after]
+            target, judgement = tried(job.target, judge, both, job.batch_size)
             judgements.append(judgement)
             job = replace(job, target=target)
             job.progress("judge", done, len(job.gates))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pladapt.errors import InputError
 from pladapt.runs.usable import LEFT_OUT_FILE
 from pladapt.storage import (
     check_stored,
@@ -20,6 +23,31 @@ from pladapt.types import EVIDENCE, Evaluation, Judgement
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pladapt.typing import Evaluator
+
+
+def named_evaluators(
+    evaluators: Mapping[str, Evaluator] | Sequence[Evaluator],
+) -> Mapping[str, Evaluator]:
+    """Return evaluators by name; in a sequence they are named after their classes.
+
+    Raises:
+        InputError: A name cannot be that of a folder.
+    """
+    if isinstance(evaluators, Mapping):
+        for name in evaluators:
+            if not re.fullmatch(r"\w[\w .-]*", name):
+                raise InputError(
+                    f"An evaluator is named {name!r}; a folder of the run bears its name: use "
+                    "letters, digits, blanks, dots, hyphens and underscores."
+                )
+        return evaluators
+    named: dict[str, Evaluator] = {}
+    for evaluator in evaluators:
+        name = type(evaluator).__name__
+        named[name if name not in named else f"{name}-{len(named) + 1}"] = evaluator
+    return named
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
