@@ -439,3 +439,31 @@ def test_names_that_are_no_text_are_scored_all_the_same(maps: Path) -> None:
     result = pladapt(f"score --probabilities {maps} -o scores.parquet")
     assert result.exit_code == 0, result.output
     assert "caf\\udce9" in pq.read_table("scores.parquet")["id"].to_pylist()
+
+
+def test_more_errors_than_may_be_end_the_command_and_a_higher_limit_continues_it(
+    maps: Path,
+) -> None:
+    for name in ("torn", "cut"):
+        (maps / f"{name}.npy").write_bytes(b"")
+    line = f"score --probabilities {maps} -o scores.parquet"
+    assert "cannot be used, and max_errors allows 1" in error_of(f"{line} --max-errors 1%")
+    assert "give a number from 0, or a percentage" in error_of(f"{line} --max-errors few")
+    result = pladapt(f"{line} --max-errors 2")
+    assert result.exit_code == 0, result.output
+    assert "Left out: 2 in all, listed in" in " ".join(result.stdout.split())
+
+
+def test_parts_are_scored_and_merged(maps: Path) -> None:
+    line = f"score --probabilities {maps}"
+    for part in (1, 2, 3):
+        scored = pladapt(f"{line} -o {part}.parquet --part {part}/3")
+        assert scored.exit_code == 0, scored.output
+    merged = pladapt("merge 2.parquet 3.parquet 1.parquet -o merged.parquet")
+    assert merged.exit_code == 0, merged.output
+    assert pladapt(f"{line} -o scores.parquet").exit_code == 0
+    merged_file, whole = maps.parent / "merged.parquet", maps.parent / "scores.parquet"
+    assert merged_file.read_bytes() == whole.read_bytes()
+    assert "is there already" in error_of("merge 1.parquet -o merged.parquet")
+    assert "The parts are 1/3, 2/3" in error_of("merge 1.parquet 2.parquet -o two.parquet")
+    assert "give a number and how many parts" in error_of(f"{line} -o x.parquet --part 4/3")
