@@ -187,6 +187,7 @@ class _Run:
         from pladapt.torch import save_predictor  # noqa: PLC0415 - needs the extra
 
         save_predictor(predictor, self._said.output / "adapted", cutoff=self._cutoff)
+        self._reading.record(self._said.output / "adapted")
 
     def _made(self, kind: Kind, part: Part | None, where: tuple[str, ...] = (), **own: Any) -> Any:
         """Make a part, with what the description says and what the run gives."""
