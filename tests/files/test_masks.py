@@ -366,19 +366,32 @@ def test_slices_of_a_series_have_the_groups_that_adapting_gave_them(tmp_path: Pa
         masks(tmp_path / "in", tmp_path / "volume", layout=layout, on_error="raise")
 
 
-def test_dicom_seg_needs_its_extra_and_whole_headers(
+def test_dicom_seg_needs_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Write
 ) -> None:
     write(tmp_path / "in/a.dcm", np.zeros((6, 5)))
     predictor = Values01()
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "highdicom", None)
-        with pytest.raises(MissingDependencyError, match=r"pladapt\[dicom-seg\]"):
-            masks(tmp_path / "in", tmp_path / "out", predictor=predictor)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(MissingDependencyError, match=r"pladapt\[dicom-seg\]"):
+        masks(tmp_path / "in", tmp_path / "out", predictor=predictor)
     assert predictor.shown == 0
+
+
+def test_dicom_that_lost_its_study_has_a_dicom_seg(tmp_path: Path, write: Write) -> None:
     pytest.importorskip("highdicom", reason="the extra dicom-seg is not installed")
-    with pytest.raises(DataError, match=r"No DICOM-SEG can be made of it .*StudyInstanceUID"):
-        masks(tmp_path / "in", tmp_path / "out")
+    import pydicom
+
+    ct(tmp_path / "in/a.dcm", VOLUME[0], 0)
+    dataset = pydicom.dcmread(tmp_path / "in/a.dcm")
+    for lost in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        del dataset[lost]
+    dataset.save_as(tmp_path / "in/a.dcm")
+    assert masks(tmp_path / "in", tmp_path / "out") == []
+    seg = pydicom.dcmread(tmp_path / "out/a.dcm")
+    np.testing.assert_array_equal(seg.pixel_array, (255 * VOLUME[0]).astype(np.uint8) > 127.5)
+    write(tmp_path / "placeless/a.dcm", np.zeros((6, 5)))
+    with pytest.raises(DataError, match=r"No DICOM-SEG can be made of it .* Frame Of Reference"):
+        masks(tmp_path / "placeless", tmp_path / "other")
 
 
 def test_masks_are_compared_with_the_truth_as_they_are(folder: Path, tmp_path: Path) -> None:

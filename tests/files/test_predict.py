@@ -83,7 +83,7 @@ def test_a_network_s_masks_are_on_the_disk(folder: Path) -> None:
     assert "--flip is 'W'" in error_of(f"{line} -o other --flip W")
     assert "takes no --option" in error_of(f"{line} -o other --option threads=1")
     with pytest.warns(UserWarning, match="everything is foreground"):
-        done("predict marking:marks_bright images --device cpu -o all --cutoff 1e-9")
+        done(f"{line} -o all --cutoff 1e-9")
 
 
 @pytest.mark.torch

@@ -304,7 +304,7 @@ def _warn_of_all_or_nothing(table: pa.Table) -> None:
     what = "nothing" if not fractions.any() else "everything" if (fractions == 1).all() else None
     if what is not None:
         warnings.warn(
-            f"In all {len(fractions):,} masks {what} is foreground. If that is not so, see that "
+            f"In every mask ({len(fractions):,}) {what} is foreground. If that is not so, see that "
             "the images are prepared as in the network's training (--window, --prepare), and that "
             "the cut-off is the model's.",
             stacklevel=2,

@@ -58,16 +58,22 @@ class ProgressLines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._written: dict[str, float] = {}
+        self._ended: dict[str, bool] = {}
 
     def __call__(self, stage: str, done: int, total: int, /) -> None:
         """Write how far ``stage`` is, unless that was written less than half a minute ago."""
         name, _, detail = stage.partition(": ")
         now, last = time.monotonic(), self._written.get(name)
-        if last is not None and done < total and now - last < _SECONDS:
+        if last is not None and now - last < _SECONDS and not self._ends(name, done, total):
             return
         self._written[name] = now
         line = f"{time.strftime('%H:%M:%S')} {name} {done}/{total} {detail}".rstrip()
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _ends(self, name: str, done: int, total: int) -> bool:
+        """Return whether a stage ends now; one that reports its end twice ended before."""
+        ended, self._ended[name] = self._ended.get(name, False), done >= total
+        return done >= total and not ended
 
 
 def _nothing(_stage: str, _done: int, _total: int, /) -> None:

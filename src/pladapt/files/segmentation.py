@@ -64,10 +64,7 @@ def encode_segmentation(
         DataError: The images lack what a DICOM-SEG must repeat of them.
     """
     datasets = [read_dataset(path, stop_before_pixels=True) for path in files_of(source)]
-    for dataset in datasets:
-        for keyword in _MAY_BE_EMPTY:
-            if keyword not in dataset:
-                setattr(dataset, keyword, None)
+    _complete(datasets)
     if isinstance(source, Series):
         datasets = [datasets[index] for index in order_of(source, datasets)]
     else:
@@ -79,6 +76,24 @@ def encode_segmentation(
             f"No DICOM-SEG can be made of it ({type(error).__name__}: {error}). Convert it to "
             "NIfTI, or frames without a place to pictures."
         ) from error
+
+
+def _complete(datasets: list[Any]) -> None:
+    """Give images what a DICOM-SEG repeats and they lack, as those do that lost it on their way.
+
+    The UIDs depend on the images alone, so that masks of one study stay together.
+    """
+    from pydicom.uid import generate_uid  # noqa: PLC0415 - whoever has a data set has it
+
+    instances = [str(dataset.get("SOPInstanceUID", "")) for dataset in datasets]
+    for dataset in datasets:
+        for keyword in _MAY_BE_EMPTY:
+            if keyword not in dataset:
+                setattr(dataset, keyword, None)
+        placed = ["FrameOfReferenceUID"] if "ImagePositionPatient" in dataset else []
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", *placed):
+            if keyword not in dataset:
+                setattr(dataset, keyword, generate_uid(entropy_srcs=[keyword, *instances]))
 
 
 def _as_framed(labels: NDArray[np.uint8], dataset: Any) -> NDArray[np.uint8]:
