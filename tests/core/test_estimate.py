@@ -52,7 +52,7 @@ def discs(count: int, *, seed: int = 0, noise: float = 0.15) -> list[LabelledSam
 @pytest.fixture(scope="module")
 def source() -> SourceStatistics:
     samples = discs(12)
-    measured = SourceStatistics.measure(unlabelled(samples), Bright())
+    measured = SourceStatistics.measure(unlabelled(samples), Bright(), levels=65)
     return calibrate_estimate(measured, samples, Bright())
 
 

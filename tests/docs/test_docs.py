@@ -101,6 +101,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "trained_on_target": tutorial["Threshold"](0.6),
         "probabilities": tutorial["predictor"].predict(images),
         "source_test": tutorial["source"],
+        "source_patients": tutorial["scan"]("patient", 12, 2.0, seed=3),
         "target": tutorial["images"],
         "target_test": tutorial["target"],
         "module": torch.nn.Conv2d(1, 1, 3, padding=1),

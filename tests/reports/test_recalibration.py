@@ -105,6 +105,20 @@ def test_the_evidence_of_agreements_is_explained(toy):
     )
 
 
+def test_the_lead_gives_the_estimate_of_the_model_as_it_was(toy):
+    estimated = AGREEMENT | {
+        name: pa.array([value, None], pa.float64())
+        for name, value in (("dsc", 0.78), ("low", 0.7), ("high", 0.85))
+    }
+    record = toy.run(toy.lesions(), recalibrator=Brighten()).record
+    found = replace(record.recalibration, evidence=pa.table(estimated))
+    lead = describe_run(replace(record, recalibration=found)).lead
+    assert "Estimated DSC of the model as it was: 0.78 (90 % interval 0.70 to 0.85)." in lead
+    assert "After the training there is no estimate" in lead
+    without = describe_run(record).lead
+    assert "stimate" not in without
+
+
 # Verdicts
 
 
