@@ -69,22 +69,18 @@ def test_what_is_broken_is_listed_with_its_error(listed: Callable[[str], Result]
 
 def test_the_list_is_json_for_programs(listed: Callable[[str], Result]) -> None:
     found = json.loads(listed("evaluator --json").stdout)
-    assert found["parts"] == [
-        {
-            "kind": "evaluator",
-            "name": "overlap",
-            "plugin": "pladapt.plugins.builtins",
-            "distribution": f"pladapt {pladapt.__version__}",
-            "summary": "Measures DSC, SEN and SPC per sample, per group and pooled.",
-            "parameters": {
-                "samples": None,
-                "cutoff": "0.5",
-                "batch_size": "8",
-                "empty": "1.0",
-            },
-            "problem": "",
-        }
-    ]
+    (part,) = found["parts"]
+    parameters = part.pop("parameters")
+    assert part == {
+        "kind": "evaluator",
+        "name": "overlap",
+        "plugin": "pladapt.plugins.builtins",
+        "distribution": f"pladapt {pladapt.__version__}",
+        "summary": "Measures DSC, SEN and SPC per sample, per group and pooled.",
+        "problem": "",
+    }
+    assert parameters["samples"] is None
+    assert (parameters["cutoff"], parameters["batch_size"]) == ("0.5", "8")
     (problem,) = found["broken"]
     assert problem["plugin"] == "broken"
     assert problem["distribution"] == "my-broken 1.2"
