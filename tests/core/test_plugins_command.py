@@ -60,6 +60,14 @@ def test_a_part_is_listed_with_its_distribution_and_parameters(
     assert "retrainers:" not in text
 
 
+def test_a_name_that_two_plugins_offer_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = PluginManager([announced("one", Margin), announced("other", Margin)])
+    monkeypatch.setattr("pladapt.cli.plugins.default_manager", lambda: plugins)
+    text = CliRunner().invoke(application(plugins), ["plugins", "selector"]).stdout
+    assert "  margin (a name given twice) - my-one 1.2\n" in text
+    assert "  margin (a name given twice) - my-other 1.2\n" in text
+
+
 def test_what_is_broken_is_listed_with_its_error(listed: Callable[[str], Result]) -> None:
     text = listed("selector").stdout
     after = text.partition("broken, and left out:\n")[2]
