@@ -171,5 +171,6 @@ def no_such_key(key: str, known: Iterable[str], table: str) -> str:
 
 
 def _keys_of(where: Sequence[str]) -> Mapping[str, Any]:
-    tables = {"network": Network, "images": Images, "truth": Truth}
-    return (tables[where[0]] if where else Description).model_fields
+    tables: dict[str, type[BaseModel]] = {"network": Network, "images": Images, "truth": Truth}
+    table = tables[where[0]] if where else Description
+    return table.model_fields

@@ -26,7 +26,7 @@ _WIDTH: Final = 80
 _GIVEN: Final = {"network": ("target", "weights")}
 """What the library itself gives to the factories of a kind."""
 
-_STARS: Final[Mapping[object, str]] = {
+_STARS: Final[Mapping[Any, str]] = {
     inspect.Parameter.VAR_POSITIONAL: "*",
     inspect.Parameter.VAR_KEYWORD: "**",
 }

@@ -200,7 +200,7 @@ class _Run:
         name: str,
         said: dict[str, Any],
         where: tuple[str, ...],
-        own: Mapping[str, Any],
+        own: dict[str, Any],
     ) -> Any:
         factory = default_manager().factory(kind, name)
         taken = inspect.signature(factory).parameters

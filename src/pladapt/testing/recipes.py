@@ -40,8 +40,8 @@ class RecipeContract:
         """The function returns a `pladapt.Recipe` whose parts have their methods."""
         made = make(**options)
         require(isinstance(made, Recipe), f"It returned a {type(made).__name__}.")
-        several = made.selector if isinstance(made.selector, Sequence) else [made.selector]
-        for selector in several:
+        selectors = made.selector if isinstance(made.selector, Sequence) else [made.selector]
+        for selector in selectors:
             require(isinstance(selector, Selector), f"{selector!r} is no selector.")
         require(isinstance(made.retrainer, Retrainer), f"{made.retrainer!r} is no retrainer.")
         for gate in made.gates:
