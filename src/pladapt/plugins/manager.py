@@ -344,10 +344,10 @@ def predictor(name: str, /, **parameters: Any) -> Predictor:
 
 
 def gate(name: str, /, **parameters: Any) -> Gate:
-    """Make the gate of this name; errors as for `selector`."""
+    """Make the gate of this name; errors as for `pladapt.selector`."""
     return cast("Gate", default_manager().build("gate", name, **parameters))
 
 
 def recalibrator(name: str, /, **parameters: Any) -> Recalibrator:
-    """Make the recalibrator of this name; errors as for `selector`."""
+    """Make the recalibrator of this name; errors as for `pladapt.selector`."""
     return cast("Recalibrator", default_manager().build("recalibrator", name, **parameters))
