@@ -190,7 +190,8 @@ class _Work(Generic[S, R]):
     def __init__(
         self, function: Callable[[Sequence[S], Array], R], leaving_out: LeavingOut
     ) -> None:
-        self._function, self._leaving_out = function, leaving_out
+        self._function: Callable[[Sequence[S], Array], R] = function
+        self._leaving_out = leaving_out
         self._worked = False
         self._first: Exception | None = None
 
@@ -226,7 +227,8 @@ class _Reader(Generic[S]):
     """Reads samples, in a thread ahead of where they are used, and knows where they stand."""
 
     def __init__(self, samples: Samples[S], start: int, leaving_out: LeavingOut) -> None:
-        self._samples, self._start, self._leaving_out = samples, start, leaving_out
+        self._samples: Samples[S] = samples
+        self._start, self._leaving_out = start, leaving_out
         self._places: deque[int] = deque()  # of the samples that wait to be used
 
     def samples(self) -> Iterator[S]:

@@ -242,7 +242,8 @@ def surest_first(
     ids = scores["id"].cast(pa.string()).take(pa.array(rows))
     table = pa.table({"score": score[rows], "id": ids})
     order = pc.sort_indices(table, [("score", "descending"), ("id", "ascending")])
-    return rows[order.to_numpy()]
+    sorted_rows: NDArray[np.int64] = rows[order.to_numpy()]
+    return sorted_rows
 
 
 def _surest(
