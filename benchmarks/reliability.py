@@ -26,7 +26,7 @@ from pladapt.runs.manifest import describe
 from pladapt.storage import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from faults import Job, Outcome
 
@@ -95,6 +95,7 @@ class Trials:
         self.job, self.draw = job, draw
         self._root, self._number = root / job.name.replace(" ", "-"), 0
         faults.save_images(self._root)
+        self._places = 0  # before and after writes, once they are known
         began = time.perf_counter()
         self.whole = self.folder()
         outcome = run(job, self.whole)
@@ -133,9 +134,15 @@ class Trials:
                 folder = self.folder()
                 before = run(self.job, folder, faults.at_write(number, then))
                 if before.error is None:  # beyond the last write
+                    self._places = number
                     break
                 self.again(folder, row, before)
             yield row
+
+    def interrupted(self, folder: Path) -> None:
+        """Leave a run that crashed somewhere in its middle."""
+        number = self.draw.randrange(self._places // 4, max(self._places * 2 // 3, 2))
+        run(self.job, folder, faults.at_write(number, faults.crash))
 
     def sizes(self, count: int) -> Row:
         """Let no file grow beyond a size at random."""
@@ -166,7 +173,7 @@ class Trials:
                 if what == "finished":
                     shutil.copytree(self.whole, folder)
                 else:
-                    faults.kill_after(self.job, folder, self.draw.uniform(0.3, 0.9) * self.seconds)
+                    self.interrupted(folder)
                 if spoil(folder / self.job.output, self.draw):
                     self.again(folder, row)
             yield row
@@ -201,9 +208,7 @@ class Trials:
         ]
         for change in changed if self.job.name == "adapt" else changed[:2]:
             folder = self.folder()
-            faults.kill_after(self.job, folder, 0.7 * self.seconds)
-            if not any((folder / self.job.output).rglob("run.json")):
-                continue
+            self.interrupted(folder)
             after = run(self.job, folder, **change)
             refused = after.error == "RunChangedError"
             row.add(_CLEAR if refused else _OTHER, f"{list(change)}: {after}")
@@ -270,9 +275,11 @@ def _loaded(statistics: Path) -> str:
     return str(describe(pladapt.SourceStatistics.load(statistics)))
 
 
-def measure(root: Path, draw: random.Random, count: int, training: int) -> Iterator[Row]:
+def measure(
+    jobs: Sequence[Job], root: Path, draw: random.Random, count: int, training: int
+) -> Iterator[Row]:
     """Make all trials, about as many as ``count`` of each kind."""
-    for job in JOBS:
+    for job in jobs:
         trials = Trials(job, root, draw)
         yield from trials.writes(max(1, 480 // count | 1))  # both before and after writes
         yield trials.sizes(count)
@@ -300,6 +307,7 @@ def main() -> int:
     """Make the trials, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few trials of each kind")
+    parser.add_argument("--only", choices=[job.name for job in JOBS], help="of the two jobs")
     parser.add_argument("--trials", type=int, default=100, help="of each kind, about")
     parser.add_argument("--training", type=int, default=0, help="kills of a training; needs torch")
     parser.add_argument("--seed", type=int, default=0)
@@ -313,8 +321,9 @@ def main() -> int:
         for job in JOBS:  # what is imported late is imported once, before any fork
             job.run(Path(folder) / "warm" / job.name)
         draw = random.Random(arguments.seed)  # noqa: S311 - no secret
+        jobs = [job for job in JOBS if arguments.only in (None, job.name)]
         count = _QUICK if arguments.quick else arguments.trials
-        for row in measure(Path(folder), draw, count, arguments.training):
+        for row in measure(jobs, Path(folder), draw, count, arguments.training):
             print(" | ".join(row.cells()), flush=True)
             for note in sorted(set(row.notes))[:20]:
                 print(f"    {note[:300]}", flush=True)
