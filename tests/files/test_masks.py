@@ -390,7 +390,7 @@ def test_dicom_that_lost_its_study_has_a_dicom_seg(tmp_path: Path, write: Write)
     seg = pydicom.dcmread(tmp_path / "out/a.dcm")
     np.testing.assert_array_equal(seg.pixel_array, (255 * VOLUME[0]).astype(np.uint8) > 127.5)
     write(tmp_path / "placeless/a.dcm", np.zeros((6, 5)))
-    with pytest.raises(DataError, match=r"No DICOM-SEG can be made of it .* Frame Of Reference"):
+    with pytest.raises(DataError, match="No DICOM-SEG can be made of it"):
         masks(tmp_path / "placeless", tmp_path / "other")
 
 
