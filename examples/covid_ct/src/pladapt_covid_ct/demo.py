@@ -47,7 +47,7 @@ def run_demo(
     progress: Progress,
     backend: Backend = "torch",
     gate: bool = False,
-) -> dict[Recipe, Outcome]:
+) -> dict[str, Outcome]:
     """Write phantoms to ``out/data``, train on A, and adapt to B and C by each recipe.
 
     Args:
