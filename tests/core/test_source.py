@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -283,3 +284,17 @@ def test_quantiles_must_ascend() -> None:
     for wrong in (measured.quantiles[:, ::-1], measured.quantiles[0], measured.quantiles * np.nan):
         with pytest.raises(InputError, match="ascending"):
             dataclasses.replace(measured, quantiles=wrong)
+
+
+def test_a_torn_header_of_an_array_is_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "source.npz"
+    SourceStatistics.measure(organ()).save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    header = members["quantiles.npy"]
+    members["quantiles.npy"] = header.replace(b"{'descr'", b"('descr'", 1)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(DataError, match="is not a whole file"):
+        SourceStatistics.load(path)

@@ -97,8 +97,8 @@ def _selects(
 ) -> tuple[Selector | Rules, Rules | None]:
     """Return what selects, by a selector with some rules in the place of its own, and the rules."""
     if selector is None:
-        rules = Rules(**given)
-        return rules, rules
+        alone = Rules(**given)
+        return alone, alone
     own = selector.rules if isinstance(selector, BaseSelector) else None
     rules = replace(own or Rules(), **given) if given else own
     plain = isinstance(selector, BaseSelector) and type(selector).select is Rules.select

@@ -119,8 +119,9 @@ class RunRecord:
     @property
     def left_out(self) -> pa.Table:
         """The samples of the target that could not be used: ``position``, ``id``, ``reason``."""
-        stages = [*self.rounds, *([self.recalibration] if self.recalibration else [])]
-        tables = [LEFT_OUT.empty_table(), *(stage.left_out for stage in stages)]
+        tables = [LEFT_OUT.empty_table(), *(each.left_out for each in self.rounds)]
+        if self.recalibration is not None:
+            tables.append(self.recalibration.left_out)
         return pa.concat_tables(tables).sort_by("position")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
@@ -42,7 +43,7 @@ _PAIR: Final = 2
 _MAX_BYTES: Final = 2**30
 _BROKEN: Final = (  # what numpy raises for files that are not whole, or not its own
     *(AttributeError, EOFError, LookupError, NotImplementedError, OSError, TypeError, ValueError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 
 
