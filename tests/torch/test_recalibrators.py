@@ -94,7 +94,7 @@ def test_where_the_target_s_statistics_help_they_are_taken(
 ) -> None:
     target = shifted()
     before = state_sha256(trained.module)
-    made = recalibrator().recalibrate(trained, target)
+    made = recalibrator(factor=9).recalibrate(trained, target)
     expected = recalibrate_batch_norm(trained, target, device="cpu")
     assert made.teacher is made.student
     assert state_sha256(module_of(made.teacher)) == state_sha256(expected.module)
@@ -107,6 +107,24 @@ def test_where_the_target_s_statistics_help_they_are_taken(
     # a pixel further to the right than the core of 4 x 4 and the whole lesion
     np.testing.assert_array_equal(cores, np.roll(images == np.float32(0.6), 1, -1))
     np.testing.assert_array_equal(whole, np.roll(images > 0, 1, -1))
+
+
+def test_statistics_that_make_it_mark_much_more_than_before_and_on_the_source_are_not(
+    trained: TorchPredictor, source: SourceStatistics, shifted: Callable[..., list[Sample]]
+) -> None:
+    """Larger objects agree better, right or wrong: 144 pixels are marked in the place of 16."""
+    target = shifted()
+    less = replace(source, foreground_fraction=np.array([95 / 1024]))
+    for known, factor, outcome in (
+        (None, 8.9, "unchanged"),
+        (None, 9, "adapted"),
+        (less, 1.5, "unchanged"),
+        (replace(less, foreground_fraction=np.array([96 / 1024])), 1.5, "adapted"),
+    ):
+        made = recalibrator(source=known, factor=factor, room=0.9).recalibrate(trained, target)
+        assert made.verdict is not None
+        assert made.verdict.outcome == outcome
+        assert (made.teacher is trained) == (outcome == "unchanged")
 
 
 def test_the_evidence_has_a_row_for_each_network_and_one_for_the_source(
@@ -131,7 +149,7 @@ def test_the_evidence_has_a_row_for_each_network_and_one_for_the_source(
         "fraction": 144 / 1024,
         "taken": None,
     }
-    alone = recalibrator().recalibrate(trained, target).evidence
+    alone = recalibrator(factor=9).recalibrate(trained, target).evidence
     assert alone.to_pylist() == [as_it_is, normalised]
 
 
@@ -176,7 +194,8 @@ def test_a_gain_within_the_margin_is_none(
     trained: TorchPredictor, shifted: Callable[..., list[Sample]]
 ) -> None:
     taken, left = (
-        recalibrator(margin=margin).recalibrate(trained, shifted()) for margin in (0.1, 0.2)
+        recalibrator(margin=margin, factor=9).recalibrate(trained, shifted())
+        for margin in (0.1, 0.2)
     )
     assert taken.teacher is not trained
     assert left.teacher is trained

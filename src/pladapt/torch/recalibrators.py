@@ -54,8 +54,11 @@ class AgreementRecalibrator:
     one of the two agreements, that of all pixels and that of single images, is higher by more than
     ``margin``, and the other not lower by more than twice that, surely, whichever of the target's
     groups are drawn (`pladapt.predictors.Agreement.surely_above`): the first alone is fooled by
-    images without foreground. Of fewer than five groups (patients, volumes, pictures) nothing is
-    sure, and nothing is changed.
+    images without foreground. And the network must not mark more with them
+    than ``factor`` times the fraction of pixels that it marked before or on the source: an
+    agreement is a Dice coefficient, which is higher for larger objects, so that a network which
+    marks twice as much agrees better even where it is worse. Of fewer than five groups (patients,
+    volumes, pictures) nothing is sure, and nothing is changed.
 
     What won is to be trained where it surely agrees with itself less than the model did on the
     source, by more than ``room``: where it agrees as well, training has little to teach and only
@@ -68,6 +71,7 @@ class AgreementRecalibrator:
             target's images are not looked at, and nothing is trained.
         views: What the network is asked about, as for ``source``; give natural mirror axes.
         margin: By how much an agreement must be higher, in [0, 1).
+        factor: How many times as much may be marked as before or as on the source, at least 1.
         room: How far below the source's the agreement must be for a training, in [0, 1).
         max_fraction: A network that marks more of the target's pixels than this is not fit for it.
         batch_size: How many samples are predicted at once.
@@ -85,6 +89,7 @@ class AgreementRecalibrator:
     source: SourceStatistics | None = None
     views: Views = field(default_factory=Views)
     margin: float = 0.005
+    factor: float = 1.5
     room: float = 0.02
     max_fraction: float = 0.9
     batch_size: int = 8
@@ -102,6 +107,8 @@ class AgreementRecalibrator:
         ):
             if not (low and high):
                 raise InputError(f"{name} is {getattr(self, name)}; give a number from 0 to 1.")
+        if not self.factor >= 1:
+            raise InputError(f"factor is {self.factor}; give at least 1.")
         if self.max_samples < 1:
             raise InputError(f"max_samples is {self.max_samples}; give at least 1.")
 
@@ -130,7 +137,7 @@ class AgreementRecalibrator:
         if batch_norms(module_of(predictor)):
             normalised = self._normalised(predictor, target)
             found[_BATCH_NORM] = self._measured(normalised, target)
-            if found[_BATCH_NORM].surely_above(found[_NONE], self.margin):
+            if self._better(found[_BATCH_NORM], found[_NONE]):
                 taken, winner = _BATCH_NORM, normalised
         verdict = self._without_training(taken, found[taken])
         return Recalibration(winner, winner, self._evidence(found, taken, unlike), verdict)
@@ -159,6 +166,14 @@ class AgreementRecalibrator:
             device=self.device,
             progress=self.progress,
         )
+
+    def _better(self, one: Agreement, other: Agreement) -> bool:
+        """Tell whether one surely agrees better, and not because it marks more."""
+        known = None if self.source is None else self.source.foreground_fraction
+        usual = max(float(other.fraction.sum()), 0.0 if known is None else float(known.sum()))
+        if float(one.fraction.sum()) > self.factor * usual:
+            return False
+        return one.surely_above(other, self.margin)
 
     def _first_look(self, unlike: Likeness | None, as_it_is: Agreement) -> Verdict | None:
         """Return why there is nothing to try, or None."""
