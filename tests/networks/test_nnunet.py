@@ -207,7 +207,6 @@ def test_a_slice_larger_than_its_patch_is_nnunet_s_own(
     made = network.prepared(torch.from_numpy(image[:, 0]).unsqueeze(0))
     # nnU-Net adds windows up in half precision, whose rounding shows where weights are small
     difference = np.abs(made[0].detach().numpy() - expected[:, 0])
-    print(difference.shape, np.median(difference), (difference > 0.02).mean(), difference.max())  # noqa: T201
     assert np.median(difference) < 1e-3
     assert (difference > 0.02).mean() < 0.02
 
