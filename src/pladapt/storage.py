@@ -171,7 +171,7 @@ def parquet_errors(path: Path) -> Iterator[None]:
         yield
     except (PladaptError, FileNotFoundError, PermissionError):
         raise
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path} is no whole parquet file ({error}); delete it and run again."
         ) from error

@@ -75,6 +75,7 @@ def select_file(
         raise MissingDataError(f"There is no file of scores {scores}; `pladapt score` writes one.")
     with parquet_errors(scores):
         schema = pq.read_schema(scores)
+        names = schema.names  # decoded here
     recorded = None if selector else recorded_selector(schema.empty_table())
     name, found = recorded or (None, selector)
     options = {
@@ -86,7 +87,7 @@ def select_file(
     }
     given = {option: value for option, value in options.items() if value is not None}
     selects, rules = _selects(found, given)
-    columns = rules.columns(schema.names) if isinstance(selects, Rules) and rules else schema.names
+    columns = rules.columns(names) if isinstance(selects, Rules) and rules else names
     selection = selects.select(_read(scores, columns))
     write_table(selection.table, output)
     return FileSelection(selection, name, rules)
