@@ -79,7 +79,6 @@ class Options:
         (Part([{"deep": np.zeros(2)}]), Part([{"deep": np.ones(2)}])),
         (Options(Part(1)), Options(Part(2))),
     ],
-    ids=repr,
 )
 def test_a_description_changes_when_the_value_does(one: Any, other: Any) -> None:
     assert json.dumps(describe(one)) == json.dumps(describe(one))
@@ -170,7 +169,6 @@ def closed(rate: float) -> Any:
         (range(3), range(4)),
         (b"one", b"two"),
     ],
-    ids=str,
 )
 def test_what_is_hidden_in_a_part_changes_its_description(one: Any, other: Any) -> None:
     assert describe(one) == describe(one)
