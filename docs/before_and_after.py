@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/covid-ct-demo"), help="of the demo")
     parser.add_argument("--seed", type=int, default=0, help="the demo's")
-    parser.add_argument("--recipe", choices=("paper", "robust"), default="paper")
+    parser.add_argument("--recipe", choices=("paper", "robust"), default="robust")
     parser.add_argument("--target", choices=("B", "C"), default="B")
     parser.add_argument("--output", type=Path, default=HERE / "before-and-after.svg")
     options = parser.parse_args()

@@ -166,6 +166,11 @@ def test_what_won_is_trained_where_it_agrees_less_than_on_the_source(
     none = recalibrator(source=source).recalibrate(trained, shifted(12))
     assert none.verdict is not None
     assert none.verdict.outcome == "adapted"
+    usual = room.evidence["fraction"][1].as_py()
+    for times, outcome in ((2.9, None), (3.1, "adapted")):
+        more = replace(source, foreground_fraction=np.array([times * usual]))
+        verdict = recalibrator(source=more).recalibrate(trained, shifted(8)).verdict
+        assert (verdict and verdict.outcome) == outcome
     wider = recalibrator(source=source, room=0.5).recalibrate(trained, shifted(8))
     assert wider.verdict == none.verdict
     unmeasured = SourceStatistics.measure(lesions("s"), region=None)
@@ -264,9 +269,14 @@ def test_a_network_without_batch_normalisation_has_nothing_to_measure_anew(
     assert made.verdict is not None
     assert made.verdict.outcome == "unchanged"
     assert made.evidence["adjustment"].to_pylist() == ["none"]
-    room = recalibrator(source=source).recalibrate(plain, shifted())
+    less = replace(source, foreground_fraction=np.array([48 / 1024]))
+    room = recalibrator(source=less).recalibrate(plain, shifted())
     assert room.teacher is room.student is plain  # to be trained as it is
     assert room.verdict is None
+    little = recalibrator(source=source).recalibrate(plain, shifted())  # 16 pixels of 144
+    assert little.verdict is not None
+    assert little.verdict.outcome == "unchanged"
+    assert little.verdict.reason.endswith("too little to learn from")
 
 
 # Its parameters
@@ -276,9 +286,9 @@ def test_at_most_so_many_samples_are_compared_and_statistics_are_of_all(
     trained: TorchPredictor, shifted: Callable[..., list[Sample]]
 ) -> None:
     calls: list[tuple[str, int, int]] = []
-    made = recalibrator(max_samples=5, progress=lambda *call: calls.append(call)).recalibrate(
-        trained, shifted()
-    )
+    made = recalibrator(
+        factor=9, max_samples=5, progress=lambda *call: calls.append(call)
+    ).recalibrate(trained, shifted())
     assert [call for call in calls if call[1] == call[2]] == [
         ("agreement", 5, 5),
         ("recalibrate", 6, 6),

@@ -263,7 +263,8 @@ def test_without_training_robust_only_recalibrates(adapt: Any, tmp_path: Path) -
 
 
 def test_without_the_source_robust_does_not_train(adapt: Any) -> None:
-    result = adapt(source=None)
+    # without the source's fraction this is nine times as much as is usual
+    result = adapt(source=None, factor=9.0)
     assert result.rounds == ()
     assert result.verdict.outcome == "adapted"
     assert "batch normalisation's statistics" in result.verdict.reason
@@ -338,6 +339,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         {"axes": (-1, -2)},
         {"scales": ()},
         {"margin": 0.1},
+        {"factor": 2.0},
         {"room": 0.1},
         {"epochs": 2},
         {"min_steps": 9},
@@ -355,7 +357,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         }
     assert reached == {
         **{name: {"retrainer"} for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")},
-        **{name: {"recalibrator"} for name in ("source", "scales", "margin", "room")},
+        **{name: {"recalibrator"} for name in ("source", "scales", "margin", "factor", "room")},
         "cutoff": {"selector", "retrainer", "recalibrator", "gates"},
         "axes": {"retrainer", "recalibrator"},
         "train": {"rounds"},

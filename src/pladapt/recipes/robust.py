@@ -58,6 +58,7 @@ class RobustOptions:
         scales: The magnifications at which the network is asked; by default likewise, or (0.8,
             1.25).
         margin: By how much an agreement must be higher.
+        factor: How many times as much may be marked as before or as on the source.
         room: How far below the source's the agreement must be for a training.
         epochs: Of the training.
         min_steps: Of the training: a small target is gone through more often than ``epochs``, since
@@ -80,6 +81,7 @@ class RobustOptions:
     axes: tuple[int, ...] | None = None
     scales: tuple[float, ...] | None = None
     margin: float = 0.005
+    factor: float = 1.5
     room: float = 0.02
     epochs: int = 8
     min_steps: int = 150
@@ -146,6 +148,7 @@ class RobustOptions:
             source=self.source,
             views=self._views,
             margin=self.margin,
+            factor=self.factor,
             room=self.room,
             batch_size=self.batch_size,
             device=self.device,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NONE: Final = "none"
 _BATCH_NORM: Final = "batch norm"
+_LITTLE: Final = 3.0  # how many times less than on the source may be marked for a training
 _EVIDENCE: Final = pa.schema(
     [
         ("adjustment", pa.string()),
@@ -62,8 +63,9 @@ class AgreementRecalibrator:
 
     What won is to be trained where it surely agrees with itself less than the model did on the
     source, by more than ``room``: where it agrees as well, training has little to teach and only
-    loses. Where the network as it is won and there is no such room, adaptation ends and it stays
-    as it is.
+    loses. It must mark a third of what it marks on the source, too: a few specks agree badly as
+    well, and teach nothing. Where the network as it is won and is not to be trained, adaptation
+    ends and it stays as it is.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
@@ -169,11 +171,16 @@ class AgreementRecalibrator:
 
     def _better(self, one: Agreement, other: Agreement) -> bool:
         """Tell whether one surely agrees better, and not because it marks more."""
-        known = None if self.source is None else self.source.foreground_fraction
-        usual = max(float(other.fraction.sum()), 0.0 if known is None else float(known.sum()))
+        usual = max(float(other.fraction.sum()), self._usual)
         if float(one.fraction.sum()) > self.factor * usual:
             return False
         return one.surely_above(other, self.margin)
+
+    @property
+    def _usual(self) -> float:
+        """The fraction of the source's pixels that the model marks; 0 where it is not known."""
+        known = None if self.source is None else self.source.foreground_fraction
+        return 0.0 if known is None else float(known.sum())
 
     def _first_look(self, unlike: Likeness | None, as_it_is: Agreement) -> Verdict | None:
         """Return why there is nothing to try, or None."""
@@ -190,13 +197,20 @@ class AgreementRecalibrator:
     def _without_training(self, taken: str, winner: Agreement) -> Verdict | None:
         """Return the verdict where what won is not to be trained, or None where it is."""
         known = None if self.source is None else self.source.agreement
-        if known is not None and winner.surely_below(known - self.room):
+        room = known is not None and winner.surely_below(known - self.room)
+        marked, usual = float(winner.fraction.sum()), self._usual
+        if room and _LITTLE * marked >= usual:
             return None
         if taken == _BATCH_NORM:
             reason = "with batch normalisation's statistics of the target it agrees better"
             return Verdict("adapted", f"{reason} with itself on other views of the images")
         if known is None:
             return Verdict("unchanged", "no change makes the model surely agree better with itself")
+        if room:
+            reason = (
+                f"the model marks {marked:.2%} of all pixels here and {usual:.2%} on the source"
+            )
+            return Verdict("unchanged", f"{reason}, which is too little to learn from")
         return Verdict(
             "unchanged",
             f"no change surely helps: the model agrees with itself to {winner.pooled:.3f} on these "

@@ -219,11 +219,13 @@ def _steps(normalisation: list[dict[str, Any]]) -> Iterator[Step]:
             f"The plans normalise with {unknown[0]!r}, which is none of {', '.join(_SCHEMES)}; "
             "make the network with package.module:function, and give it --prepare options."
         )
-    ct = [one["statistics"] if one["scheme"] == "CTNormalization" else {} for one in normalisation]
-    if any(ct):
-        low, high = (tuple(one.get(f"percentile_{p}") for one in ct) for p in ("00_5", "99_5"))
+    fixed = [
+        one["statistics"] if one["scheme"] == "CTNormalization" else {} for one in normalisation
+    ]
+    if any(fixed):
+        low, high = (tuple(one.get(f"percentile_{p}") for one in fixed) for p in ("00_5", "99_5"))
         yield Clip(low, high)
-        mean, std = (tuple(one.get(name, plain) for one in ct) for name, plain in _PLAIN)
+        mean, std = (tuple(one.get(name, plain) for one in fixed) for name, plain in _PLAIN)
         yield Normalise(mean, std)
     for where, masked in (("box", False), ("foreground", True)):
         if each := _places(normalisation, "ZScoreNormalization", masked=masked):
