@@ -118,7 +118,7 @@ class RunRecord:
 
     @property
     def left_out(self) -> pa.Table:
-        """The samples of the target that could not be used: ``position``, ``id``, ``reason``."""
+        """A row per sample that could not be used, with its ``position``, ``id`` and ``reason``."""
         tables = [LEFT_OUT.empty_table(), *(each.left_out for each in self.rounds)]
         if self.recalibration is not None:
             tables.append(self.recalibration.left_out)

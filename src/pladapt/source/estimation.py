@@ -121,7 +121,7 @@ def calibrate_estimate(
 ) -> SourceStatistics:
     """Measure how a DSC can be told without labels, on labelled samples of the source.
 
-    The samples are changed as other devices might show them (`pladapt.source.simulation`): in
+    The samples are changed as other devices might show them (``pladapt.source.simulation``): in
     intensity, noise, sharpness and size; and mixed: all, those with the most and with the least
     foreground, and those without any. For each it is measured how far the predictor agrees with
     itself, and how far with the truth. What travels is a line through these cases, and how far
@@ -315,4 +315,6 @@ def _residuals(cases: Sequence[_Case], others: Sequence[_Case]) -> NDArray[np.fl
 def _fitted(cases: Sequence[_Case]) -> NDArray[np.float64]:
     """Return the intercept and slope of the least squares."""
     design = np.array([(1.0, case.agreement) for case in cases])
-    return np.linalg.lstsq(design, np.array([case.dsc for case in cases]), rcond=None)[0]
+    dsc = np.array([case.dsc for case in cases])
+    fitted: NDArray[np.float64] = np.linalg.lstsq(design, dsc, rcond=None)[0]
+    return fitted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -88,13 +88,14 @@ class Change:
         return unit + self.noise * draws.standard_normal(unit.shape)
 
 
-def _scaled(plane: NDArray[np.generic], scale: float, order: int) -> NDArray[np.generic]:
+def _scaled(plane: NDArray[Any], scale: float, order: int) -> NDArray[Any]:
     from scipy import ndimage  # noqa: PLC0415 - slow to import
 
     centre = (np.array(plane.shape) - 1) / 2
-    return ndimage.affine_transform(
-        plane, np.full(plane.ndim, 1 / scale), centre - centre / scale, order=order, mode="mirror"
+    found: NDArray[Any] = ndimage.affine_transform(
+        plane, np.eye(plane.ndim) / scale, centre - centre / scale, order=order, mode="mirror"
     )
+    return found
 
 
 def _blurred(image: NDArray[np.floating], sigma: float) -> NDArray[np.floating]:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from pladapt import AdaptationResult
     from pladapt_covid_ct.experiment import Outcome
-    from pladapt_covid_ct.settings import Recipe
 
 HEADER: Final = ("data", "slices", "selected", *(metric.upper() for metric in METRICS))
 
@@ -36,7 +35,7 @@ def table(outcome: Outcome, aggregation: str = "pooled") -> Iterator[tuple[str, 
             yield (f"{source} to {target}{name}", samples, _selected(result), *metrics)
 
 
-def side_by_side(outcomes: Mapping[Recipe, Outcome]) -> Iterator[tuple[str, ...]]:
+def side_by_side(outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, ...]]:
     """Yield a header, then a row for the source's own data and for each target.
 
     The cells are the pooled DSC of the source's model, and after each recipe with its verdict.
