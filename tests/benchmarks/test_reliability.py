@@ -26,7 +26,7 @@ def test_a_few_trials_of_each_kind_end_with_the_same_bytes_or_a_clear_error(
     for _, fault, tried, same, clear, raw, other, _ in rows:
         assert int(same) + int(clear) == int(tried) > 0, fault
         assert (raw, other) == ("0", "0"), fault
-    assert page.read_text().count("\n| ") == 18
+    assert page.read_text().count("\n| ") == 19
 
 
 def test_how_time_and_memory_grow_is_measured(tmp_path: Path) -> None:
