@@ -183,7 +183,7 @@ def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
     folders: Path, weights: Path
 ) -> None:
     assert weights.exists()
-    adapted = pladapt(f"{ADAPT} {QUICK}")
+    adapted = pladapt(f"{ADAPT} {QUICK} --set factor=4.0")
     assert adapted.exit_code == 0, adapted.output
     said = " ".join(adapted.stdout.split())
     assert said.startswith("Verdict: adapted: with batch normalisation's statistics of the target")
@@ -193,7 +193,7 @@ def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
     assert read_run(folders / "run").before == {}
     told = json.loads((folders / "run/adapted/predictor.json").read_text())
     assert told["cutoff"] == 0.5
-    assert "another folder to start anew" in error_of(f"{ADAPT} {QUICK} --seed 7")
+    assert "another folder to start anew" in error_of(f"{ADAPT} {QUICK} --set factor=4.0 --seed 7")
 
 
 @pytest.mark.torch
@@ -236,7 +236,7 @@ def test_images_and_truth_are_read_as_the_options_say(folders: Path, weights: Pa
         (folders / f"truth/p{index}_{index}.npy").unlink()
     for name in ("images/notes.txt", "truth/more.txt"):
         (folders / name).write_text("no image")
-    line = f"{ADAPT} --set train=false --truth truth --key seen --max-values"
+    line = f"{ADAPT} --set train=false --set factor=4.0 --truth truth --key seen --max-values"
     assert "more than is read at once" in error_of(f"{line} 3000 --channels 1")
     adapted = pladapt(f"{line} 4000 --channels 1 --binary --match ^(.+?)(?:_mask)?$")
     assert adapted.exit_code == 0, adapted.output
@@ -436,7 +436,7 @@ def test_samples_are_read_as_score_reads_them(tmp_path: Path, write: Write) -> N
     np.testing.assert_allclose(samples[1].image, stack[None, 1] / 2)
     with pytest.raises(DataError, match="torn: It cannot be read"):
         read_samples(
-            Files.find(tmp_path / "images"), layout=layout, grouping=Grouping(), strict=True
+            Files.find(tmp_path / "images"), layout=layout, grouping=Grouping(), on_error="raise"
         )
     with pytest.raises(IndexError):
         samples[6]
@@ -462,7 +462,7 @@ def test_truth_is_matched_by_name_and_shape(tmp_path: Path, write: Write) -> Non
     assert "of shape (4, 5), and the truth 1, the first of shape (5, 4)" in said["c"]
     assert "no image of this name" in said["d"]
     with pytest.raises(DataError, match="b: There is no truth"):
-        read_truth(samples, truth, layout=MaskLayout(), strict=True)
+        read_truth(samples, truth, layout=MaskLayout(), on_error="raise")
     (tmp_path / "truth/a.npy").unlink()
     with pytest.raises(DataError, match="can be used"):
         read_truth(samples, Files.find(tmp_path / "truth"), layout=MaskLayout())

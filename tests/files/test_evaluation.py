@@ -104,7 +104,7 @@ def test_what_has_no_partner_is_told_on_either_side(volumes: Path) -> None:
     assert "no truth of this name" in told["1"]
     assert "no prediction of this name" in told["2"]
     with pytest.raises(DataError, match="1: There is no truth"):
-        run(volumes, cutoff=0.5, strict=True)
+        run(volumes, cutoff=0.5, on_error="raise")
 
 
 def test_files_that_do_not_fit_are_told_with_both_shapes(volumes: Path, write: Write) -> None:
@@ -116,7 +116,7 @@ def test_files_that_do_not_fit_are_told_with_both_shapes(volumes: Path, write: W
     )
     assert "cannot be read" in problems[1].reason
     with pytest.raises(DataError, match="1: The prediction has 5 slices"):
-        run(volumes, cutoff=0.5, strict=True)
+        run(volumes, cutoff=0.5, on_error="raise")
 
 
 def test_channels_must_be_the_labels(tmp_path: Path, write: Write) -> None:

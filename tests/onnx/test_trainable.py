@@ -84,7 +84,7 @@ def test_a_file_of_a_fixed_size_is_kept_beside_others(
 
 def test_a_temporary_file_goes_with_its_predictor(trainable: OnnxTrainable) -> None:
     made = OnnxTrainable(trainable.module, (1, 1, 8, 8), multiple_of=4, options=OPTIONS)
-    path = made.predictor.path
+    path = made.exported.path
     assert path.exists()
     del made
     assert not path.exists()

@@ -87,7 +87,7 @@ def select_file(
     }
     given = {option: value for option, value in options.items() if value is not None}
     selects, rules = _selects(found, given)
-    columns = rules.columns(names) if isinstance(selects, Rules) and rules else names
+    columns = rules.columns(names) if rules is not None and selects is rules else names
     selection = selects.select(_read(scores, columns))
     write_table(selection.table, output)
     return FileSelection(selection, name, rules)

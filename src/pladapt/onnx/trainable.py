@@ -51,7 +51,7 @@ class OnnxTrainable:
 
     def predict(self, images: Array, /) -> Array:
         """Return the probabilities ``(B, K, *S)``, as `OnnxPredictor.predict` does."""
-        return self.predictor.predict(images)
+        return self.exported.predict(images)
 
     def with_module(self, module: nn.Module, /) -> Self:
         """Return a predictor with the same options around another module."""
@@ -60,13 +60,13 @@ class OnnxTrainable:
     def describe(self) -> dict[str, Any]:
         """Return what the probabilities depend on: the weights, not the bytes of their export."""
         return {
-            **self.predictor.describe(),
+            **self.exported.describe(),
             "module": f"{type(self.module).__module__}.{type(self.module).__qualname__}",
             "sha256": self._sha256,
         }
 
     @cached_property
-    def predictor(self) -> OnnxPredictor:
+    def exported(self) -> OnnxPredictor:
         """The predictor of the exported file."""
         sizes = image_shape(self.example, self.multiple_of)[2:] if self.fixed_size else ("any",)
         name = "-".join([self._sha256[:16], self.precision, *map(str, sizes)])
