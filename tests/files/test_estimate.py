@@ -106,6 +106,7 @@ def test_a_table_grows_and_the_exit_status_tells(
     for name in ("", " --name again"):
         result = pladapt(f"{line} --at-least {least} --append {table}{name}")
         assert result.exit_code == exit_status, result.output
+        assert "Left out" not in result.output, result.output
     with table.open(encoding="utf-8", newline="") as file:
         first, second = csv.DictReader(file)
     assert (first["name"], second["name"]) == (batch, "again")
