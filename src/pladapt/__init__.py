@@ -12,12 +12,12 @@ from pladapt import typing
 from pladapt.data import unlabelled
 from pladapt.errors import DataError, InputError, PladaptError
 from pladapt.evaluation import OverlapEvaluator, audit, calibrate_cutoff
-from pladapt.evidence import DoNoHarm, Estimate, estimate
+from pladapt.evidence import DoNoHarm, estimate
 from pladapt.functional import certainty_index, hard_labels
 from pladapt.plugins import Registration, evaluator, hookimpl, predictor, retrainer, selector
 from pladapt.predictors import EnsemblePredictor, FlipPredictor
 from pladapt.recipes import Recipe, recipe
-from pladapt.runs import AdaptationResult, RunRecord, adapt, read_run
+from pladapt.runs import AdaptationResult, adapt, read_run
 from pladapt.selection import CertaintyIndexSelector, Rules, compose
 from pladapt.source import SourceStatistics
 from pladapt.types import (
@@ -44,7 +44,6 @@ __all__ = [
     "DataError",
     "DoNoHarm",
     "EnsemblePredictor",
-    "Estimate",
     "Evaluation",
     "FlipPredictor",
     "InputError",
@@ -57,7 +56,6 @@ __all__ = [
     "Recipe",
     "Registration",
     "Rules",
-    "RunRecord",
     "Sample",
     "Selection",
     "SoftLabels",

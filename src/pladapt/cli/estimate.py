@@ -45,7 +45,7 @@ from pladapt.errors import DataError, InputError
 from pladapt.source.statistics import SourceStatistics
 
 if TYPE_CHECKING:
-    from pladapt import Estimate
+    from pladapt.evidence import Estimate
 
 _COLUMNS: Final = (
     *("date", "name", "images", "groups", "status", "dsc", "low", "high"),
