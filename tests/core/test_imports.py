@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import pladapt
+
 FRAMEWORKS = ("torch", "lightning", "onnxruntime", "jax", "cupy", "ray", "safetensors")
 OTHERS = ("typer", "rich", "click", "matplotlib", "scipy", "pandas", "pytest", "hypothesis")
 
@@ -42,3 +44,7 @@ kinds = ("retrainer", "predictor", "recipe")
 assert {name!r} in [item.name for kind in kinds for _, item in plugins.registrations(kind)]
 """
     assert modules_after(code) & set(FRAMEWORKS) == set()
+
+
+def test_at_most_forty_names_are_at_the_top() -> None:
+    assert len(pladapt.__all__) <= 40
