@@ -91,9 +91,10 @@ class Change:
 def _scaled(plane: NDArray[Any], scale: float, order: int) -> NDArray[Any]:
     from scipy import ndimage  # noqa: PLC0415 - slow to import
 
-    centre = (np.array(plane.shape) - 1) / 2
-    found: NDArray[Any] = ndimage.affine_transform(
-        plane, np.eye(plane.ndim) / scale, centre - centre / scale, order=order, mode="mirror"
+    offset = [(length - 1) / 2 * (1 - 1 / scale) for length in plane.shape]
+    transform: Any = ndimage.affine_transform  # its types know no array of any numbers
+    found: NDArray[Any] = transform(
+        plane, np.eye(plane.ndim) / scale, offset, order=order, mode="mirror"
     )
     return found
 
