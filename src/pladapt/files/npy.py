@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zipfile
 from math import prod
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pladapt.files.stored import Decoding
 
 _ZIP: Final = b"PK\x03\x04"
+# numpy parses a header as Python, and Python 3.11 may fail where two threads do that at once:
+# "AST constructor recursion depth mismatch"
+_PARSING: Final = threading.Lock()
 _HEADERS: Final = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -63,7 +67,8 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise DataError(f"It is of version {version} of NPY, which is for records of numbers.")
-    return _HEADERS[version](file)
+    with _PARSING:
+        return _HEADERS[version](file)
 
 
 def _planes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
@@ -72,5 +77,11 @@ def _planes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
 
 
 def _read(file: IO[bytes]) -> NDArray[Any]:
-    array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    shape, fortran, dtype = _header(file)
+    if dtype.hasobject:
+        raise DataError("It holds Python objects, which run code when they are read.")
+    data = bytearray(prod(shape) * dtype.itemsize)
+    if (found := file.readinto(data)) < len(data):  # type: ignore[attr-defined]  # both kinds have it
+        raise DataError(f"It cannot be read: it ends after {found} of {len(data)} bytes.")
+    array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
     return array

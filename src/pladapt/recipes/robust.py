@@ -81,7 +81,7 @@ class RobustOptions:
     axes: tuple[int, ...] | None = None
     scales: tuple[float, ...] | None = None
     margin: float = 0.005
-    factor: float = 1.25
+    factor: float = 1.5
     room: float = 0.02
     epochs: int = 8
     min_steps: int = 150

@@ -91,7 +91,7 @@ class AgreementRecalibrator:
     source: SourceStatistics | None = None
     views: Views = field(default_factory=Views)
     margin: float = 0.005
-    factor: float = 1.25
+    factor: float = 1.5
     room: float = 0.02
     max_fraction: float = 0.9
     batch_size: int = 8
