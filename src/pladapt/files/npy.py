@@ -79,7 +79,7 @@ def _planes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
 def _read(file: IO[bytes]) -> NDArray[Any]:
     shape, fortran, dtype = _header(file)
     if dtype.hasobject:
-        raise DataError("It holds Python objects, which run code when they are read.")
+        raise DataError("It cannot be read: it holds Python objects, which run code then.")
     data = bytearray(prod(shape) * dtype.itemsize)
     if (found := file.readinto(data)) < len(data):  # type: ignore[attr-defined]  # both kinds have it
         raise DataError(f"It cannot be read: it ends after {found} of {len(data)} bytes.")
