@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from pladapt import Evaluation, RunRecord
+    from pladapt import Evaluation
+    from pladapt.runs import RunRecord
     from pladapt.types import Progress
     from pladapt_covid_ct.datasets import Dataset
     from pladapt_covid_ct.domains import Domain

@@ -20,7 +20,8 @@ from pladapt_covid_ct.source import EVALUATOR
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from pladapt import Evaluation, RunRecord
+    from pladapt import Evaluation
+    from pladapt.runs import RunRecord
     from pladapt_covid_ct.paper import Printed
     from pladapt_covid_ct.protocol import FoldRecord
 
