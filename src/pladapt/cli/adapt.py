@@ -123,7 +123,7 @@ def adapt(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.files import Files, Problem  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
 
     if truth is not None:
         keep_masks_apart(images, truth)
@@ -146,7 +146,7 @@ def adapt(
         layout = reading.mask_layout(truth_label, ignore=ignore, binary=binary, as_stored=as_stored)
         known = Truth(Files.find(truth), layout, pairing_of(match, pairs))
     # imported before the work, so that what is missing is said before it
-    from pladapt.cli.report import write_report  # noqa: PLC0415 - the same
+    from pladapt.cli.report import write_results  # noqa: PLC0415 - the same
     from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - the same
 
     statistics = None if source is None else SourceStatistics.load(source)
@@ -175,9 +175,7 @@ def adapt(
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     reading.record(output / "adapted")
-    problems += [Problem(row["id"], row["reason"]) for row in result.left_out.to_pylist()]
-    write_report(result, output, truth=labelled, left_out=problems)
-    show_problems(problems, output / "images", files)
+    write_results(result, output, files, problems, labelled)
     show_problems(without, output / "truth", *([] if known is None else [known.files]))
     show_result(result)
     outcome = result.verdict.outcome

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pladapt.cli.printing import print_line
+from pladapt.cli.printing import print_line, show_problems
 from pladapt.errors import InputError, MissingDataError
+from pladapt.files.folder import Problem
 from pladapt.reports.findings import describe_run
 from pladapt.reports.html import write_html
 from pladapt.reports.markdown import write_markdown
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pladapt.files import Files, TrueFileSamples
+    from pladapt.runs.adaptation import AdaptationResult
     from pladapt.runs.records import RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
@@ -62,3 +65,25 @@ def _upper(record: RunRecord, folder: Path | None) -> dict[str, Evaluation]:
     if not (folder / "samples.parquet").is_file():
         raise MissingDataError(f"{folder} holds no evaluation; `pladapt evaluate` writes one.")
     return dict.fromkeys(names, read_evaluation(folder))
+
+
+def write_results(
+    result: AdaptationResult,
+    folder: Path,
+    images: Files,
+    problems: Sequence[Problem],
+    truth: TrueFileSamples | None,
+) -> None:
+    """Write a run's report, and list the images and samples that were left out.
+
+    Args:
+        result: What adaptation returned.
+        folder: The run folder.
+        images: The target's.
+        problems: Those that could not be read.
+        truth: Those with true masks, as for `write_report`.
+    """
+    samples = [Problem(row["id"], row["reason"]) for row in result.left_out.to_pylist()]
+    left_out = [*problems, *samples]
+    write_report(result, folder, truth=truth, left_out=left_out)
+    show_problems(left_out, folder / "images", images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+from functools import cached_property
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -88,7 +89,7 @@ class _Run:
 
     def result(self) -> AdaptationResult:
         """Do what the file says, and write the predictor and the report."""
-        from pladapt.cli.report import write_report  # noqa: PLC0415 - needs the extra
+        from pladapt.cli.report import write_results  # noqa: PLC0415 - needs the extra
 
         said = self._said
         predictor, look = self._predictor()
@@ -102,8 +103,7 @@ class _Run:
                 predictor, target, evaluators=evaluators, workdir=said.output, progress=progress
             )
         self._save(result.predictor)
-        write_report(result, said.output, truth=labelled)
-        show_problems(problems, said.output / "images", self._files)
+        write_results(result, said.output, self._files, problems, labelled)
         return result
 
     @property
@@ -115,13 +115,13 @@ class _Run:
             raise InputError(f"The source has the cut-offs {known}; give one, as cutoff.")
         return float(known)
 
-    @property
+    @cached_property
     def _files(self) -> Any:
         from pladapt.files import Files  # noqa: PLC0415 - for help
 
         return Files.find(self._said.images.folder)
 
-    @property
+    @cached_property
     def _reading(self) -> Reading:
         given = self._said.images.model_dump(exclude={"folder"}, exclude_none=True)
         for name in ("dimensions", "channels"):

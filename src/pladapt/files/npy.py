@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zipfile
 from math import prod
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -51,16 +51,13 @@ def _member(path: Path, how: Decoding) -> NDArray[Any]:
                 f"(--key), which is {how.key!r}."
             )
         with archive.open(f"{wanted[0]}.npy") as file:
-            header = _header(file)
-        how.check_size(*_planes(header[0]))
-        with archive.open(f"{wanted[0]}.npy") as file:
-            return _read(file)
+            return _array(file, how)
 
 
 def _array(file: IO[bytes], how: Decoding) -> NDArray[Any]:
-    how.check_size(*_planes(_header(file)[0]))
-    file.seek(0)
-    return _read(file)
+    shape, fortran, dtype = _header(file)
+    how.check_size(*_planes(shape))
+    return _read(file, shape, dtype, "F" if fortran else "C")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -76,12 +73,13 @@ def _planes(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     return (1, 1), prod(shape)
 
 
-def _read(file: IO[bytes]) -> NDArray[Any]:
-    shape, fortran, dtype = _header(file)
+def _read(
+    file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], order: Literal["C", "F"]
+) -> NDArray[Any]:
     if dtype.hasobject:
         raise DataError("It cannot be read: it holds Python objects, which run code then.")
     data = bytearray(prod(shape) * dtype.itemsize)
     if (found := file.readinto(data)) < len(data):  # type: ignore[attr-defined]  # both kinds have it
         raise DataError(f"It cannot be read: it ends after {found} of {len(data)} bytes.")
-    array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    array: NDArray[Any] = np.frombuffer(data, dtype).reshape(shape, order=order)
     return array

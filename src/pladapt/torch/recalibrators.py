@@ -232,10 +232,8 @@ class AgreementRecalibrator:
             for name, each in found.items()
         ]
         if self.source is not None and self.source.foreground_fraction is not None:
-            fraction = float(self.source.foreground_fraction.sum())
-            rows.append(
-                {"adjustment": "source", "agreement": self.source.agreement, "fraction": fraction}
-            )
+            known = {"agreement": self.source.agreement, "fraction": self._usual}
+            rows.append({"adjustment": "source", **known})
         estimated = _ESTIMATED if any("dsc" in row for row in rows) else ()
         return pa.Table.from_pylist(rows, schema=pa.schema([*_EVIDENCE, *estimated]))
 
