@@ -75,6 +75,22 @@ def test_the_run_of_the_page(folder: Path) -> None:
     assert "Run: runs/scanner-b (adapted" in result.stdout
 
 
+def test_a_sample_on_which_a_part_fails_is_listed(folder: Path, write: Write) -> None:
+    write(folder / "images/p9_9.npy", np.zeros((24, 24), np.float32))
+    parts = (folder / "own_parts.py").read_text()
+    line = "        logits = self.steepness"
+    check = (
+        "        if not to_numpy(images).any(axis=(1, 2, 3)).all():\n            raise ValueError\n"
+    )
+    assert line in parts
+    (folder / "own_parts.py").write_text(parts.replace(line, check + line))
+    result = pladapt("run", "run.toml")
+    assert result.exit_code == 0, result.output
+    assert read_run("runs/scanner-b").left_out["id"].to_pylist() == ["p9_9"]
+    assert "p9_9" in Path("runs/scanner-b/images.left-out.csv").read_text()
+    assert "p9_9" in Path("runs/scanner-b/report.md").read_text()
+
+
 def test_a_part_may_be_made_of_parts(folder: Path) -> None:
     old = 'name = "soft-dice"\nmin_pixels = 1\ntop_k = 0.5\n'
     new = 'name = "certain-negatives"\nceiling = 0.4\n[selector.selector]\nname = "soft-dice"\n'
