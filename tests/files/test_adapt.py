@@ -403,14 +403,14 @@ def test_weights_of_lightning_are_read(folders: Path, weights: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from safetensors.torch import load_file
 
-    from pladapt.cli.modules import build_module
+    from pladapt.cli.modules import NetworkOptions
 
     state = load_file(weights)
     torch.save(
         {"state_dict": {f"model.{k}": v for k, v in state.items()}, "epoch": 1},
         folders / "last.ckpt",
     )
-    made = build_module("tiny_network:net", [], folders / "last.ckpt").state_dict()
+    made = NetworkOptions(weights=folders / "last.ckpt").module("tiny_network:net").state_dict()
     assert all(torch.equal(made[name], value) for name, value in state.items())
 
 

@@ -96,7 +96,7 @@ def test_images_are_read_as_adapt_read_them(folder: Path, monkeypatch: pytest.Mo
     network = load_network("marking:marks_bright").reading()
     shifted = LogitShiftPredictor(network.predictor("cpu"), groups={"1": 6.0})
     save_predictor(shifted, folder / "run/adapted", cutoff=0.75)
-    Reading(window=(0, 255), group_by="file").record(folder / "run/adapted")
+    Reading(window=(0, 255)).record(folder / "run/adapted")
     above = np.float32((8 + np.log(3)) / 16 * 255)
     for model in ("run", "run/adapted", "run --network marking:marks_bright"):
         out = f"masks-{len(model)}"

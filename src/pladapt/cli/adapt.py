@@ -8,41 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from pladapt.cli.file_options import (
-    AsStored,  # noqa: TC001 - typer reads the annotations
-    Axes,  # noqa: TC001 - the same
-    BatchSize,  # noqa: TC001 - the same
-    Binary,  # noqa: TC001 - the same
-    Channels,  # noqa: TC001 - the same
-    Dimensions,  # noqa: TC001 - the same
-    GroupBy,  # noqa: TC001 - the same
-    Groups,  # noqa: TC001 - the same
-    Ignore,  # noqa: TC001 - the same
-    Key,  # noqa: TC001 - the same
-    Match,  # noqa: TC001 - the same
-    MaxErrors,  # noqa: TC001 - the same
-    MaxValues,  # noqa: TC001 - the same
-    OnError,  # noqa: TC001 - the same
-    Pairs,  # noqa: TC001 - the same
-    Readers,  # noqa: TC001 - the same
-    TruthLabel,  # noqa: TC001 - the same
-    Window,  # noqa: TC001 - the same
-)
 from pladapt.cli.modules import (
-    ActivationOption,  # noqa: TC001 - the same
-    Arguments,  # noqa: TC001 - the same
-    Channel,  # noqa: TC001 - the same
-    Factory,  # noqa: TC001 - the same
-    Prepare,  # noqa: TC001 - the same
-    Weights,  # noqa: TC001 - the same
-    build_network,
+    Factory,  # noqa: TC001 - typer reads the annotations
+    NetworkOptions,  # noqa: TC001 - the same
     look_at,
 )
-from pladapt.cli.options import errors_of, named_values
+from pladapt.cli.options import (
+    BatchSize,  # noqa: TC001 - typer reads the annotations
+    named_values,
+    with_options,
+)
 from pladapt.cli.printing import console, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, Truth, keep_masks_apart, pairing_of
-from pladapt.data.tolerance import Tolerance
+from pladapt.cli.reading import Reading, TrueMasks  # noqa: TC001 - typer reads the annotations
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
@@ -50,6 +28,7 @@ from pladapt.source.statistics import SourceStatistics
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pladapt.data.tolerance import Tolerance
     from pladapt.files import TrueFileSamples
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
@@ -61,6 +40,7 @@ STATUSES: Final[Mapping[Outcome, int]] = {"adapted": 0, "unchanged": 3, "unfit":
 """The exit statuses of `adapt`, as its help says."""
 
 
+@with_options(without=["scale"])
 def adapt(
     model: Factory,
     images: Annotated[Path, typer.Argument(help="A folder of unlabelled target images, or one.")],
@@ -69,11 +49,7 @@ def adapt(
         Path,
         typer.Option("--output", "-o", help="The run folder; an interrupted run continues in it."),
     ],
-    weights: Weights = None,
-    argument: Arguments = None,
-    activation: ActivationOption = "auto",
-    channel: Channel = None,
-    prepare: Prepare = None,
+    how: NetworkOptions,
     recipe: Annotated[str, typer.Option(help="How to adapt, by name.")] = "robust",
     set_: Annotated[
         list[str] | None,
@@ -97,23 +73,8 @@ def adapt(
         Path | None,
         typer.Option(help="True masks of the same names: for the evaluation and nothing else."),
     ] = None,
-    truth_label: TruthLabel = None,
-    binary: Binary = False,
-    ignore: Ignore = None,
-    match: Match = None,
-    pairs: Pairs = None,
-    as_stored: AsStored = False,
-    dimensions: Dimensions = "2",
-    axes: Axes = None,
-    window: Window = None,
-    channels: Channels = None,
-    key: Key = None,
-    max_values: MaxValues = None,
-    group_by: GroupBy = "file",
-    groups: Groups = None,
-    readers: Readers = 2,
-    on_error: OnError = "skip",
-    max_errors: MaxErrors = "5%",
+    masks: TrueMasks,
+    reading: Reading,
 ) -> None:
     """Adapt a network to unlabelled images, and write the predictor and a report.
 
@@ -125,26 +86,8 @@ def adapt(
     """
     from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
 
-    if truth is not None:
-        keep_masks_apart(images, truth)
-    tolerance = Tolerance(on_error, errors_of(max_errors))
-    reading = Reading(
-        dimensions=dimensions,
-        axes=axes,
-        window=window,
-        channels=channels,
-        key=key,
-        max_values=max_values,
-        group_by=group_by,
-        groups=groups,
-        readers=readers,
-        on_error=tolerance.on_error,
-        max_errors=tolerance.max_errors,
-    )
-    files, known = Files.find(images), None
-    if truth is not None:
-        layout = reading.mask_layout(truth_label, ignore=ignore, binary=binary, as_stored=as_stored)
-        known = Truth(Files.find(truth), layout, pairing_of(match, pairs))
+    known = None if truth is None else masks.truth(truth, images, reading)
+    files = Files.find(images)
     # imported before the work, so that what is missing is said before it
     from pladapt.cli.report import write_results  # noqa: PLC0415 - the same
     from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - the same
@@ -154,7 +97,7 @@ def adapt(
     config = {name: value for name, value in given.items() if value is not None}
     config |= {} if statistics is None else {"source": statistics}
     chosen = config | _options(set_ or [], config)
-    network = build_network(model, argument, weights, activation, channel, prepare=prepare)
+    network = how.build(model)
     predictor = network.predictor(device or "auto")
     used = _cutoff(chosen, statistics)
     with progress_bars() as progress:
@@ -167,10 +110,10 @@ def adapt(
         result = made.adapt(
             predictor,
             target,
-            evaluators=_evaluators(labelled, used, batch_size, tolerance),
+            evaluators=_evaluators(labelled, used, batch_size, reading.tolerance),
             workdir=output,
-            on_error=tolerance.on_error,
-            max_errors=tolerance.max_errors,
+            on_error=reading.on_error,
+            max_errors=reading.tolerance.max_errors,
             progress=progress,
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)

@@ -12,35 +12,16 @@ from rich.console import Console
 from rich.table import Table
 
 import pladapt
-from pladapt.cli.file_options import (
-    Axes,  # noqa: TC001 - typer reads the annotations
-    BatchSize,  # noqa: TC001 - the same
-    Channels,  # noqa: TC001 - the same
-    Dimensions,  # noqa: TC001 - the same
-    GroupBy,  # noqa: TC001 - the same
-    Groups,  # noqa: TC001 - the same
-    Key,  # noqa: TC001 - the same
-    MaxErrors,  # noqa: TC001 - the same
-    MaxValues,  # noqa: TC001 - the same
-    OnError,  # noqa: TC001 - the same
-    Readers,  # noqa: TC001 - the same
-    Window,  # noqa: TC001 - the same
-)
 from pladapt.cli.modules import (
-    ActivationOption,  # noqa: TC001 - the same
-    Arguments,  # noqa: TC001 - the same
-    Channel,  # noqa: TC001 - the same
-    Device,  # noqa: TC001 - the same
+    Device,  # noqa: TC001 - typer reads the annotations
     Factory,  # noqa: TC001 - the same
-    Prepare,  # noqa: TC001 - the same
-    Weights,  # noqa: TC001 - the same
-    build_network,
+    NetworkOptions,  # noqa: TC001 - the same
     look_at,
 )
-from pladapt.cli.options import errors_of
+from pladapt.cli.options import BatchSize, with_options  # noqa: TC001 - the same
 from pladapt.cli.printing import print_line
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading
+from pladapt.cli.reading import Reading  # noqa: TC001 - the same
 from pladapt.errors import DataError, InputError
 from pladapt.source.statistics import SourceStatistics
 
@@ -55,6 +36,7 @@ _BELOW: Final = 3
 _NONE: Final = 4
 
 
+@with_options(without=["scale"])
 def estimate(
     model: Factory,
     images: Annotated[Path, typer.Argument(help="A folder of unlabelled images, or one.")],
@@ -62,11 +44,7 @@ def estimate(
     source: Annotated[
         Path, typer.Option(help="What pladapt source --truth wrote about the source's images.")
     ],
-    weights: Weights = None,
-    argument: Arguments = None,
-    activation: ActivationOption = "auto",
-    channel: Channel = None,
-    prepare: Prepare = None,
+    how: NetworkOptions,
     at_least: Annotated[
         float | None,
         typer.Option(help="The DSC below which the exit status is 3.", min=0, max=1),
@@ -80,17 +58,7 @@ def estimate(
     ] = None,
     device: Device = "auto",
     batch_size: BatchSize = 8,
-    dimensions: Dimensions = "2",
-    axes: Axes = None,
-    window: Window = None,
-    channels: Channels = None,
-    key: Key = None,
-    max_values: MaxValues = None,
-    group_by: GroupBy = "file",
-    groups: Groups = None,
-    readers: Readers = 2,
-    on_error: OnError = "skip",
-    max_errors: MaxErrors = "5%",
+    reading: Reading,
 ) -> None:
     """Estimate without labels how well a network does on images, in DSC with a 90 % interval.
 
@@ -103,21 +71,8 @@ def estimate(
     if append is not None:
         _check_table(append)
     statistics = SourceStatistics.load(source)
-    network = build_network(model, argument, weights, activation, channel, prepare=prepare)
+    network = how.build(model)
     predictor = network.predictor(device)
-    reading = Reading(
-        dimensions=dimensions,
-        axes=axes,
-        window=window,
-        channels=channels,
-        key=key,
-        max_values=max_values,
-        group_by=group_by,
-        groups=groups,
-        readers=readers,
-        on_error=on_error,
-        max_errors=errors_of(max_errors),
-    )
     with progress_bars() as progress:
         samples, problems = reading.samples(Files.find(images), progress)
         look_at(network, predictor, samples)

@@ -10,25 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pladapt.cli.file_options import (
-    AsStored,  # noqa: TC001 - typer reads the annotations
-    Axes,  # noqa: TC001 - the same
-    Binary,  # noqa: TC001 - the same
-    Dimensions,  # noqa: TC001 - the same
-    GroupBy,  # noqa: TC001 - the same
-    Groups,  # noqa: TC001 - the same
-    Ignore,  # noqa: TC001 - the same
-    Key,  # noqa: TC001 - the same
-    Match,  # noqa: TC001 - the same
-    MaxValues,  # noqa: TC001 - the same
-    OnError,  # noqa: TC001 - the same
-    Pairs,  # noqa: TC001 - the same
-    Readers,  # noqa: TC001 - the same
-    Scale,  # noqa: TC001 - the same
-)
+from pladapt.cli.options import with_options
 from pladapt.cli.printing import console, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, pairing_of
+from pladapt.cli.reading import Reading, TrueMasks  # noqa: TC001 - typer reads the annotations
 from pladapt.errors import InputError
 from pladapt.functional.overlap import METRICS
 
@@ -40,6 +25,7 @@ if TYPE_CHECKING:
 _EVALUATION = {"digests.json", "notes.json", "samples.parquet", "summary.parquet"}
 
 
+@with_options(without=["truth_label", "window", "channels", "max_errors"])
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Predicted masks: a folder, or a file.")],
     truth: Annotated[Path, typer.Argument(help="True masks of the same names.")],
@@ -59,23 +45,11 @@ def evaluate(
         list[int] | None,
         typer.Option(help="The same in the true masks, where it differs; repeat in order."),
     ] = None,
-    binary: Binary = False,
-    ignore: Ignore = None,
-    match: Match = None,
-    pairs: Pairs = None,
-    as_stored: AsStored = False,
-    scale: Scale = None,
-    dimensions: Dimensions = "2",
-    axes: Axes = None,
-    key: Key = None,
-    max_values: MaxValues = None,
-    group_by: GroupBy = "file",
-    groups: Groups = None,
+    masks: TrueMasks,
+    reading: Reading,
     empty: Annotated[
         float, typer.Option(help="The DSC where truth and prediction are both empty.")
     ] = 1.0,
-    readers: Readers = 2,
-    on_error: OnError = "skip",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
     ] = False,
@@ -85,36 +59,32 @@ def evaluate(
     from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
     _make_way_for_folder(output, overwrite=overwrite)
-    reading = Reading(
-        dimensions=dimensions,
-        axes=axes,
-        key=key,
-        max_values=max_values,
-        group_by=group_by,
-        groups=groups,
+    layout = reading.mask_layout(
+        label, axes=reading.axes, binary=masks.binary, as_stored=masks.as_stored
     )
-    layout = reading.mask_layout(label, axes=axes, binary=binary, as_stored=as_stored)
     with progress_bars() as progress:
-        files, masks = Files.find(predictions), Files.find(truth)
+        files, found = Files.find(predictions), Files.find(truth)
         evaluation, problems = evaluate_files(
             files,
-            masks,
+            found,
             layout=layout,
-            truth_layout=replace(layout, labels=tuple(truth_label or layout.labels), ignore=ignore),
+            truth_layout=replace(
+                layout, labels=tuple(truth_label or layout.labels), ignore=masks.ignore
+            ),
             grouping=reading.grouping(),
-            pairing=pairing_of(match, pairs),
+            pairing=masks.pairing(),
             cutoff=cutoff,
-            scale=scale,
+            scale=reading.scale,
             empty=empty,
-            readers=readers,
-            on_error=on_error,
+            readers=reading.readers,
+            on_error=reading.on_error,
             progress=progress,
         )
     if overwrite and output.exists():
         shutil.rmtree(output)
     write_evaluation(evaluation, output)
     _show_evaluation(evaluation)
-    show_problems(problems, output, files, masks)
+    show_problems(problems, output, files, found)
     print_line(f"Evaluation: {output}")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - the options are read from annotations
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import numpy as np
 import typer
 
-from pladapt.cli.options import named_values
+from pladapt.cli.options import Options, named_values
 from pladapt.errors import InputError, MissingDataError
 
 if TYPE_CHECKING:
@@ -28,93 +29,71 @@ Factory: TypeAlias = Annotated[
         "smp:FOLDER, monai-bundle:FOLDER, nnunet:FOLDER, transformers:FOLDER, torchvision:NAME."
     ),
 ]
-Weights: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(help="The weights: .safetensors, .pt, .pth, .ckpt or .bin; else its own."),
-]
-Arguments: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(help="An argument of the function as NAME=VALUE; may be repeated."),
-]
-ActivationOption: TypeAlias = Annotated[
-    Literal["auto", "none", "sigmoid", "softmax"],
-    typer.Option(
-        "--activation",
-        help="What makes probabilities of the network's output; none where it gives them.",
-    ),
-]
-Channel: TypeAlias = Annotated[
-    int | None,
-    typer.Option(help="The only channel of the output to use, from 0; see --activation.", min=0),
-]
-Prepare: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="What is done to images, as NAME=VALUE; may be repeated: window, scale, mean, std, "
-        "each, channels, transform, size, multiple_of, patch_size, overlap, padding, axes; and "
-        "library=false, to leave out what its library does."
-    ),
-]
 Device: TypeAlias = Annotated[
     str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")
 ]
 
 
-def build_network(
-    spec: str,
-    arguments: list[str] | None,
-    weights: Path | None,
-    activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
-    channel: int | None = None,
-    *,
-    prepare: list[str] | None = None,
-    trained: bool = True,
-) -> Network:
-    """Make the network that the options of a command name.
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """How a network is made, and how its output is read."""
 
-    Args:
-        spec: As for `pladapt.torch.load_network`.
-        arguments: Of what makes it, each as NAME=VALUE.
-        weights: A file of weights, or None.
-        activation: As for `pladapt.torch.Network.reading`.
-        channel: The same.
-        prepare: Options of `pladapt.torch.Network.preparing`, each as NAME=VALUE.
-        trained: Whether weights that are random are refused.
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The weights: .safetensors, .pt, .pth, .ckpt or .bin; else its own."),
+    ] = None
+    argument: Annotated[
+        list[str] | None,
+        typer.Option(help="An argument of the function as NAME=VALUE; may be repeated."),
+    ] = None
+    activation: Annotated[
+        Literal["auto", "none", "sigmoid", "softmax"],
+        typer.Option(
+            help="What makes probabilities of the network's output; none where it gives them."
+        ),
+    ] = "auto"
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            help="The only channel of the output to use, from 0; see --activation.", min=0
+        ),
+    ] = None
+    prepare: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is done to images, as NAME=VALUE; may be repeated: window, scale, mean, "
+            "std, each, channels, transform, size, multiple_of, patch_size, overlap, padding, "
+            "axes; and library=false, to leave out what its library does."
+        ),
+    ] = None
 
-    Raises:
-        InputError: That makes no network, its weights are random, or their file is none that is
-            read.
-        MissingDataError: There is no such folder or file.
-        DataError: The weights are truncated, or not of this architecture.
-    """
-    if weights is not None and not weights.is_file():  # said before torch is imported
-        raise MissingDataError(f"There is no file of weights {weights}.")
-    given = named_values(arguments or [], "--argument")
-    preparing = named_values(prepare or [], "--prepare")
-    from pladapt.torch import check_trained, load_network  # noqa: PLC0415 - for help
+    def build(self, spec: str, *, trained: bool = True) -> Network:
+        """Make the network that a command names.
 
-    network = load_network(spec, weights, **given)
-    if trained and weights is None:
-        check_trained(network, spec, **given)
-    return network.reading(activation, channel).preparing(**preparing)
+        Args:
+            spec: As for `pladapt.torch.load_network`.
+            trained: Whether weights that are random are refused.
 
+        Raises:
+            InputError: That makes no network, its weights are random, or their file is none that
+                is read.
+            MissingDataError: There is no such folder or file.
+            DataError: The weights are truncated, or not of this architecture.
+        """
+        if self.weights is not None and not self.weights.is_file():  # before torch is imported
+            raise MissingDataError(f"There is no file of weights {self.weights}.")
+        given = named_values(self.argument or [], "--argument")
+        preparing = named_values(self.prepare or [], "--prepare")
+        from pladapt.torch import check_trained, load_network  # noqa: PLC0415 - for help
 
-def build_module(
-    spec: str,
-    arguments: list[str] | None,
-    weights: Path | None,
-    activation: Literal["auto", "none", "sigmoid", "softmax"] = "auto",
-    channel: int | None = None,
-    *,
-    prepare: list[str] | None = None,
-) -> nn.Module:
-    """Return the module of `build_network`, trained or not, which gives logits.
+        network = load_network(spec, self.weights, **given)
+        if trained and self.weights is None:
+            check_trained(network, spec, **given)
+        return network.reading(self.activation, self.channel).preparing(**preparing)
 
-    Images are prepared in it.
-    """
-    return build_network(
-        spec, arguments, weights, activation, channel, prepare=prepare, trained=False
-    ).prepared
+    def module(self, spec: str) -> nn.Module:
+        """Return the module of `build`, trained or not, which prepares images and gives logits."""
+        return self.build(spec, trained=False).prepared
 
 
 def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) -> None:

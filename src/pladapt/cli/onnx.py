@@ -9,14 +9,10 @@ import typer
 from rich.console import Console
 
 from pladapt.cli.modules import (
-    ActivationOption,  # noqa: TC001 - typer reads the annotations
-    Arguments,  # noqa: TC001 - the same
-    Channel,  # noqa: TC001 - the same
-    Factory,  # noqa: TC001 - the same
-    Prepare,  # noqa: TC001 - the same
-    Weights,  # noqa: TC001 - the same
-    build_module,
+    Factory,  # noqa: TC001 - typer reads the annotations
+    NetworkOptions,  # noqa: TC001 - the same
 )
+from pladapt.cli.options import with_options
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +27,7 @@ def _group() -> None:
 
 
 @app.command()
+@with_options()
 def export(
     factory: Factory,
     path: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
@@ -38,11 +35,7 @@ def export(
     example: Annotated[
         str, typer.Option(help="An image's shape, channels first, such as 1,512,512.")
     ],
-    weights: Weights = None,
-    argument: Arguments = None,
-    activation: ActivationOption = "auto",
-    channel: Channel = None,
-    prepare: Prepare = None,
+    how: NetworkOptions,
     output: Annotated[
         Literal["probabilities", "logits"], typer.Option(help="What the file shall give.")
     ] = "probabilities",
@@ -68,7 +61,7 @@ def export(
     from pladapt.onnx import export as write  # noqa: PLC0415 - help must not wait for it
 
     if (Path(factory) / "predictor.json").is_file():
-        if weights or argument or prepare or channel is not None or activation != "auto":
+        if how.given:
             raise InputError(
                 "The folder of an adapted predictor says what its network is; give no --weights, "
                 "--argument, --prepare, --activation or --channel."
@@ -78,7 +71,7 @@ def export(
 
         module = module_of_stack(load_predictor(Path(factory), device="cpu"))
     else:
-        module = build_module(factory, argument, weights, activation, channel, prepare=prepare)
+        module = how.module(factory)
     record = write(
         module,
         path,

@@ -2,13 +2,88 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
 
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+BatchSize = Annotated[int, typer.Option(help="Samples in a batch.", min=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options that several commands share: each field of a subclass is one, see `with_options`.
+
+    Args:
+        given: The names of those that were given on the command line.
+    """
+
+    given: frozenset[str] = frozenset()
+
+    @classmethod
+    def options(cls) -> Iterator[inspect.Parameter]:
+        """Yield the options, as parameters that typer reads."""
+        hints = get_type_hints(cls, include_extras=True)
+        for each in fields(cls):
+            if each.name != "given":
+                yield inspect.Parameter(
+                    each.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=each.default,
+                    annotation=hints[each.name],
+                )
+
+
+def with_options(
+    *, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of each of its parameters that is an `Options`.
+
+    Args:
+        without: The options that it does not have.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        shared: dict[str, tuple[type[Options], list[str]]] = {}
+        parameters = [
+            inspect.Parameter(
+                "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+            )
+        ]
+        for parameter in inspect.signature(command).parameters.values():
+            kind = hints[parameter.name]
+            if inspect.isclass(kind) and issubclass(kind, Options):
+                found = [each for each in kind.options() if each.name not in without]
+                shared[parameter.name] = kind, [each.name for each in found]
+                parameters += found
+            else:
+                parameters.append(parameter.replace(annotation=kind))
+
+        def called(context: typer.Context, **values: Any) -> None:
+            for parameter, (kind, names) in shared.items():
+                own = {name: values.pop(name) for name in names}
+                given = frozenset(name for name in names if _is_given(context, name))
+                values[parameter] = kind(**own, given=given)
+            command(**values)
+
+        called.__doc__, called.__name__ = command.__doc__, command.__name__
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+        return called
+
+    return decorate
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def named_values(items: Iterable[str], option: str) -> dict[str, Any]:

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from pladapt.cli.file_options import (
-    Axes,  # noqa: TC001 - typer reads the annotations
-    BatchSize,  # noqa: TC001 - the same
-    Channels,  # noqa: TC001 - the same
-    Groups,  # noqa: TC001 - the same
-    Key,  # noqa: TC001 - the same
-    MaxErrors,  # noqa: TC001 - the same
-    MaxValues,  # noqa: TC001 - the same
-    OnError,  # noqa: TC001 - the same
-    Readers,  # noqa: TC001 - the same
-    Window,  # noqa: TC001 - the same
-)
 from pladapt.cli.modules import (
-    Arguments,  # noqa: TC001 - the same
-    Channel,  # noqa: TC001 - the same
-    Device,  # noqa: TC001 - the same
-    Prepare,  # noqa: TC001 - the same
-    Weights,  # noqa: TC001 - the same
-    build_module,
-    build_network,
+    Device,  # noqa: TC001 - typer reads the annotations
+    NetworkOptions,
     look_at,
 )
-from pladapt.cli.options import errors_of, named_values
+from pladapt.cli.options import (
+    BatchSize,  # noqa: TC001 - typer reads the annotations
+    named_values,
+    with_options,
+)
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading
+from pladapt.cli.reading import Reading  # noqa: TC001 - typer reads the annotations
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.storage import read_json
 
@@ -50,6 +37,31 @@ _LOOKED_AT: Final = 8
 _ADAPTED: Final = "predictor.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _How(NetworkOptions):
+    """How a model is made."""
+
+    network: Annotated[
+        str | None,
+        typer.Option(help="What makes the network of adapt's folder, where that is elsewhere now."),
+    ] = None
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An option of OnnxPredictor as NAME=VALUE; may be repeated."),
+    ] = None
+    device: Device = "auto"
+
+    def refuse(self, kind: str, *names: str) -> None:
+        """Refuse options that a kind of model does not take.
+
+        Raises:
+            InputError: One of them was given.
+        """
+        if given := [f"--{name}" for name in names if name in self.given]:
+            raise InputError(f"The model is {kind}, which takes no {' or '.join(given)}.")
+
+
+@with_options(without=["scale"])
 def predict(
     model: Annotated[
         str,
@@ -66,25 +78,7 @@ def predict(
             "--output", "-o", help="The folder of masks; an interrupted command continues in it."
         ),
     ],
-    weights: Weights = None,
-    argument: Arguments = None,
-    activation: Annotated[
-        Literal["auto", "none", "sigmoid", "softmax"] | None,
-        typer.Option(
-            help="What makes probabilities of the output; none where the model gives them.  "
-            "[default: what the model says, or auto]"
-        ),
-    ] = None,
-    channel: Channel = None,
-    prepare: Prepare = None,
-    network: Annotated[
-        str | None,
-        typer.Option(help="What makes the network of adapt's folder, where that is elsewhere now."),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="An option of OnnxPredictor as NAME=VALUE; may be repeated."),
-    ] = None,
+    how: _How,
     cutoff: Annotated[
         list[float] | None,
         typer.Option(
@@ -109,25 +103,8 @@ def predict(
             "augmentation)."
         ),
     ] = None,
-    device: Device = "auto",
     batch_size: BatchSize = 8,
-    dimensions: Annotated[
-        Literal["2", "3"] | None,
-        typer.Option(help="Whether a sample is a slice (2) or a volume (3).  [default: 2]"),
-    ] = None,
-    axes: Axes = None,
-    window: Window = None,
-    channels: Channels = None,
-    key: Key = None,
-    max_values: MaxValues = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option(help="As for adapt; counts for a model that adapt shifted by group."),
-    ] = None,
-    groups: Groups = None,
-    readers: Readers = 2,
-    on_error: OnError = "skip",
-    max_errors: MaxErrors = "5%",
+    reading: Reading,
 ) -> None:
     """Write a mask for each image, in its format, of its size and at its place.
 
@@ -140,23 +117,8 @@ def predict(
     from pladapt.files import Files, write_masks  # noqa: PLC0415 - help must not wait for it
 
     files = Files.find(images)
-    given = {
-        "dimensions": dimensions,
-        "axes": axes,
-        "window": window,
-        "channels": channels,
-        "key": key,
-        "max_values": max_values,
-        "group_by": group_by,
-        "groups": groups,
-    }
-    reading = Reading(
-        **_recorded(model) | {name: value for name, value in given.items() if value is not None},
-        readers=readers,
-        on_error=on_error,
-        max_errors=errors_of(max_errors),
-    )
-    how = _How(weights, argument, activation, channel, prepare, network, option, device)
+    if (adapted := _adapted(model)) is not None:
+        reading = reading.recorded(adapted)
     found = _found(model, how, files, reading)
     with progress_bars() as progress:
         table, problems = write_masks(
@@ -170,36 +132,14 @@ def predict(
             classes=found.classes,
             probabilities=probabilities,
             batch_size=batch_size,
-            readers=readers,
-            on_error=on_error,
-            max_errors=reading.max_errors,
+            readers=reading.readers,
+            on_error=reading.on_error,
+            max_errors=reading.tolerance.max_errors,
             progress=progress,
         )
     _warn_of_all_or_nothing(table)
     show_problems(problems, output, files)
     print_line(f"Masks of {len(table):,} images: {output}")
-
-
-class _How(NamedTuple):
-    """The options that say how a model is made; those of the same names."""
-
-    weights: Path | None
-    argument: list[str] | None
-    activation: Literal["auto", "none", "sigmoid", "softmax"] | None
-    channel: int | None
-    prepare: list[str] | None
-    network: str | None
-    option: list[str] | None
-    device: str
-
-    def refuse(self, kind: str, *names: str) -> None:
-        """Refuse options that a kind of model does not take.
-
-        Raises:
-            InputError: One of them was given.
-        """
-        if given := [f"--{name}" for name in names if getattr(self, name) is not None]:
-            raise InputError(f"The model is {kind}, which takes no {' or '.join(given)}.")
 
 
 class _Model(NamedTuple):
@@ -216,12 +156,6 @@ def _adapted(model: str) -> Path | None:
     return next((place for place in places if (place / _ADAPTED).is_file()), None)
 
 
-def _recorded(model: str) -> dict[str, Any]:
-    """Return how the images were read that a predictor was adapted to."""
-    folder = _adapted(model)
-    return {} if folder is None else Reading.recorded(folder)
-
-
 def _found(model: str, how: _How, files: Files, reading: Reading) -> _Model:
     if Path(model).suffix.lower() == ".onnx":
         how.refuse("an ONNX file", "weights", "argument", "prepare", "network")
@@ -232,9 +166,7 @@ def _found(model: str, how: _How, files: Files, reading: Reading) -> _Model:
             how.refuse("adapt's folder without --network", "argument", "activation", "channel")
         return _of_adapt(folder, how)
     how.refuse("a network", "option", "network")
-    made = build_network(
-        model, how.argument, how.weights, how.activation or "auto", how.channel, prepare=how.prepare
-    )
+    made = how.build(model)
     predictor = made.predictor(how.device)
     _look_at_some(made, predictor, files, reading)
     names = made.classes[1:] if len(made.classes) > 1 else made.classes
@@ -246,9 +178,8 @@ def _onnx(path: Path, how: _How) -> _Model:
 
     if not path.is_file():
         raise MissingDataError(f"There is no file {path}.")
-    given = {"activation": how.activation, "channel": how.channel, "device": how.device}
-    given = {name: value for name, value in given.items() if value is not None}
-    chosen = given | named_values(how.option or (), "--option")
+    given = {name: getattr(how, name) for name in ("activation", "channel") if name in how.given}
+    chosen = {"device": how.device} | given | named_values(how.option or (), "--option")
     try:
         return _Model(predictor("onnx", path=path, **chosen))
     except TypeError as error:
@@ -260,8 +191,7 @@ def _of_adapt(folder: Path, how: _How) -> _Model:
 
     module = None
     if how.network is not None:
-        activation = how.activation or "auto"
-        module = build_module(how.network, how.argument, None, activation, how.channel)
+        module = how.module(how.network)
     predictor = load_predictor(folder, module, device=how.device)
     cutoff = read_json(folder / _ADAPTED).get("cutoff")
     return _Model(predictor, None if cutoff is None else float(cutoff))
@@ -272,7 +202,7 @@ def _look_at_some(network: Network, predictor: Predictor, files: Files, reading:
     names = list(files.paths)[:: max(1, len(files.paths) // _LOOKED_AT)]
     few = replace(files, paths={name: files.paths[name] for name in names})
     try:
-        samples, _ = replace(reading, on_error="skip", max_errors=1.0).samples(few, _ignore)
+        samples, _ = replace(reading, on_error="skip", max_errors="100%").samples(few, _ignore)
     except DataError:
         return
     look_at(network, predictor, samples)

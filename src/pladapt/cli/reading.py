@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path  # noqa: TC003 - the options are read from annotations
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
-from pladapt.data.tolerance import MAX_ERRORS
+import typer
+
+from pladapt.cli.options import Options, errors_of
+from pladapt.data.tolerance import Tolerance
 from pladapt.errors import DataError, InputError
 from pladapt.storage import read_json, to_json
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pladapt.data.tolerance import OnError
     from pladapt.files import (
         Files,
         FileSamples,
@@ -30,41 +31,98 @@ _RECORDED: Final = ("dimensions", "axes", "window", "channels", "key", "max_valu
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How files become samples; the options of the same names."""
+class Reading(Options):
+    """How files become samples.
 
-    dimensions: Literal["2", "3"] = "2"
-    axes: str | None = None
-    window: tuple[float, float] | None = None
-    scale: float | None = None
-    channels: Literal["1", "3"] | None = None
-    key: str | None = None
-    max_values: int | None = None
-    group_by: str = "file"
-    groups: Path | None = None
-    readers: int = 2
-    on_error: OnError = "skip"
-    max_errors: float = MAX_ERRORS
+    Raises:
+        InputError: ``max_errors`` is no number of files, and no percentage.
+    """
+
+    dimensions: Annotated[
+        Literal["2", "3"], typer.Option(help="Whether a sample is a slice (2) or a volume (3).")
+    ] = "2"
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            help="The axes of NPY, NIfTI, NRRD and TIFF arrays, of T (times), Z (slices), "
+            "C (channels), Y and X."
+        ),
+    ] = None
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="What becomes 0 and what becomes 1, such as -1000 400 for CT."),
+    ] = None
+    scale: Annotated[
+        float | None,
+        typer.Option(
+            help="What probability 1 is stored as, such as 100 for percent.  [default: 1, or the "
+            "largest value of an integer type]"
+        ),
+    ] = None
+    channels: Annotated[
+        Literal["1", "3"] | None,
+        typer.Option(
+            help="Make three equal channels of greys (3), or one of three equal ones (1)."
+        ),
+    ] = None
+    key: Annotated[
+        str | None, typer.Option(help="Which array of NPZ files, if they have several.")
+    ] = None
+    max_values: Annotated[
+        int | None,
+        typer.Option(
+            help="How many values a file may hold.  [default: 2^29, and 89 million in a slice]",
+            min=1,
+        ),
+    ] = None
+    group_by: Annotated[
+        str,
+        typer.Option(
+            help="file, folder, or a regular expression whose first group is the patient."
+        ),
+    ] = "file"
+    groups: Annotated[
+        Path | None, typer.Option(help="A CSV with the columns name and group, for --group-by.")
+    ] = None
+    readers: Annotated[int, typer.Option(help="How many files are read at once.", min=1)] = 2
+    on_error: Annotated[
+        Literal["skip", "raise"],
+        typer.Option(help="Leave out and list what cannot be used, or stop at the first."),
+    ] = "skip"
+    max_errors: Annotated[
+        str,
+        typer.Option(
+            help="How many may be left out: a number, or a percentage. More end the command."
+        ),
+    ] = "5%"
+
+    def __post_init__(self) -> None:
+        _ = self.tolerance
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """How many files may be left out."""
+        return Tolerance(self.on_error, errors_of(self.max_errors))
 
     def record(self, folder: Path) -> None:
         """Note in a folder how images are read, for those of the same kind that come later."""
         values = {name: getattr(self, name) for name in _RECORDED}
         (folder / _NAME).write_text(to_json(values), encoding="utf-8")
 
-    @staticmethod
-    def recorded(folder: Path) -> dict[str, Any]:
-        """Return what `record` noted, as far as it was given; nothing where it did not.
+    def recorded(self, folder: Path) -> Self:
+        """Return this with what `record` noted in a folder, where it was not given.
 
         Raises:
-            DataError: It is damaged.
+            DataError: The record is damaged.
         """
         if not (folder / _NAME).is_file():
-            return {}
+            return self
         told = read_json(folder / _NAME)
         if not isinstance(told, dict):
             raise DataError(f"{folder / _NAME} is no whole record of options; remove it.")
         found: dict[str, Any] = {n: told[n] for n in _RECORDED if told.get(n) is not None}
-        return found | ({"window": tuple(found["window"])} if "window" in found else {})
+        found |= {"window": tuple(found["window"])} if "window" in found else {}
+        return replace(self, **{n: v for n, v in found.items() if n not in self.given})
 
     def image_layout(self, *, probabilities: bool = False) -> ImageLayout:
         """Return how images, or maps of probabilities, are read."""
@@ -103,7 +161,7 @@ class Reading:
             grouping=self.grouping(),
             readers=self.readers,
             on_error=self.on_error,
-            max_errors=self.max_errors,
+            max_errors=self.tolerance.max_errors,
             progress=progress,
         )
 
@@ -128,19 +186,58 @@ class Truth(NamedTuple):
     pairing: Pairing
 
 
-def pairing_of(pattern: str | None, table: Path | None) -> Pairing:
-    """Return what --match and --pairs say."""
-    from pladapt.files import Pairing  # noqa: PLC0415 - help must not wait for it
+@dataclass(frozen=True, kw_only=True)
+class TrueMasks(Options):
+    """How true masks are read, and whose they are."""
 
-    return Pairing(pattern) if table is None else Pairing.from_csv(table)
+    truth_label: Annotated[
+        list[int] | None,
+        typer.Option(help="A class's value in the true masks; repeat in order.  [default: 1]"),
+    ] = None
+    binary: Annotated[
+        bool, typer.Option("--binary", help="Whatever is not 0 in a mask is foreground.")
+    ] = False
+    ignore: Annotated[
+        int | None, typer.Option(help="The value of pixels of the truth to leave out.")
+    ] = None
+    match: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression whose first group is what the names of a pair share, such "
+            "as '^(.+?)(?:_mask)?$'.  [default: the names are equal]"
+        ),
+    ] = None
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="A CSV with the columns name and truth, in place of --match."),
+    ] = None
+    as_stored: Annotated[
+        bool,
+        typer.Option("--as-stored", help="Compare voxel by voxel, whatever places the files give."),
+    ] = False
+
+    def pairing(self) -> Pairing:
+        """Return what --match and --pairs say."""
+        from pladapt.files import Pairing  # noqa: PLC0415 - help must not wait for it
+
+        return Pairing(self.match) if self.pairs is None else Pairing.from_csv(self.pairs)
+
+    def truth(self, folder: Path, images: Path, reading: Reading) -> Truth:
+        """Find the true masks of images.
+
+        Raises:
+            InputError: One folder lies in the other, so that masks would be taken for images.
+        """
+        from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
+
+        _keep_apart(images, folder)
+        layout = reading.mask_layout(
+            self.truth_label, ignore=self.ignore, binary=self.binary, as_stored=self.as_stored
+        )
+        return Truth(Files.find(folder), layout, self.pairing())
 
 
-def keep_masks_apart(images: Path, truth: Path) -> None:
-    """Refuse masks that would be taken for images.
-
-    Raises:
-        InputError: One folder lies in the other.
-    """
+def _keep_apart(images: Path, truth: Path) -> None:
     one, other = images.resolve(), truth.resolve()
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise InputError(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from pladapt.cli.adapt import STATUSES, show_result
-from pladapt.cli.modules import build_network, look_at
+from pladapt.cli.modules import NetworkOptions, look_at
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, Truth, keep_masks_apart, pairing_of
+from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.plugins.manager import KINDS, default_manager
@@ -134,7 +134,12 @@ class _Run:
         if said is None:
             return self._made("predictor", self._said.predictor), lambda _target: None
         arguments = [f"{name}={json.dumps(value)}" for name, value in said.arguments.items()]
-        network = build_network(said.name, arguments, said.weights, said.activation, said.channel)
+        network = NetworkOptions(
+            weights=said.weights,
+            argument=arguments,
+            activation=said.activation,
+            channel=said.channel,
+        ).build(said.name)
         predictor = network.predictor(said.device)
         return predictor, lambda target: look_at(network, predictor, target)
 
@@ -158,14 +163,11 @@ class _Run:
         )
 
     def _labelled(self, target: FileSamples) -> TrueFileSamples | None:
-        from pladapt.files import Files  # noqa: PLC0415 - for help
-
         said = self._said.truth
         if said is None:
             return None
-        keep_masks_apart(self._said.images.folder, said.folder)
-        layout = self._reading.mask_layout(said.labels, ignore=said.ignore, binary=said.binary)
-        known = Truth(Files.find(said.folder), layout, pairing_of(None, None))
+        masks = TrueMasks(truth_label=said.labels, ignore=said.ignore, binary=said.binary)
+        known = masks.truth(said.folder, self._said.images.folder, self._reading)
         labelled, without = self._reading.labelled(target, known)
         show_problems(without, self._said.output / "truth", known.files)
         return labelled

@@ -7,25 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from pladapt.cli.file_options import (
-    Axes,  # noqa: TC001 - typer reads the annotations
-    BatchSize,  # noqa: TC001 - the same
-    Channels,  # noqa: TC001 - the same
-    Dimensions,  # noqa: TC001 - the same
-    GroupBy,  # noqa: TC001 - the same
-    Groups,  # noqa: TC001 - the same
-    Key,  # noqa: TC001 - the same
-    MaxErrors,  # noqa: TC001 - the same
-    MaxValues,  # noqa: TC001 - the same
-    OnError,  # noqa: TC001 - the same
-    Readers,  # noqa: TC001 - the same
-    Scale,  # noqa: TC001 - the same
-    Window,  # noqa: TC001 - the same
+from pladapt.cli.options import (
+    BatchSize,  # noqa: TC001 - typer reads the annotations
+    named_values,
+    part_of,
+    with_options,
 )
-from pladapt.cli.options import errors_of, named_values, part_of
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading
+from pladapt.cli.reading import Reading  # noqa: TC001 - typer reads the annotations
 from pladapt.errors import InputError, RunChangedError
 
 if TYPE_CHECKING:
@@ -36,6 +26,7 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 
+@with_options()
 def score(
     model: Annotated[Path | None, typer.Argument(help="The model's file.")] = None,
     images: Annotated[Path | None, typer.Argument(help="A folder of images, or one.")] = None,
@@ -60,19 +51,8 @@ def score(
     cutoff: Annotated[
         float, typer.Option(help="The probability above which a pixel is foreground.")
     ] = 0.5,
-    dimensions: Dimensions = "2",
-    axes: Axes = None,
-    window: Window = None,
-    scale: Scale = None,
-    channels: Channels = None,
-    key: Key = None,
-    max_values: MaxValues = None,
-    group_by: GroupBy = "file",
-    groups: Groups = None,
+    reading: Reading,
     batch_size: BatchSize = 8,
-    readers: Readers = 2,
-    on_error: OnError = "skip",
-    max_errors: MaxErrors = "5%",
     part: Annotated[
         str | None,
         typer.Option(help="Score one part of the files, as 2/8; pladapt merge joins the parts."),
@@ -94,17 +74,6 @@ def score(
     made, folder = _predictor(
         predictor, named_values(option or (), "--option"), model, images, probabilities
     )
-    reading = Reading(
-        dimensions=dimensions,
-        axes=axes,
-        window=window,
-        scale=scale,
-        channels=channels,
-        key=key,
-        max_values=max_values,
-        group_by=group_by,
-        groups=groups,
-    )
     layout = reading.image_layout(probabilities=probabilities is not None)
     with progress_bars() as progress:
         files = Files.find(folder)
@@ -117,9 +86,9 @@ def score(
                 layout=layout,
                 grouping=reading.grouping(),
                 batch_size=batch_size,
-                readers=readers,
-                on_error=on_error,
-                max_errors=errors_of(max_errors),
+                readers=reading.readers,
+                on_error=reading.on_error,
+                max_errors=reading.tolerance.max_errors,
                 part=(1, 1) if part is None else part_of(part),
                 overwrite=overwrite,
                 recorded=record(selector, scoring),
