@@ -218,6 +218,12 @@ def test_a_network_that_is_not_adapted_ends_in_a_status_of_its_own(
         assert left.exit_code == status, left.output
         assert left.stdout.startswith(said)
         assert "Predictor, as it was: run/adapted" in left.stdout
+    left = pladapt(f"{line} --json")
+    assert left.exit_code == status, left.output
+    found = json.loads(left.stdout)
+    assert {"unchanged": 3, "unfit": 4}[found["outcome"]] == status
+    assert (found["run"], found["adapted"], found["cutoff"]) == ("run", "run/adapted", 0.4)
+    assert said in left.stderr
     text = (folders / "run/report.md").read_text()
     assert text.splitlines()[2].startswith(said)
     given, stored = load_file(weights), load_file(folders / "run/adapted/model.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_a_batch_has_an_estimate_for_each_group_and_in_all(folder: Path) -> None
     assert result.stdout.startswith("Estimated DSC 0.")
     assert "90 % interval" in result.stdout
     assert all(f"p{index}" in result.stdout for index in range(10))
+
+
+def test_an_estimate_is_an_object_of_json_as_well(folder: Path) -> None:
+    line = f"estimate {MODEL.replace(':net', ':net monday', 1)} --source source.npz --json"
+    result = pladapt(line)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["low"] <= found["dsc"] <= found["high"]
+    assert [row["group"] for row in found["groups"]] == [f"p{index}" for index in range(10)]
+    assert "Estimated DSC 0." in result.stderr
 
 
 @pytest.mark.parametrize(

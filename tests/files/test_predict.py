@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +75,8 @@ def test_a_network_s_masks_are_on_the_disk(folder: Path) -> None:
         found = mask(folder / f"masks/{index}.png")
         np.testing.assert_array_equal(found, np.roll(PICTURE, index) > 127.5)
     assert "cutoff was 0.5 and is now 0.9" in error_of(f"{line} -o masks --flip XY --cutoff 0.9")
-    done(f"{line} -o high --cutoff 0.9 --label 255 --probabilities maps")
+    high = json.loads(done(f"{line} -o high --cutoff 0.9 --label 255 --probabilities maps --json"))
+    assert (high["masks"], len(high["images"]), high["left_out"]) == ("high", 3, [])
     logits = PICTURE / np.float32(255) * 16 - 8
     expected = 1 / (1 + np.exp(-logits))
     np.testing.assert_allclose(mask(folder / "maps/0.npy"), expected, atol=1e-5)

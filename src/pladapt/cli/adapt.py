@@ -8,19 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from pladapt.cli.modules import (
-    Factory,  # noqa: TC001 - typer reads the annotations
-    NetworkOptions,  # noqa: TC001 - the same
-    look_at,
-)
-from pladapt.cli.options import (
-    BatchSize,  # noqa: TC001 - typer reads the annotations
-    named_values,
-    with_options,
-)
-from pladapt.cli.printing import console, print_line, show_problems
+from pladapt.cli.modules import Factory, NetworkOptions, look_at
+from pladapt.cli.options import BatchSize, named_values, with_options
+from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, TrueMasks  # noqa: TC001 - typer reads the annotations
+from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
@@ -75,6 +67,7 @@ def adapt(
     ] = None,
     masks: TrueMasks,
     reading: Reading,
+    as_json: AsJson = False,
 ) -> None:
     """Adapt a network to unlabelled images, and write the predictor and a report.
 
@@ -89,7 +82,7 @@ def adapt(
     known = None if truth is None else masks.truth(truth, images, reading)
     files = Files.find(images)
     # imported before the work, so that what is missing is said before it
-    from pladapt.cli.report import write_results  # noqa: PLC0415 - the same
+    from pladapt.cli.report import values_of, write_results  # noqa: PLC0415 - the same
     from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - the same
 
     statistics = None if source is None else SourceStatistics.load(source)
@@ -125,6 +118,10 @@ def adapt(
     kind = "Adapted predictor" if outcome == "adapted" else "Predictor, as it was"
     print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
     print_line(f"For masks: pladapt predict {output / 'adapted'} IMAGES -o MASKS")
+    if as_json:
+        unread = named([*problems, *without])
+        paths = {"run": output, "adapted": output / "adapted", "cutoff": used}
+        print_json(**values_of(result), **paths, unread=unread)
     if status := STATUSES[outcome]:
         raise typer.Exit(status)
 

@@ -19,6 +19,7 @@ from pladapt.cli.merge import merge
 from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.predict import predict
+from pladapt.cli.printing import AsJson, print_json, prose_to_stderr
 from pladapt.cli.progress import be_quiet
 from pladapt.cli.run import run
 from pladapt.cli.score import score
@@ -112,6 +113,7 @@ def _options(
 ) -> None:
     """Take the options that come before a command."""
     be_quiet(quiet=quiet)
+    prose_to_stderr(as_json=False)
     for path in plugin or ():
         default_manager().register_file(path)
 
@@ -125,11 +127,15 @@ def _report(
             help="What pladapt evaluate wrote of a model with target labels: tells the gap closed."
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a run's report.html and report.md from what its folder holds.
 
     Images are not in the folder, so overlays are missing; the tables and charts are there.
     """
-    from pladapt.cli.report import write_report  # noqa: PLC0415 - needs the extra
+    from pladapt.cli.report import values_of, write_report  # noqa: PLC0415 - needs the extra
 
-    write_report(pladapt.read_run(folder), folder, upper=upper)
+    record = pladapt.read_run(folder)
+    write_report(record, folder, upper=upper)
+    if as_json:
+        print_json(**values_of(record), run=folder)

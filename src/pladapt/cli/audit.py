@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pladapt.cli.printing import console
+from pladapt.cli.printing import AsJson, console, print_json, print_line
 from pladapt.errors import InputError, MissingDataError
 from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit, ranking_table
@@ -37,6 +37,7 @@ def audit(
     report: Annotated[
         Path | None, typer.Option(help="A page with the curves to write, .html or .md.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Rank scores by how well they rank the quality of labelled samples, the best first.
 
@@ -50,10 +51,12 @@ def audit(
     table = Table(*shown.header, title=shown.caption)
     for row in shown.rows:
         table.add_row(*row)
-    printed = console(soft_wrap=True)
-    printed.print(table)
+    console(soft_wrap=True).print(table)
     for what, said in found.notes.items():
-        printed.print(f"{what}: {said}", markup=False, highlight=False)
+        print_line(f"{what}: {said}")
+    if as_json:
+        scores_ = found.table.to_pylist()
+        print_json(scores=scores_, reference=found.reference, notes=found.notes, report=report)
 
 
 def _named(given: Sequence[str]) -> dict[str, pa.Table]:
@@ -85,4 +88,4 @@ def _write(found: Audit, path: Path) -> None:
     if path.suffix not in writers:
         raise InputError(f"--report is {path}; its name must end in one of {list(writers)}.")
     writers[path.suffix](describe_audit(found), path)
-    typer.echo(f"Report: {path}")
+    print_line(f"Report: {path}")

@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 from copy import deepcopy
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 import typer
 
 from pladapt.cli.options import named_values
+from pladapt.cli.printing import AsJson, print_json, print_line
 from pladapt.errors import InputError, PluginError
 from pladapt.optional import needs
 from pladapt.plugins.guard import in_words
@@ -69,6 +71,7 @@ def check(
             show_default=False,
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check whether a part does what the library relies on, and say in words what it does not.
 
@@ -91,7 +94,10 @@ def check(
     checks = run_contract(
         getattr(testing, _CONTRACTS[kind_]), _fixtures(kind_, found, part, options, predictor)
     )
-    if not _show(checks, part, kind_):
+    kept = _show(checks, part, kind_)
+    if as_json:
+        print_json(part=part, kind=kind_, kept=kept, checks=[asdict(each) for each in checks])
+    if not kept:
         raise typer.Exit(1)
 
 
@@ -180,8 +186,6 @@ def _takes_samples(found: Any) -> bool:
 
 def _show(checks: list[Check], part: str, kind: Kind) -> bool:
     """Print a line for each check, and return whether all are kept."""
-    from pladapt.cli.printing import print_line  # noqa: PLC0415 - help must not wait
-
     failed = [each for each in checks if each.outcome == "failed"]
     for each in checks:
         word = {"passed": "ok     ", "failed": "FAILED ", "skipped": "skipped"}[each.outcome]

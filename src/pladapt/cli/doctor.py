@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 import pladapt
-from pladapt.cli.printing import console
+from pladapt.cli.printing import AsJson, console, print_json
 from pladapt.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def doctor(
         list[str] | None,
         typer.Option(help="A device that must work: cpu, cuda or tensorrt; may be repeated."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check what inference can run on, by running it; exit with 1 if something is wrong.
 
@@ -38,6 +40,8 @@ def doctor(
         raise InputError(f"{unknown[0]!r} is no device; expected one of {list(DEVICES)}.")
     found = diagnose(config)
     _show(found, console(soft_wrap=True))
+    if as_json:
+        print_json(pladapt=pladapt.__version__, **asdict(found))
     raise typer.Exit(1 if found.problems else 0)
 
 

@@ -8,20 +8,14 @@ from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import pladapt
-from pladapt.cli.modules import (
-    Device,  # noqa: TC001 - typer reads the annotations
-    Factory,  # noqa: TC001 - the same
-    NetworkOptions,  # noqa: TC001 - the same
-    look_at,
-)
-from pladapt.cli.options import BatchSize, with_options  # noqa: TC001 - the same
-from pladapt.cli.printing import print_line
+from pladapt.cli.modules import Device, Factory, NetworkOptions, look_at
+from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.printing import AsJson, console, named, print_json, print_line
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading  # noqa: TC001 - the same
+from pladapt.cli.reading import Reading
 from pladapt.errors import DataError, InputError
 from pladapt.source.statistics import SourceStatistics
 
@@ -59,6 +53,7 @@ def estimate(
     device: Device = "auto",
     batch_size: BatchSize = 8,
     reading: Reading,
+    as_json: AsJson = False,
 ) -> None:
     """Estimate without labels how well a network does on images, in DSC with a 90 % interval.
 
@@ -82,10 +77,19 @@ def estimate(
     for left_out, reason in problems:
         print_line(f"Left out: {left_out}: {reason}")
     print_line(f"{str(found)[0].upper()}{str(found)[1:]}")
-    Console().print(_table(found))
+    console().print(_table(found))
     if append is not None:
         _append(append, name or images.resolve().name, found)
         print_line(f"Row added: {append}")
+    if as_json:
+        print_json(
+            status=found.status,
+            reason=found.reason,
+            **_whole(found),
+            distance=found.likeness.distance,
+            groups=found.groups.to_pylist(),
+            left_out=named(problems),
+        )
     if status := _exit(found, at_least):
         raise typer.Exit(status)
 

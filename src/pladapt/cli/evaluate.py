@@ -11,9 +11,9 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.options import with_options
-from pladapt.cli.printing import console, print_line, show_problems
+from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, TrueMasks  # noqa: TC001 - typer reads the annotations
+from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
 from pladapt.functional.overlap import METRICS
 
@@ -53,6 +53,7 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
     from pladapt.files import Files, evaluate_files  # noqa: PLC0415 - help must not wait for it
@@ -86,6 +87,13 @@ def evaluate(
     _show_evaluation(evaluation)
     show_problems(problems, output, files, found)
     print_line(f"Evaluation: {output}")
+    if as_json:
+        print_json(
+            evaluation=output,
+            summary=evaluation.summary.to_pylist(),
+            notes=evaluation.notes,
+            left_out=named(problems),
+        )
 
 
 def _make_way_for_folder(output: Path, *, overwrite: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pladapt.cli.printing import print_line
+from pladapt.cli.printing import AsJson, print_json, print_line
 from pladapt.errors import InputError
 
 
@@ -20,6 +20,7 @@ def merge(
         Path, typer.Option("--output", "-o", help="The parquet file of scores to write.")
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put scores together that were made part by part: the same file as in one piece."""
     from pladapt.files import merge_files  # noqa: PLC0415 - help must not wait for it
@@ -28,3 +29,5 @@ def merge(
         raise InputError(f"{output} is there already; give another file, or --overwrite.")
     rows = merge_files(parts, output)
     print_line(f"Scores of {rows:,} samples: {output}")
+    if as_json:
+        print_json(scores=output, samples=rows)

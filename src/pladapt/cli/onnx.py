@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from pladapt.cli.modules import (
-    Factory,  # noqa: TC001 - typer reads the annotations
-    NetworkOptions,  # noqa: TC001 - the same
-)
+from pladapt.cli.modules import Factory, NetworkOptions
 from pladapt.cli.options import with_options
 from pladapt.errors import InputError
 

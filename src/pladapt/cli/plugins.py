@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 import textwrap
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 import pladapt
+from pladapt.cli.printing import AsJson, print_json
 from pladapt.errors import InputError
 from pladapt.plugins.guard import CallFailedError, call
 from pladapt.plugins.manager import BUILTINS, KINDS, default_manager, factory_of
@@ -60,7 +60,7 @@ def list_plugins(
         str | None, typer.Argument(help=f"One kind alone: {', '.join(KINDS)}.", show_default=False)
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the parts that are installed by kind, with what each is made with.
 
@@ -74,7 +74,7 @@ def list_plugins(
     parts = [part for each in KINDS if kind in (None, each) for part in parts_of(manager, each)]
     if as_json:
         broken = [asdict(problem) for problem in manager.problems]
-        typer.echo(json.dumps({"parts": [asdict(part) for part in parts], "broken": broken}))
+        print_json(parts=[asdict(part) for part in parts], broken=broken)
         return
     width = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
     for line in _lines(parts, manager.problems, width):

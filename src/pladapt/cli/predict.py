@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
-from pladapt.cli.modules import (
-    Device,  # noqa: TC001 - typer reads the annotations
-    NetworkOptions,
-    look_at,
-)
-from pladapt.cli.options import (
-    BatchSize,  # noqa: TC001 - typer reads the annotations
-    named_values,
-    with_options,
-)
-from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.modules import Device, NetworkOptions, look_at
+from pladapt.cli.options import BatchSize, named_values, with_options
+from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading  # noqa: TC001 - typer reads the annotations
+from pladapt.cli.reading import Reading
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.storage import read_json
 
@@ -105,6 +97,7 @@ def predict(
     ] = None,
     batch_size: BatchSize = 8,
     reading: Reading,
+    as_json: AsJson = False,
 ) -> None:
     """Write a mask for each image, in its format, of its size and at its place.
 
@@ -140,6 +133,8 @@ def predict(
     _warn_of_all_or_nothing(table)
     show_problems(problems, output, files)
     print_line(f"Masks of {len(table):,} images: {output}")
+    if as_json:
+        print_json(masks=output, images=table.to_pylist(), left_out=named(problems))
 
 
 class _Model(NamedTuple):

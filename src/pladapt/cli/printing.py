@@ -1,11 +1,15 @@
-"""What commands print: lines, tables, and what was left out."""
+"""What commands print: lines, tables, what was left out, or all of it as JSON."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -16,19 +20,55 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _WIDE = 1000
+_PROSE: Final = {"stderr": False}
+
+
+def prose_to_stderr(*, as_json: bool) -> bool:
+    """Print lines and tables on standard error from now on, or on standard output again."""
+    _PROSE["stderr"] = as_json
+    return as_json
+
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        callback=lambda given: prose_to_stderr(as_json=given),
+        help="Print one JSON object; all else goes to standard error.",
+    ),
+]
 
 
 def console(*, soft_wrap: bool = False) -> Console:
     """Return what prints tables: as wide as the terminal; as they need where there is none."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else _WIDE, soft_wrap=soft_wrap)
+    stream = sys.stderr if _PROSE["stderr"] else sys.stdout
+    known = stream.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if known else _WIDE, soft_wrap=soft_wrap, stderr=_PROSE["stderr"])
 
 
 def print_line(line: str) -> None:
     """Print a line as it is, however long, but for characters that would steer the terminal."""
     from pladapt.files.names import visible_lines  # noqa: PLC0415 - for help
 
-    Console(soft_wrap=True).print(visible_lines(line), markup=False, highlight=False)
+    console(soft_wrap=True).print(visible_lines(line), markup=False, highlight=False)
+
+
+def print_json(**values: Any) -> None:
+    """Print one JSON object on standard output; a number that is undefined is null."""
+    typer.echo(json.dumps(_finite(values), default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def named(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    """Return what was left out as rows: its ``name`` and the ``reason``."""
+    return [{"name": name, "reason": reason} for name, reason in problems]
 
 
 def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> None:

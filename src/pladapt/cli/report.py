@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pladapt.cli.printing import print_line, show_problems
 from pladapt.errors import InputError, MissingDataError
@@ -54,6 +54,28 @@ def write_report(
     ):
         write(document, path)
         print_line(f"Report: {path}")
+
+
+def values_of(record: RunRecord) -> dict[str, Any]:
+    """Return what a run did as values that JSON can say."""
+    recalibration = record.recalibration
+    return {
+        "outcome": record.verdict.outcome,
+        "reason": record.verdict.reason,
+        "before": {name: each.summary.to_pylist() for name, each in record.before.items()},
+        "after": {name: each.summary.to_pylist() for name, each in record.after.items()},
+        "recalibration": None if recalibration is None else recalibration.evidence.to_pylist(),
+        "rounds": [
+            {
+                "number": each.number,
+                "samples": each.selection.counts,
+                "stands": each.stands,
+                "evidence": [] if each.judgement is None else each.judgement.evidence.to_pylist(),
+            }
+            for each in record.rounds
+        ],
+        "left_out": record.left_out.to_pylist(),
+    }
 
 
 def _upper(record: RunRecord, folder: Path | None) -> dict[str, Evaluation]:

@@ -13,7 +13,7 @@ import typer
 
 from pladapt.cli.adapt import STATUSES, show_result
 from pladapt.cli.modules import NetworkOptions, look_at
-from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.printing import AsJson, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
@@ -52,6 +52,7 @@ def run(
         bool,
         typer.Option("--print-schema", help="Print what such a file may hold, as JSON schema."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Adapt as a run description says: with a recipe, or with parts by their names.
 
@@ -71,6 +72,10 @@ def run(
     show_result(result)
     outcome = result.verdict.outcome
     print_line(f"Run: {found.output} ({result.verdict})")
+    if as_json:
+        from pladapt.cli.report import values_of  # noqa: PLC0415 - needs the extra
+
+        print_json(**values_of(result), run=found.output)
     if status := STATUSES[outcome]:
         raise typer.Exit(status)
 

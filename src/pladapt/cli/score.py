@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from pladapt.cli.options import (
-    BatchSize,  # noqa: TC001 - typer reads the annotations
-    named_values,
-    part_of,
-    with_options,
-)
-from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.options import BatchSize, named_values, part_of, with_options
+from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading  # noqa: TC001 - typer reads the annotations
+from pladapt.cli.reading import Reading
 from pladapt.errors import InputError, RunChangedError
 
 if TYPE_CHECKING:
@@ -60,6 +55,7 @@ def score(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, whatever is there.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model's predictions on images, or predictions that are there: one row a sample.
 
@@ -99,6 +95,8 @@ def score(
             raise
     show_problems(problems, output, files)
     print_line(f"Scores: {output}")
+    if as_json:
+        print_json(scores=output, selector=selector, left_out=named(problems))
 
 
 def _make_way(output: Path, *, overwrite: bool) -> None:

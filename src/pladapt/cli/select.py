@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.options import amount
-from pladapt.cli.printing import console, print_line
+from pladapt.cli.printing import AsJson, console, print_json, print_line
 
 if TYPE_CHECKING:
     from pladapt.selection.rules import Stratum
@@ -38,6 +38,7 @@ def select(
         list[str] | None,
         typer.Option(help="Share out --top-k over group, size or class; may be repeated."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Select the surest samples; note for each other one which rule dropped it.
 
@@ -56,10 +57,14 @@ def select(
         top_k=None if top_k is None else amount(top_k, "--top-k"),
         spread=cast("list[Stratum]", spread) or None,
     )
+    rules = None if found.rules is None else describe_rules(found.rules)
     print_line(f"Selector: {found.selector or 'none recorded; by the column score'}")
-    print_line(f"Rules: {'its own' if found.rules is None else describe_rules(found.rules)}")
+    print_line(f"Rules: {rules or 'its own'}")
     table = Table("outcome", "samples")
     for rule, count in found.selection.counts.items():
         table.add_row(rule, f"{count:,}")
     console().print(table)
     print_line(f"Selection: {output}")
+    if as_json:
+        counts = found.selection.counts
+        print_json(selection=output, selector=found.selector, rules=rules, samples=counts)

@@ -7,14 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pladapt.cli.modules import (
-    Device,  # noqa: TC001 - typer reads the annotations
-    NetworkOptions,  # noqa: TC001 - the same
-)
-from pladapt.cli.options import BatchSize, with_options  # noqa: TC001 - the same
-from pladapt.cli.printing import print_line, show_problems
+from pladapt.cli.modules import Device, NetworkOptions
+from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.reading import Reading, TrueMasks  # noqa: TC001 - the same
+from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
 from pladapt.source.estimation import calibrate_estimate
 from pladapt.source.statistics import SourceStatistics
@@ -46,6 +43,7 @@ def source(
     device: Device = "auto",
     reading: Reading,
     batch_size: BatchSize = 8,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the few numbers about the source that travel with a model in place of its images.
 
@@ -82,4 +80,9 @@ def source(
         print_line(
             f"Estimates of a DSC: off by {simulated.error:.3f} on average over {simulated.cases} "
             "simulated cases, of which neither the patients nor the kind of change were known"
+        )
+    if as_json:
+        estimates = simulated and {"error": simulated.error, "cases": simulated.cases}
+        print_json(
+            source=output, samples=len(samples), estimates=estimates, left_out=named(problems)
         )
