@@ -11,6 +11,7 @@ import pladapt
 from pladapt.cli import onnx
 from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
+from pladapt.cli.calibrate import calibrate
 from pladapt.cli.check import check
 from pladapt.cli.doctor import doctor
 from pladapt.cli.estimate import estimate
@@ -49,6 +50,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(adapt)
     app.command()(run)
     app.command()(predict)
+    app.command()(calibrate)
     app.command()(source)
     app.command()(estimate)
     app.command()(score)

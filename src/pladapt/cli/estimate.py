@@ -13,7 +13,7 @@ from rich.table import Table
 import pladapt
 from pladapt.cli.modules import Device, Factory, NetworkOptions, look_at
 from pladapt.cli.options import BatchSize, with_options
-from pladapt.cli.printing import AsJson, console, named, print_json, print_line
+from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
 from pladapt.errors import DataError, InputError
@@ -68,14 +68,14 @@ def estimate(
     statistics = SourceStatistics.load(source)
     network = how.build(model)
     predictor = network.predictor(device)
+    files = Files.find(images)
     with progress_bars() as progress:
-        samples, problems = reading.samples(Files.find(images), progress)
+        samples, problems = reading.samples(files, progress)
         look_at(network, predictor, samples)
         found = pladapt.estimate(
             predictor, samples, source=statistics, batch_size=batch_size, progress=progress
         )
-    for left_out, reason in problems:
-        print_line(f"Left out: {left_out}: {reason}")
+    show_problems(problems, None, files)
     print_line(f"{str(found)[0].upper()}{str(found)[1:]}")
     console().print(_table(found))
     if append is not None:

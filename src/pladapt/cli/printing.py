@@ -55,14 +55,15 @@ def print_line(line: str) -> None:
 
 def print_json(**values: Any) -> None:
     """Print one JSON object on standard output; a number that is undefined is null."""
-    typer.echo(json.dumps(_finite(values), default=str))
+    typer.echo(json.dumps(finite(values), default=str))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value in which any number that is not finite is None, as JSON has none."""
     if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -71,12 +72,12 @@ def named(problems: Sequence[Problem]) -> list[dict[str, str]]:
     return [{"name": name, "reason": reason} for name, reason in problems]
 
 
-def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> None:
+def show_problems(problems: Sequence[Problem], output: Path | None, *found: Files) -> None:
     """List what was left out, in a file beside the output and, in part, on the terminal.
 
     Args:
         problems: What was left out, and why.
-        output: What the list is put beside.
+        output: What the list is put beside; None for no such file.
         found: What was read; its files that were not looked at are listed as well.
     """
     from pladapt.files.folder import (  # noqa: PLC0415 - help must not wait for it
@@ -85,12 +86,16 @@ def show_problems(problems: Sequence[Problem], output: Path, *found: Files) -> N
         write_problems,
     )
 
-    path = output.with_name(f"{output.stem}.left-out.csv")
     unread = [file for files in found for file in files.unread]
-    write_problems([*problems, *(each for files in found for each in not_looked_at(files))], path)
+    listed = ""
+    if output is not None:
+        path = output.with_name(f"{output.stem}.left-out.csv")
+        not_read = (each for files in found for each in not_looked_at(files))
+        write_problems([*problems, *not_read], path)
+        listed = f", listed in {path}"
     for name, reason in problems[:_SHOWN]:
         print_line(f"Left out: {name}: {reason}")
     if problems:
-        print_line(f"Left out: {len(problems):,} in all, listed in {path}")
+        print_line(f"Left out: {len(problems):,} in all{listed}")
     if unread:
-        print_line(f"Not looked at, listed in {path}: {kinds(unread)}")
+        print_line(f"Not looked at{listed}: {kinds(unread)}")

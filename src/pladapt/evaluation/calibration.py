@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.types import LabelledSample, Samples
+    from pladapt.types import LabelledSample, Progress, Samples
     from pladapt.typing import Predictor
 
 Aggregation: TypeAlias = Literal["sample", "group", "pooled"]
@@ -86,6 +86,7 @@ def calibrate_cutoff(
     cutoffs: Sequence[float] = DEFAULT_CUTOFFS,
     aggregation: Aggregation = "pooled",
     batch_size: int = 8,
+    progress: Progress | None = None,
 ) -> Calibration:
     """Find the cut-off with the best DSC on labelled in-domain data.
 
@@ -99,6 +100,7 @@ def calibrate_cutoff(
         aggregation: ``sample``, ``group`` or ``pooled``; where truth and prediction are both
             empty, the DSC is `pladapt.functional.overlap.EMPTY_DSC`.
         batch_size: How many samples are predicted at once.
+        progress: Called as samples are predicted.
 
     Raises:
         InputError: No samples, or cut-offs that are not ascending within (0, 1).
@@ -114,6 +116,8 @@ def calibrate_cutoff(
         truth = np.stack([to_numpy(sample.mask) for sample in batch])
         counts.append(_class_counts(planes, truth, cutoffs))
         groups += [sample.group for sample in batch]
+        if progress is not None:
+            progress("calibrate", len(groups), len(samples))
     curves = _curves(np.concatenate(counts), np.array(groups), aggregation)
     return Calibration.from_curve(_table(curves, cutoffs), aggregation)
 
