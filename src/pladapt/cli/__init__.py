@@ -10,6 +10,7 @@ import warnings
 from rich.console import Console
 
 from pladapt.cli.application import application
+from pladapt.cli.logs import LOG
 from pladapt.errors import PladaptError
 
 
@@ -25,6 +26,7 @@ def main() -> None:
             warnings.showwarning = _show_warning
             application()()
     except PladaptError as error:
+        LOG.debug("The error arose here:", exc_info=True)
         message = _shown("\n".join([str(error), *getattr(error, "__notes__", ())]))
         _console().print(f"[bold red]Error:[/] {type(error).__name__}:", end=" ")
         _console().print(message, markup=False, highlight=False)

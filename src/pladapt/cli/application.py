@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from platform import python_version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,12 +18,13 @@ from pladapt.cli.check import check
 from pladapt.cli.doctor import doctor
 from pladapt.cli.estimate import estimate
 from pladapt.cli.evaluate import evaluate
+from pladapt.cli.logs import LOG, be_verbose
 from pladapt.cli.merge import merge
 from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.predict import predict
 from pladapt.cli.printing import AsJson, print_json, prose_to_stderr
-from pladapt.cli.progress import be_quiet
+from pladapt.cli.progress import show_progress
 from pladapt.cli.run import run
 from pladapt.cli.score import score
 from pladapt.cli.select import select
@@ -108,14 +111,25 @@ def _options(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress; results and errors remain.")
     ] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="Show progress as log lines, on a terminal, too.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Log what is done, and where in the code an error arose."
+        ),
+    ] = False,
     plugin: Annotated[
         list[Path] | None,
         typer.Option(help="A file of Python with a plugin that is not installed; may be repeated."),
     ] = None,
 ) -> None:
     """Take the options that come before a command."""
-    be_quiet(quiet=quiet)
+    show_progress(quiet=quiet, lines=log or verbose)
+    be_verbose(verbose=verbose)
     prose_to_stderr(as_json=False)
+    LOG.debug("pladapt %s, Python %s: %s", pladapt.__version__, python_version(), sys.argv)
     for path in plugin or ():
         default_manager().register_file(path)
 

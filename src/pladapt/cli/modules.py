@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import numpy as np
 import typer
 
+from pladapt.cli.logs import LOG
 from pladapt.cli.options import Options, named_values
 from pladapt.errors import InputError, MissingDataError
 
@@ -89,7 +90,9 @@ class NetworkOptions(Options):
         network = load_network(spec, self.weights, **given)
         if trained and self.weights is None:
             check_trained(network, spec, **given)
-        return network.reading(self.activation, self.channel).preparing(**preparing)
+        made = network.reading(self.activation, self.channel).preparing(**preparing)
+        LOG.debug("%s is a %s, with %s.", spec, type(made.module).__name__, self)
+        return made
 
     def module(self, spec: str) -> nn.Module:
         """Return the module of `build`, trained or not, which prepares images and gives logits."""

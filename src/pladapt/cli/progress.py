@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pladapt.types import Progress as Advance
 
 _SECONDS: Final = 30.0
-_SHOWN: Final = {"quiet": False}
+_SHOWN: Final = {"quiet": False, "lines": False}
 
 
 class ProgressBars:
@@ -80,9 +80,14 @@ def _nothing(_stage: str, _done: int, _total: int, /) -> None:
     """Show no progress."""
 
 
-def be_quiet(*, quiet: bool) -> None:
-    """Show no progress from now on, or show it again."""
-    _SHOWN["quiet"] = quiet
+def show_progress(*, quiet: bool, lines: bool) -> None:
+    """Say how progress is shown from now on.
+
+    Args:
+        quiet: Not at all.
+        lines: As lines on a terminal, too.
+    """
+    _SHOWN.update(quiet=quiet, lines=lines)
 
 
 @contextmanager
@@ -104,7 +109,7 @@ def progress_bars() -> Iterator[Advance]:
     try:
         if _SHOWN["quiet"]:
             yield _nothing
-        elif not console.is_terminal:
+        elif _SHOWN["lines"] or not console.is_terminal:
             yield ProgressLines(console)
         else:
             with Progress(*columns, console=console) as progress:

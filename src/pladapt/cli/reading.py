@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Se
 
 import typer
 
+from pladapt.cli.logs import LOG
 from pladapt.cli.options import Options, errors_of
 from pladapt.data.tolerance import Tolerance
 from pladapt.errors import DataError, InputError
@@ -155,6 +156,7 @@ class Reading(Options):
         """Read the images."""
         from pladapt.files import read_samples  # noqa: PLC0415 - for help
 
+        LOG.debug("%d files in %s are read as %s.", len(images.paths), images.root, self)
         return read_samples(
             images,
             layout=self.image_layout(),
