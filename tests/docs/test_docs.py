@@ -145,6 +145,21 @@ def test_the_commands_page_is_what_the_commands_say() -> None:
     )
 
 
+def test_the_pictures_of_the_scores_show_what_the_selectors_compute() -> None:
+    for extra in ("contourpy", "PIL"):
+        pytest.importorskip(extra, reason="the report extra is not installed")
+    drawn = runpy.run_path(str(DOCS / "score_pictures.py"))
+    page = read(DOCS / "reference/scores.md")
+    for name in drawn["SCORES"]:
+        picture = read(DOCS / f"reference/scores/{name}.svg")
+        shown, computed = (
+            re.findall("<text.*?>(.*?)<", each) for each in (picture, drawn["draw"](name))
+        )
+        assert len(shown) == 2 * len(drawn["maps"]())
+        assert shown == computed
+        assert f"](scores/{name}.svg)" in page
+
+
 def test_the_example_page_tells_where_every_data_set_is() -> None:
     datasets = pytest.importorskip("pladapt_covid_ct.datasets", reason="no example installed")
     page = read(DOCS / "howto/covid_ct.md")

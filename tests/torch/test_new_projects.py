@@ -1,34 +1,50 @@
-"""What ``pladapt new`` writes passes its own tests, and what ``pladapt check`` asks."""
+"""What ``pladapt new`` writes passes its own tests, and does what its page shows."""
 
 from __future__ import annotations
 
 import os
+import re
+import runpy
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pladapt.cli.application import application
 from pladapt.cli.new import KINDS, project
+from pladapt.plugins.manager import default_manager
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from pladapt.cli.new import Kind
 
 pytest.importorskip("lightning", reason="the recipe trains with it")
 
+HOWTO = Path(__file__).parents[2] / "docs/howto"
+FILES = ("trial.py", "trial.toml", "watch.py")
+BLOCKS = re.findall(
+    r"^```(\{code-block\} python|console)\n(.*?)^```$",
+    (HOWTO / "plugin_kinds.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
+
 
 def announce(folder: Path, kind: Kind) -> None:
     """Write a project and, as an installer does, what it announces."""
-    files = project(kind, f"own_{kind}")
+    files = project(kind, f"my_{kind}")
     for path, text in files.items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(text)
     about = tomllib.loads(files["pyproject.toml"])["project"]
     ((name, module),) = about["entry-points"]["pladapt"].items()
-    metadata = folder / f"own_{kind}-{about['version']}.dist-info"
+    metadata = folder / f"my_{kind}-{about['version']}.dist-info"
     metadata.mkdir()
     (metadata / "entry_points.txt").write_text(f"[pladapt]\n{name} = {module}\n")
     (metadata / "METADATA").write_text(
@@ -36,14 +52,21 @@ def announce(folder: Path, kind: Kind) -> None:
     )
 
 
-def test_every_new_project_passes_its_tests(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def projects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on which all projects are installed."""
+    folder = tmp_path_factory.mktemp("projects")
     for kind in KINDS:
-        announce(tmp_path, kind)
-    paths = [str(tmp_path), *sys.path]
+        announce(folder, kind)
+    return folder
+
+
+def test_every_new_project_passes_its_tests(projects: Path) -> None:
+    paths = [str(projects), *sys.path]
     command = [sys.executable, "-m", "pytest", "-v", "-pno:cacheprovider", "-W", "error", "."]
     run = subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=projects,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
@@ -51,4 +74,62 @@ def test_every_new_project_passes_its_tests(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     for kind in KINDS:
-        assert f"tests/test_own_{kind}.py::test_it_is_found_by_its_name PASSED" in run.stdout
+        assert f"tests/test_my_{kind}.py::test_it_is_found_by_its_name PASSED" in run.stdout
+
+
+@pytest.fixture
+def folder(projects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder in which a reader follows the page, with the files that it says to save."""
+    for extra in ("pydantic", "matplotlib"):
+        pytest.importorskip(extra, reason="the page says to install it")
+    for name in FILES:
+        shutil.copy(HOWTO / name, tmp_path / name)
+    known = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(projects)
+    monkeypatch.syspath_prepend(tmp_path)
+    default_manager.cache_clear()
+    yield tmp_path
+    default_manager.cache_clear()
+    for name in set(sys.modules) - known:
+        if name.startswith(("my_", "trial", "watch")):
+            del sys.modules[name]
+
+
+def follow(line: str) -> str:
+    """Do what a line of the page's console says, and return what it prints."""
+    command, _, comment = line.partition("  # with ")
+    for name in re.findall(r'name = "(.+)"', comment):
+        said = Path("trial.toml").read_text()
+        replaced = re.sub(rf'"[^"]+"( *# or "{name}")', rf'"{name}"\1', said)
+        assert replaced != said
+        Path("trial.toml").write_text(replaced.replace("runs/trial", f"runs/with-{name}"))
+    words = shlex.split(command)[1:]
+    try:
+        result = CliRunner().invoke(application(), words)
+    finally:
+        shutil.copy(HOWTO / "trial.toml", "trial.toml")
+    assert result.exit_code == 0, (line, result.output, result.exception)
+    return result.stdout
+
+
+def test_the_page_works_word_for_word(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runpy.run_path("trial.py", run_name="__main__")
+    names: dict[str, Any] = {}
+    printed: dict[str, str] = {}
+    for language, text in BLOCKS:
+        if language != "console":
+            exec(compile(text, "plugin_kinds.md", "exec"), names)  # noqa: S102 - that is the test
+            continue
+        for line in text.splitlines():
+            if line.startswith("python -m "):
+                monkeypatch.setattr(sys, "argv", shlex.split(line)[2:])
+                runpy.run_module(sys.argv[0], run_name="__main__")
+            elif line.startswith("pladapt ") and not line.startswith("pladapt new"):
+                printed[line] = follow(line)
+    for kind in KINDS:
+        (checked,) = [line for line in printed if line.startswith(f"pladapt check my-{kind}")]
+        assert f"my-{kind} is a" in printed[checked]
+    assert "round 1, area: " in printed["pladapt --plugin watch.py run trial.toml"]
+    for name in ("trial", "network", "recipe", "with-my-retrainer", "with-my-evaluator"):
+        assert Path("runs", name, "report.html").exists()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import typer
 
+from pladapt.cli.new import article
 from pladapt.cli.options import named_values
 from pladapt.cli.printing import AsJson, print_json, print_line
 from pladapt.errors import InputError, PluginError
@@ -115,7 +116,7 @@ def _found(part: str, kind: str | None) -> tuple[Any, Kind | None]:
             module = importlib.import_module(place)
         return getattr(module, name), given
     except (ImportError, AttributeError) as error:
-        raise PluginError(f"{part!r} cannot be imported: {in_words(error)}.") from error
+        raise PluginError(f"{part!r} cannot be imported: {in_words(error).rstrip('.')}.") from error
 
 
 def _installed(name: str, kind: Kind | None) -> tuple[Any, Kind]:
@@ -155,8 +156,8 @@ def _made(found: Any, part: str, options: Mapping[str, Any]) -> Any:
         return found(**options)
     except Exception as error:
         raise InputError(
-            f"{part!r} cannot be made with {dict(options)}: {in_words(error)}. Give its parameters "
-            "with --set NAME=VALUE."
+            f"{part!r} cannot be made with {dict(options)}: {in_words(error).rstrip('.')}. Give "
+            "its parameters with --set NAME=VALUE."
         ) from error
 
 
@@ -193,6 +194,5 @@ def _show(checks: list[Check], part: str, kind: Kind) -> bool:
         if each.message:
             print_line(textwrap.indent(each.message, " " * 8))
     what = f"{len(failed)} of {len(checks)} checks failed" if failed else f"{len(checks)} checks"
-    article = "an" if kind == "evaluator" else "a"
-    print_line(f"{part} {'is not yet' if failed else 'is'} {article} {kind}: {what}.")
+    print_line(f"{part} {'is not yet' if failed else 'is'} {article(kind)} {kind}: {what}.")
     return not failed

@@ -24,6 +24,11 @@ _CHECKED: Final = {
     "network": " --set target=FOLDER",
 }
 """What a check has to be given."""
+_FIRST: Final = {
+    "predictor": 'echo \'{"scale": 4, "bias": -2}\' > model.json\n',
+    "network": "python -m $module FOLDER\n",
+}
+"""What makes that."""
 
 
 def new(
@@ -46,7 +51,7 @@ def new(
         if (folder / path).exists():
             raise InputError(f"{folder / path} is there already; give another name or --output.")
         _write(folder / path, text)
-    typer.echo(f"{folder}: a {kind} by the name {name.replace('_', '-')!r}. Next:")
+    typer.echo(f"{folder}: {article(kind)} {kind} by the name {name.replace('_', '-')!r}. Next:")
     typer.echo(f"  pip install -e '{folder}[test]'\n  pytest {folder}")
 
 
@@ -59,12 +64,14 @@ def project(kind: Kind, name: str) -> dict[str, str]:
     _check_name(name)
     words = {
         "kind": kind,
+        "article": article(kind).capitalize(),
         "module": name,
         "name": name.replace("_", "-"),
         "distribution": f"pladapt-{name.replace('_', '-')}",
         "part": "".join(word.capitalize() for word in name.split("_")),
         "needs": _NEEDS.get(kind, "pladapt"),
         "checked": _CHECKED.get(kind, ""),
+        "first": Template(_FIRST.get(kind, "")).substitute(module=name),
     }
     files = {
         "pyproject.toml": "pyproject.toml",
@@ -74,6 +81,11 @@ def project(kind: Kind, name: str) -> dict[str, str]:
         f"tests/test_{name}.py": f"{kind}/test.py",
     }
     return {path: _filled(template, words) for path, template in files.items()}
+
+
+def article(kind: str) -> str:
+    """Return the article that stands before a kind."""
+    return "an" if kind[0] in "aeiou" else "a"
 
 
 def _check_name(name: str) -> None:
