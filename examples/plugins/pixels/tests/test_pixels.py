@@ -53,8 +53,9 @@ def test_what_is_saved_is_found_by_its_name(source: Any, tmp_path: Path) -> None
     assert np.array_equal(loaded.predict(images), source.predict(images))
 
 
-def test_it_is_adapted_to_another_scanner(source: Any, tmp_path: Path) -> None:
-    target = lesions(0.65, 2)
+def adapted(source: Any, brightness: float, **options: Any) -> tuple[float, float]:
+    """Return the DSC before and after two rounds on lesions of a brightness."""
+    target = lesions(brightness, 2)
     result = pladapt.adapt(
         source,
         pladapt.unlabelled(target),
@@ -62,7 +63,17 @@ def test_it_is_adapted_to_another_scanner(source: Any, tmp_path: Path) -> None:
         retrainer=pladapt.retrainer("refit-pixels"),
         evaluators={"truth": pladapt.OverlapEvaluator(samples=target)},
         rounds=2,
-        workdir=tmp_path / "run",
+        **options,
     )
     before, after = (each["truth"].value("dsc") for each in (result.before, result.after))
+    return before, after
+
+
+def test_it_is_adapted_to_another_scanner(source: Any, tmp_path: Path) -> None:
+    before, after = adapted(source, 0.65, workdir=tmp_path / "run")
     assert after > before
+
+
+def test_faint_lesions_are_lost_as_the_readme_says(source: Any) -> None:
+    before, after = adapted(source, 0.45, gates=[pladapt.DoNoHarm()])
+    assert before > after + 0.01
