@@ -3,12 +3,15 @@
 from pladapt.evaluation.auditing import Audit, audit, audit_tables
 from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
 from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.few_labels import Choice, FewLabels
 from pladapt.evaluation.summaries import summarise_metrics
 from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
 
 __all__ = [
     "Audit",
     "Calibration",
+    "Choice",
+    "FewLabels",
     "OverlapEvaluator",
     "TemperatureCalibration",
     "audit",

@@ -114,7 +114,7 @@ def calibrate_cutoff(
     for batch, prediction in predictions(predictor, samples, batch_size=batch_size):
         planes = to_numpy(foreground(prediction.probabilities))
         truth = np.stack([to_numpy(sample.mask) for sample in batch])
-        counts.append(_class_counts(planes, truth, cutoffs))
+        counts.append(class_counts(planes, truth, cutoffs))
         groups += [sample.group for sample in batch]
         if progress is not None:
             progress("calibrate", len(groups), len(samples))
@@ -222,10 +222,19 @@ def _bucket_count(edges: NDArray[np.floating]) -> int:
     return count
 
 
-def _class_counts(
+def class_counts(
     planes: NDArray[np.floating], truth: NDArray[np.integer], cutoffs: Sequence[float]
 ) -> NDArray[np.int64]:
-    """Count for each sample and class: ``(B, F, 2, len(cutoffs) + 1)``; ignored pixels left out."""
+    """Count as `count_above` for each sample and class, ignored pixels left out.
+
+    Args:
+        planes: The foreground classes' probabilities, ``(B, F, *S)`` in [0, 1].
+        truth: ``(B, *S)``, integer class values; pixels of 255 are left out.
+        cutoffs: In (0, 1), ascending.
+
+    Returns:
+        ``(B, F, 2, len(cutoffs) + 1)``.
+    """
     return np.array(
         [
             [

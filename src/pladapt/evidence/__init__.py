@@ -7,6 +7,7 @@ from pladapt.evidence.gates import (
     DoNoHarm,
     FlipAgreement,
     ForegroundFraction,
+    GivenFraction,
     InDomain,
     Measure,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "Finding",
     "FlipAgreement",
     "ForegroundFraction",
+    "GivenFraction",
     "InDomain",
     "Measure",
     "compare",

@@ -63,7 +63,7 @@ class Finding:
 
     Args:
         measure: What was measured.
-        class_: The class, from 1.
+        class_: The class, from 1; None for all together.
         before: Its value before the round; None where there is none.
         after: Its value after it; None where it is undefined.
         limit: What is allowed, in words and numbers.
@@ -72,7 +72,7 @@ class Finding:
     """
 
     measure: str
-    class_: int
+    class_: int | None
     before: float | None
     after: float | None
     limit: str

@@ -103,6 +103,51 @@ class ForegroundFraction:
         return Finding("foreground fraction", class_, before, after, limit, refusal, reference)
 
 
+@dataclass(frozen=True)
+class GivenFraction:
+    """Refuses what marks less or more of all pixels than someone who knows the images says.
+
+    All foreground classes count together. What was marked before does not matter.
+
+    Args:
+        low: The lowest fraction of all pixels of the target that is foreground, in [0, 1).
+        high: The highest, above ``low`` and at most 1.
+
+    Raises:
+        InputError: A number out of its range.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 1:
+            raise InputError(
+                f"The foreground fraction is given as {self.low} to {self.high}; give two numbers "
+                "from 0 to 1, the lower first."
+            )
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.low:.3g} to {self.high:.3g}"
+
+    def holds(self, fraction: float) -> bool:
+        """Tell whether a fraction lies within."""
+        return self.low <= fraction <= self.high
+
+    def findings(self, comparison: Comparison, /) -> Iterator[Finding]:
+        """Compare the fraction of all pixels with the two ends."""
+        classes = _pooled(comparison)
+        pixels = sum(classes[0][name] for name in COUNTS)
+        before, after = (
+            sum(row["tp"] + row[other] for row in classes) / pixels for other in ("fn", "fp")
+        )
+        refusal = None
+        if not self.holds(after):
+            refusal = f"{after:.3g} of all pixels would be foreground, and given was {self}"
+        yield Finding("given foreground fraction", None, before, after, str(self), refusal)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Churn:
     """Refuses a round after which next to nothing of the predicted foreground is where it was.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.evidence.gates import DoNoHarm, ForegroundFraction
+from pladapt.errors import InputError
+from pladapt.evaluation.few_labels import FewLabels
+from pladapt.evidence.gates import DoNoHarm, ForegroundFraction, GivenFraction
 from pladapt.predictors.agreement import Views
 from pladapt.recipes.bundle import Recipe
+from pladapt.recipes.labelled import LabelledRecipe
 from pladapt.recipes.options import check_names, single_cutoff
+from pladapt.recipes.paper import PaperOptions
 from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.selection.certain_negatives import CertainNegativesSelector
 from pladapt.selection.soft_dice import SoftDiceSelector
@@ -20,15 +24,18 @@ from pladapt.torch.augmentation import (
     RandomTexture,
 )
 from pladapt.torch.options import TrainingOptions
-from pladapt.torch.recalibrators import AgreementRecalibrator
+from pladapt.torch.recalibrators import AgreementRecalibrator, BatchNormRecalibrator
 from pladapt.torch.retrainer import FineTune
+from pladapt.torch.teaching import TaughtBeside
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from pladapt.evidence.gates import Measure
     from pladapt.source.statistics import SourceStatistics
-    from pladapt.types import Progress
-    from pladapt.typing import Retrainer, Selector
+    from pladapt.types import LabelledSample, Progress, Samples
+    from pladapt.typing import Gate, Recalibrator, ResumableRetrainer, Retrainer, Selector
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
 
@@ -45,6 +52,12 @@ class RobustOptions:
     it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
     collapses. In every other case the model stays as it was, and the verdict says why.
 
+    With a few labelled images of the target these decide instead, as `pladapt.evaluation.FewLabels`
+    does: among the model as it is (``none``), batch normalisation's statistics of the target
+    (``batch-norm``), a training from each of the two (``trained``, ``batch-norm-trained``) and the
+    paper's recipe (``paper``), each at the source's cut-off or at another. The labels choose and
+    teach nothing.
+
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
             ``source``, or else 0.5.
@@ -60,6 +73,12 @@ class RobustOptions:
         margin: By how much an agreement must be higher.
         factor: How many times as much may be marked as before or as on the source.
         room: How far below the source's the agreement must be for a training.
+        foreground_fraction: The lowest and the highest fraction of all pixels of the target that
+            can be foreground, where a user knows that. What would mark another is refused.
+        labelled: Three to five labelled images of the target, or more, which are to decide.
+        labelled_margin: By how much a candidate's DSC on these must be higher, in the mean.
+        train_on_labelled: Whether ``trained`` and ``batch-norm-trained`` learn from these as well.
+            Then the DSC by which they are chosen is too high.
         epochs: Of the training.
         min_steps: Of the training: a small target is gone through more often than ``epochs``, since
             a network that has only begun to change is worse than both before and after.
@@ -83,6 +102,10 @@ class RobustOptions:
     margin: float = 0.005
     factor: float = 1.5
     room: float = 0.02
+    foreground_fraction: tuple[float, float] | None = None
+    labelled: Samples[LabelledSample] | None = None
+    labelled_margin: float = 0.02
+    train_on_labelled: bool = False
     epochs: int = 8
     min_steps: int = 150
     learning_rate: float = 5e-4
@@ -93,15 +116,66 @@ class RobustOptions:
     checkpoints: Path | None = None
     progress: Progress | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.labelled is None and self.train_on_labelled:
+            raise InputError("train_on_labelled is given, and no labelled images; give labelled.")
+
     def recipe(self) -> Recipe:
         """Return the parts."""
+        if self.labelled is not None:
+            return self._chosen_by(self.labelled)
+        measures = (ForegroundFraction(), *self._given)
+        return self._parts(self._recalibrator(), [self._gate(measures)], rounds=int(self.train))
+
+    def _parts(
+        self, recalibrator: Recalibrator | None, gates: Sequence[Gate], *, rounds: int
+    ) -> Recipe:
         return Recipe(
             selector=self._selector(),
             retrainer=self._retrainer(),
-            recalibrator=self._recalibrator(),
-            gates=[self._gate()],
-            rounds=int(self.train),
+            recalibrator=recalibrator,
+            gates=gates,
+            rounds=rounds,
             batch_size=self.batch_size,
+        )
+
+    def _chosen_by(self, labelled: Samples[LabelledSample]) -> Recipe:
+        """Return a recipe of several candidates, among which labels choose."""
+        chooser = FewLabels(
+            samples=labelled,
+            cutoff=self._cutoff,
+            margin=self.labelled_margin,
+            batch_size=self.batch_size,
+        )
+        limits = [self._gate(self._given)] if self._given else []
+        normalised = BatchNormRecalibrator(device=self.device, progress=self.progress)
+        candidates = {"batch-norm": self._parts(normalised, limits, rounds=0)}
+        if self.train:
+            candidates["trained"] = self._parts(None, limits, rounds=1)
+            candidates["batch-norm-trained"] = self._parts(normalised, limits, rounds=1)
+            candidates["paper"] = replace(self._paper(), gates=limits)
+        return LabelledRecipe(
+            **vars(self._parts(normalised, limits, rounds=int(self.train))),
+            candidates=candidates,
+            chooser=chooser,
+            taught=self.train_on_labelled,
+            limits=limits,
+        )
+
+    def _paper(self) -> Recipe:
+        return PaperOptions(
+            cutoff=self._cutoff,
+            seed=self.seed,
+            device=self.device,
+            batch_size=self.batch_size,
+            checkpoints=self.checkpoints,
+            progress=self.progress,
+        ).recipe()
+
+    @property
+    def _given(self) -> tuple[GivenFraction, ...]:
+        return (
+            () if self.foreground_fraction is None else (GivenFraction(*self.foreground_fraction),)
         )
 
     @property
@@ -137,10 +211,12 @@ class RobustOptions:
             seed=self.seed,
             device=self.device,
         )
-        fine_tune = FineTune(
+        retrainer: ResumableRetrainer = FineTune(
             validation=None, options=options, checkpoints=self.checkpoints, progress=self.progress
         )
-        return keep_fraction(fine_tune, self._cutoff, batch_size=self.batch_size)
+        if self.labelled is not None and self.train_on_labelled:
+            retrainer = TaughtBeside(retrainer=retrainer, labelled=self.labelled)
+        return keep_fraction(retrainer, self._cutoff, batch_size=self.batch_size)
 
     def _recalibrator(self) -> AgreementRecalibrator:
         return AgreementRecalibrator(
@@ -150,15 +226,16 @@ class RobustOptions:
             margin=self.margin,
             factor=self.factor,
             room=self.room,
+            given=next(iter(self._given), None),
             batch_size=self.batch_size,
             device=self.device,
             progress=self.progress,
         )
 
-    def _gate(self) -> DoNoHarm:
+    def _gate(self, measures: Sequence[Measure]) -> DoNoHarm:
         return DoNoHarm(
             cutoff=self._cutoff,
-            measures=(ForegroundFraction(),),
+            measures=measures,
             batch_size=self.batch_size,
             max_samples=256,
         )

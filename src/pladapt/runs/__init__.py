@@ -1,11 +1,13 @@
 """Adaptation: the loop over rounds, the run folder, and the records read from it."""
 
 from pladapt.runs.adaptation import AdaptationResult, adapt
+from pladapt.runs.choosing import Chosen
 from pladapt.runs.keep_fraction import FractionKeeping, keep_fraction
 from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
 
 __all__ = [
     "AdaptationResult",
+    "Chosen",
     "FractionKeeping",
     "Recalibrated",
     "Round",

@@ -43,7 +43,12 @@ _PLAIN: Final = (
 )
 _KNOWN: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 _NAME: Final = "run.json"
-_STAGES: Final = ("digests.json", "round-*/**/digests.json", "recalibration/digests.json")
+_STAGES: Final = (
+    "digests.json",
+    "round-*/**/digests.json",
+    "recalibration/digests.json",
+    "choice/digests.json",
+)
 
 
 def fingerprint(image: Array) -> str:

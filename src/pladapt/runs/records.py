@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from pladapt.errors import MissingDataError
+from pladapt.evaluation.few_labels import AS_IT_IS
+from pladapt.runs.choosing import CHOICE, read_chosen
 from pladapt.runs.manifest import read_manifest
 from pladapt.runs.stages import read_evaluation, read_judgement
 from pladapt.runs.usable import LEFT_OUT, read_left_out
@@ -25,7 +27,11 @@ from pladapt.types import Selection, Verdict
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from pladapt.runs.choosing import Chosen
     from pladapt.types import Evaluation, Judgement
+
+CANDIDATES: Final = "candidates"
+"""The folder of the runs that gave the candidates, where labelled images chose."""
 
 EVIDENCE_FILE: Final = "evidence.parquet"
 """The file of what a recalibrator went by."""
@@ -109,16 +115,29 @@ class RunRecord:
         rounds: The rounds, in order; at least one, unless there was a recalibrator.
         workdir: The run folder, or None where none was asked for.
         recalibration: What came of the recalibrator, or None where there was none.
+        choice: What a few labelled images chose, or None where there were none. Then ``rounds`` and
+            ``recalibration`` are those of the candidate that they chose.
     """
 
     before: Mapping[str, Evaluation]
     rounds: tuple[Round, ...]
     workdir: Path | None
     recalibration: Recalibrated | None = None
+    choice: Chosen | None = None
+
+    @property
+    def stages(self) -> Path | None:
+        """The folder of ``rounds`` and ``recalibration``, or None where there is none."""
+        if self.choice is None or self.workdir is None:
+            return self.workdir
+        name = self.choice.choice.name
+        return None if name == AS_IT_IS else self.workdir / CANDIDATES / name
 
     @property
     def left_out(self) -> pa.Table:
         """A row per sample that could not be used, with its ``position``, ``id`` and ``reason``."""
+        if self.choice is not None:
+            return self.choice.left_out
         tables = [LEFT_OUT.empty_table(), *(each.left_out for each in self.rounds)]
         if self.recalibration is not None:
             tables.append(self.recalibration.left_out)
@@ -127,6 +146,8 @@ class RunRecord:
     @property
     def after(self) -> Mapping[str, Evaluation]:
         """What each evaluator measured of the predictor that adaptation returned."""
+        if self.choice is not None:
+            return self.choice.evaluations
         found = self.recalibration
         first = found.evaluations if found is not None and found.stands else self.before
         return next((r.evaluations for r in reversed(self.rounds) if r.evaluations), first)
@@ -134,6 +155,8 @@ class RunRecord:
     @property
     def verdict(self) -> Verdict:
         """Whether the model was adapted, and why, or why not."""
+        if self.choice is not None:
+            return self.choice.verdict
         found = self.recalibration
         if found is not None and found.stands and found.verdict is not None:
             return found.verdict
@@ -171,6 +194,8 @@ def read_run(folder: str | Path) -> RunRecord:
     folder = Path(folder)
     config = read_manifest(folder)["config"]
     before = _read_evaluations(folder / "round-0")
+    if "chooser" in config:
+        return _read_chosen_run(folder, before)
     gated = "gates" in config
     recalibrated = None
     if "recalibrator" in config:
@@ -184,6 +209,24 @@ def read_run(folder: str | Path) -> RunRecord:
     return RunRecord(
         before=before, rounds=tuple(rounds), workdir=folder, recalibration=recalibrated
     )
+
+
+def _read_chosen_run(folder: Path, before: Mapping[str, Evaluation]) -> RunRecord:
+    found = read_chosen(folder / CHOICE)
+    evaluations = before
+    if found.choice.changes:
+        evaluations = _read_evaluations(folder / CHOICE)
+        _check_evaluated(evaluations, folder / CHOICE, before.keys())
+    record = RunRecord(
+        before=before,
+        rounds=(),
+        workdir=folder,
+        choice=replace(found, evaluations=evaluations),
+    )
+    if found.choice.name == AS_IT_IS or record.stages is None:
+        return record
+    own = read_run(record.stages)
+    return replace(record, rounds=own.rounds, recalibration=own.recalibration)
 
 
 def _read_recalibrated(folder: Path, evaluators: Collection[str], *, gated: bool) -> Recalibrated:
@@ -214,10 +257,17 @@ def _check_finished(
 ) -> None:
     if judged and found.judgement is None:
         raise MissingDataError(f"{folder} has no judgement; continue the run to its end.")
-    if found.stands and found.evaluations.keys() != set(evaluators):
+    if found.stands:
+        _check_evaluated(found.evaluations, folder, evaluators)
+
+
+def _check_evaluated(
+    found: Mapping[str, Evaluation], folder: Path, evaluators: Collection[str]
+) -> None:
+    if found.keys() != set(evaluators):
         raise MissingDataError(
-            f"{folder} has evaluations by {sorted(found.evaluations)} and not by "
-            f"{sorted(evaluators)}; continue the run to its end."
+            f"{folder} has evaluations by {sorted(found)} and not by {sorted(evaluators)}; "
+            "continue the run to its end."
         )
 
 

@@ -30,7 +30,7 @@ from pladapt.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.torch.preparation import Preparation, Prepared
 from pladapt.torch.recalibration import recalibrate_batch_norm
-from pladapt.torch.recalibrators import AgreementRecalibrator
+from pladapt.torch.recalibrators import AgreementRecalibrator, BatchNormRecalibrator
 from pladapt.torch.retrainer import FineTune
 from pladapt.torch.storage import load_module, save_module
 from pladapt.torch.training import FitResult, check_trainable, fit
@@ -40,6 +40,7 @@ __all__ = [
     "AgreementRecalibrator",
     "Augmentation",
     "Augmentations",
+    "BatchNormRecalibrator",
     "DiceBCELoss",
     "DropoutPredictor",
     "FineTune",

@@ -21,6 +21,7 @@ from pladapt.typing import Recalibration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pladapt.evidence.gates import GivenFraction
     from pladapt.predictors.agreement import Agreement
     from pladapt.source.likeness import Likeness
     from pladapt.source.statistics import SourceStatistics
@@ -39,7 +40,50 @@ _EVIDENCE: Final = pa.schema(
         ("taken", pa.bool_()),
     ]
 )
+_ADJUSTED: Final = pa.schema([("adjustment", pa.string()), ("taken", pa.bool_())])
 _ESTIMATED: Final = tuple(pa.field(name, pa.float64()) for name in ("dsc", "low", "high"))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchNormRecalibrator:
+    """Measures batch normalisation's statistics anew, whatever comes of it.
+
+    What it makes is a candidate, for labels or gates to judge.
+
+    Args:
+        batch_size: How many samples are normalised together.
+        device: ``auto`` (a CUDA device if there is one), ``cpu``, ``cuda``, ...
+        progress: Called as work advances.
+    """
+
+    batch_size: int = 32
+    device: str = "auto"
+    progress: Progress | None = None
+
+    def recalibrate(self, predictor: Predictor, target: Samples[Sample], /) -> Recalibration:
+        """Return the predictor with the target's statistics, or a verdict where there are none.
+
+        Raises:
+            InputError: As `recalibrate_batch_norm`.
+            LabelledTargetError: A sample has a mask.
+        """
+        if not batch_norms(module_of(predictor)):
+            verdict = Verdict("unchanged", "the network has no batch normalisation with statistics")
+            return Recalibration(predictor, predictor, _ADJUSTED.empty_table(), verdict)
+        made = recalibrate_batch_norm(
+            predictor,
+            target,
+            batch_size=self.batch_size,
+            device=self.device,
+            progress=self.progress,
+        )
+        evidence = pa.Table.from_pylist([{"adjustment": _BATCH_NORM, "taken": True}], _ADJUSTED)
+        return Recalibration(made, made, evidence)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the result depends on beside predictor and target."""
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"type": kind, "batch_size": self.batch_size}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,6 +111,9 @@ class AgreementRecalibrator:
     well, and teach nothing. Where the network as it is won and is not to be trained, adaptation
     ends and it stays as it is.
 
+    Where a user says which fraction of all pixels is foreground, statistics with which the network
+    marks another are refused, and the verdict of a model that marks another says so.
+
     Args:
         cutoff: The source's cut-off, in (0, 1).
         source: What the source's images are like, and the model's masks on them; without it the
@@ -75,6 +122,7 @@ class AgreementRecalibrator:
         margin: By how much an agreement must be higher, in [0, 1).
         factor: How many times as much may be marked as before or as on the source, at least 1.
         room: How far below the source's the agreement must be for a training, in [0, 1).
+        given: The fraction of foreground that a user expects, or None.
         max_fraction: A network that marks more of the target's pixels than this is not fit for it.
         batch_size: How many samples are predicted at once.
         max_samples: At most so many samples are compared, drawn by their ids. Statistics are
@@ -93,6 +141,7 @@ class AgreementRecalibrator:
     margin: float = 0.005
     factor: float = 1.5
     room: float = 0.02
+    given: GivenFraction | None = None
     max_fraction: float = 0.9
     batch_size: int = 8
     max_samples: int = 256
@@ -132,7 +181,7 @@ class AgreementRecalibrator:
         unlike = None
         if self.source is not None:
             unlike = measure_likeness(target, self.source, batch_size=self.batch_size)
-        if (verdict := self._first_look(unlike, found[_NONE])) is not None:
+        if (verdict := self._warned(self._first_look(unlike, found[_NONE]), found)) is not None:
             evidence = self._evidence(found, _NONE, unlike)
             return Recalibration(predictor, predictor, evidence, verdict)
         taken, winner = _NONE, predictor
@@ -141,7 +190,7 @@ class AgreementRecalibrator:
             found[_BATCH_NORM] = self._measured(normalised, target)
             if self._better(found[_BATCH_NORM], found[_NONE]):
                 taken, winner = _BATCH_NORM, normalised
-        verdict = self._without_training(taken, found[taken])
+        verdict = self._warned(self._without_training(taken, found[taken]), found)
         return Recalibration(winner, winner, self._evidence(found, taken, unlike), verdict)
 
     def describe(self) -> dict[str, Any]:
@@ -172,9 +221,25 @@ class AgreementRecalibrator:
     def _better(self, one: Agreement, other: Agreement) -> bool:
         """Tell whether one surely agrees better, and not because it marks more."""
         usual = max(float(other.fraction.sum()), self._usual)
-        if float(one.fraction.sum()) > self.factor * usual:
+        if self._outside(one) or float(one.fraction.sum()) > self.factor * usual:
             return False
         return one.surely_above(other, self.margin)
+
+    def _outside(self, agreement: Agreement) -> bool:
+        return self.given is not None and not self.given.holds(float(agreement.fraction.sum()))
+
+    def _warned(self, verdict: Verdict | None, found: Mapping[str, Agreement]) -> Verdict | None:
+        """Return the verdict with what marks another fraction of the pixels than was given."""
+        if verdict is None or self.given is None or verdict.outcome == "adapted":
+            return verdict
+        words = {_NONE: "the model", _BATCH_NORM: "the model with the target's statistics"}
+        said = [
+            f"{words[name]} marks {float(each.fraction.sum()):.3g} of all pixels, and given was "
+            f"{self.given}"
+            for name, each in found.items()
+            if self._outside(each)
+        ]
+        return Verdict(verdict.outcome, "; ".join([verdict.reason, *said]))
 
     @property
     def _usual(self) -> float:
