@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pladapt.errors import InputError
+from pladapt.reports.choice import choice_caveat, choice_section, choice_words
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, selected
 from pladapt.reports.document import (
     Bullets,
@@ -103,7 +104,7 @@ def _left_out(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _lead(record: RunRecord) -> str:
-    said = [f"Verdict: {record.verdict}."]
+    said = [f"Verdict: {record.verdict}.", *choice_words(record)]
     found = record.recalibration
     if found is not None and found.changed and found.stands:
         alone = "" if record.rounds else ", and not retrained"
@@ -140,6 +141,7 @@ def run_sections(
         shown: What overlays are drawn from; None for none.
         truth: As for `describe_run`.
     """
+    yield from choice_section(record)
     yield from recalibration_section(record)
     if record.rounds:
         yield selection_section(record, None if shown is None else shown.selector)
@@ -160,10 +162,7 @@ def caveats(records: Sequence[RunRecord]) -> list[str]:
             "leaves them out. The remaining samples are harder ones, so compare before with after, "
             "not the two sets with each other."
         ),
-        (
-            "No mask of a target took part in scoring, selecting, retraining or choosing weights; "
-            "masks made the figures and nothing else."
-        ),
+        choice_caveat(records),
     ]
     if any(
         record.rounds and len(selected(record)) == len(record.rounds[0].scores)
@@ -207,7 +206,7 @@ def selection_section(record: RunRecord, selector: Selector | None = None) -> Se
 
 def _parameters(record: RunRecord) -> Mapping[str, Any]:
     """Return what the run folder's manifest says of the selector; nothing without a folder."""
-    parameters = read_manifest(record.workdir).get("config", {}).get("selector", {})
+    parameters = read_manifest(record.stages).get("config", {}).get("selector", {})
     return parameters if isinstance(parameters, dict) else {}
 
 
@@ -259,10 +258,10 @@ def _measured(record: RunRecord) -> dict[str, str]:
 
 
 def _retraining(record: RunRecord) -> Iterator[Section]:
-    if record.workdir is None:
+    if record.stages is None:
         return
     for current in record.rounds:
-        path = record.workdir / f"round-{current.number}" / "predictor" / "history.json"
+        path = record.stages / f"round-{current.number}" / "predictor" / "history.json"
         if path.exists():
             number = f", round {current.number}" if len(record.rounds) > 1 else ""
             yield Section(f"Retraining{number}", (training_chart(path),))

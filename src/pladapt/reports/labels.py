@@ -70,9 +70,9 @@ def label_counts(
     Raises:
         MissingDataError: The run was kept in no folder, or the round has no pseudo-labels.
     """
-    if record.workdir is None:
+    if record.stages is None:
         raise MissingDataError("The run was kept in no folder; its pseudo-labels are gone.")
-    path = record.workdir / f"round-{number}" / "labels" / "labels.parquet"
+    path = record.stages / f"round-{number}" / "labels" / "labels.parquet"
     if not path.exists():
         raise MissingDataError(f"There is no {path}; the round labelled nothing.")
     places = {truth[index].id: index for index in range(len(truth))}
@@ -99,7 +99,7 @@ def _round(
     current = record.rounds[place]
     number = str(current.number)
     kept = current.selection.kept
-    if truth is not None and record.workdir is not None and kept:
+    if truth is not None and record.stages is not None and kept:
         for class_, counts in label_counts(record, current.number, truth).items():
             yield (number, str(class_), "pseudo-labels, kept", *_measured(counts))
     for name in overlap_evaluators(record)[:1]:

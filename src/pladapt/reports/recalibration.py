@@ -48,7 +48,7 @@ def recalibration_section(record: RunRecord) -> Iterator[Section]:
     if (judged := evidence_table(found)) is not None:
         body.append(judged)
     alone = replace(record, rounds=())
-    if record.rounds:
+    if record.rounds and record.choice is None:
         body += [
             every_figure(alone, name, f" of {name} before and after recalibration alone")
             for name in overlap_evaluators(record)
