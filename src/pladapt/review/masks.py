@@ -1,0 +1,120 @@
+"""The masks that a run holds, by sample and by who made them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pladapt.errors import InputError, MissingDataError
+from pladapt.runs.labels import StoredLabels
+from pladapt.runs.manifest import read_manifest
+from pladapt.storage import is_stored, read_stored_table, read_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+CANDIDATES: Final = "review/candidates"
+"""Where masks of other predictors are, in a file for each by its name."""
+
+
+class Candidate(NamedTuple):
+    """What made a mask of every sample.
+
+    Args:
+        name: ``round-1``, say, or that of a file in `CANDIDATES`.
+        labels: The masks.
+        rows: Where among them each sample's is, by its id.
+    """
+
+    name: str
+    labels: StoredLabels
+    rows: dict[str, int]
+
+    def mask(self, id_: str) -> NDArray[np.uint8]:
+        """Return a sample's mask ``(*S)``."""
+        mask: NDArray[np.uint8] = self.labels[self.rows[id_]][1]["label"]
+        return mask
+
+
+class RunMasks:
+    """The masks of a run, and what is known of its samples.
+
+    Args:
+        run: The run folder.
+
+    Raises:
+        MissingDataError: There is no run, or none of its rounds has labelled anything.
+        DataError: A file is damaged.
+    """
+
+    def __init__(self, run: Path) -> None:
+        read_manifest(run)
+        self.candidates = _candidates(run)
+        """Those of the rounds, the last one first, and then the others by name."""
+        if not self.candidates:
+            raise MissingDataError(
+                f"{run} has no masks to review: no round has labelled anything. Give its images "
+                "as well (pladapt review RUN --images IMAGES), so that the model can be asked."
+            )
+        self.ids = list(self.candidates[0].rows)
+        """The samples, in the target's order."""
+        self.groups, self.scores = _known(run, self.candidates[0].name, self.ids)
+
+    def mask(self, id_: str) -> NDArray[np.uint8]:
+        """Return the mask that is reviewed: that of the first candidate.
+
+        Raises:
+            InputError: There is no such sample.
+        """
+        self.check(id_)
+        return self.candidates[0].mask(id_)
+
+    def others(self, id_: str) -> dict[str, NDArray[np.uint8]]:
+        """Return every candidate's mask of a sample, by its name."""
+        self.check(id_)
+        return {each.name: each.mask(id_) for each in self.candidates if id_ in each.rows}
+
+    def check(self, id_: str) -> None:
+        """Make sure that there is such a sample.
+
+        Raises:
+            InputError: There is none.
+        """
+        if id_ not in self.candidates[0].rows:
+            raise InputError(
+                f"The run has no sample {id_!r}; it has {len(self.ids)}, such as {self.ids[0]!r}."
+            )
+
+
+def _candidates(run: Path) -> list[Candidate]:
+    rounds = sorted(run.glob("round-*/labels/labels.parquet"), key=_number, reverse=True)
+    paths = {path.parent.parent.name: path for path in rounds}
+    paths |= {path.stem: path for path in sorted((run / CANDIDATES).glob("[!.]*.parquet"))}
+    return [_candidate(name, path) for name, path in paths.items() if is_stored(path)]
+
+
+def _number(path: Path) -> int:
+    return int(path.parent.parent.name.removeprefix("round-"))
+
+
+def _candidate(name: str, path: Path) -> Candidate:
+    ids = read_table(path, ["id"])["id"].to_pylist()
+    return Candidate(name, StoredLabels(path), {id_: row for row, id_ in enumerate(ids)})
+
+
+def _known(run: Path, name: str, ids: list[str]) -> tuple[dict[str, str], dict[str, float | None]]:
+    """Return the samples' groups and the scores by which they were selected, as far as stored."""
+    scores, selection = run / name / "scores.parquet", run / name / "selection.parquet"
+    groups, values = dict.fromkeys(ids, ""), dict.fromkeys(ids, None)
+    if is_stored(scores):
+        groups |= _columns(read_stored_table(scores, ["id", "group"]))
+    if is_stored(selection):
+        values |= _columns(read_stored_table(selection, ["id", "score"]))
+    return groups, values
+
+
+def _columns(table: pa.Table) -> dict[str, str]:
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
