@@ -26,6 +26,7 @@ from pladapt.reports.illustrations import overlap_charts, score_charts, training
 from pladapt.reports.labels import label_sections
 from pladapt.reports.pipeline import pipeline
 from pladapt.reports.recalibration import estimate_words, recalibration_section
+from pladapt.reports.reviews import review_sections
 from pladapt.reports.tables import (
     change_tables,
     evidence_table,
@@ -146,6 +147,7 @@ def run_sections(
     if record.rounds:
         yield selection_section(record, None if shown is None else shown.selector)
         yield from _judgements(record)
+    yield from review_sections(record)
     if record.rounds and shown is not None:
         yield gallery_section(record, shown, _measured(record))
     for name in overlap_evaluators(record):
@@ -164,6 +166,11 @@ def caveats(records: Sequence[RunRecord]) -> list[str]:
         ),
         choice_caveat(records),
     ]
+    if any(each.reviewed is not None for record in records for each in record.rounds):
+        said[-1] = (
+            "Masks that people reviewed were taught; no other mask of a target took part in "
+            "scoring, selecting, retraining or choosing weights."
+        )
     if any(
         record.rounds and len(selected(record)) == len(record.rounds[0].scores)
         for record in records

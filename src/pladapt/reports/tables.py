@@ -34,6 +34,7 @@ _RULES: Final = {
     "top_k": "beyond the number kept",
     "spread": "its place went to another group, size or class",
     "negatives": "surely without foreground, beyond the number kept",
+    "rejected": "a person rejected its mask",
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.data.views import checked
 from pladapt.errors import InputError
 from pladapt.plugins.manager import manager_of
+from pladapt.runs.job import Job
 from pladapt.runs.labels import PseudoLabels
 from pladapt.runs.manifest import describe, locked_run
 from pladapt.runs.records import (
@@ -28,6 +29,7 @@ from pladapt.runs.records import (
     stored_left_out,
     write_outcome,
 )
+from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
 from pladapt.runs.stages import named_evaluators, read_evaluation, write_evaluation, write_judgement
 from pladapt.runs.target import check_unchanged, known_target, tried
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
 
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
-    from pladapt.types import Evaluation, Judgement, Progress, Sample, Samples
+    from pladapt.runs.answers import Answer
+    from pladapt.types import Evaluation, Judgement, Progress, PseudoLabelled, Sample, Samples
     from pladapt.typing import (
         Evaluator,
         Gate,
@@ -116,7 +119,9 @@ def adapt(
             there before it.
         rounds: How many rounds, at least 1; or 0 to stop after recalibration.
         workdir: The run folder. An interrupted run continues in it with the first stage that is
-            missing, and ends with the same bytes. Without one nothing is kept on disk.
+            missing, and ends with the same bytes. A finished one goes on with a further round where
+            people have reviewed its masks since (`pladapt.review`). Without a folder nothing is
+            kept on disk.
         batch_size: How many samples are predicted at once.
         on_error: What becomes of a sample that cannot be read, or on which a part fails: ``skip``
             leaves it out, and lists it with the reason in ``left_out`` of the result; ``raise``
@@ -146,7 +151,7 @@ def adapt(
     usable = Usable(target, Tolerance(on_error, max_errors))
     _refuse_masks(usable)
     selectors = _per_round(selector, rounds)
-    job = _Job(
+    job = Job(
         usable,
         selectors[0],
         retrainer,
@@ -161,7 +166,7 @@ def adapt(
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
             return _run(job, selectors[:rounds], Path(folder), None)
-    config = _config(job) | {"selector": describe(selector), "rounds": rounds}
+    config = job.config() | {"selector": describe(selector), "rounds": rounds}
     with locked_run(Path(workdir), config) as folder:
         return _run(job, selectors[:rounds], folder, folder)
 
@@ -186,44 +191,12 @@ def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence
     return selector
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job:
-    """What a round works with; all but the selector stays the same over the rounds.
-
-    ``given`` is the predictor that went in: gates compare with it, and where nothing stands it is
-    what comes out.
-    """
-
-    target: Usable
-    selector: Selector
-    retrainer: Retrainer
-    evaluators: Mapping[str, Evaluator]
-    recalibrator: Recalibrator | None
-    gates: Sequence[Gate]
-    batch_size: int
-    plugins: PluginManager
-    progress: Progress
-    given: Predictor
-    checked: list[bool] = field(default_factory=list)
-
-
 def _silent(_stage: str, _done: int, _total: int, /) -> None:
     """Show nothing."""
 
 
-def _config(job: _Job) -> dict[str, Any]:
-    optional = {"gates": job.gates, "recalibrator": job.recalibrator}
-    return {name: describe(part) for name, part in optional.items() if part} | {
-        "predictor": describe(job.given),
-        "target": {"samples": len(job.target.target)},
-        "retrainer": describe(job.retrainer),
-        "evaluators": describe(job.evaluators),
-        "batch_size": job.batch_size,
-    }
-
-
 def _run(
-    job: _Job, selectors: Sequence[Selector], folder: Path, workdir: Path | None
+    job: Job, selectors: Sequence[Selector], folder: Path, workdir: Path | None
 ) -> AdaptationResult:
     before = _evaluate(job, job.given, folder / "round-0")
     job, made, recalibrated = _recalibrated(job, folder / "recalibration")
@@ -238,6 +211,9 @@ def _run(
         if not current.stands:
             break
         teacher = student = new
+    if workdir is not None and selectors:
+        of_round = replace(job, selector=selectors[-1])
+        teacher = _reviewed_rounds(of_round, teacher, student, done, workdir)
     return AdaptationResult(
         before=before,
         recalibration=recalibrated,
@@ -248,7 +224,23 @@ def _run(
     )
 
 
-def _recalibrated(job: _Job, folder: Path) -> tuple[_Job, Recalibration, Recalibrated | None]:
+def _reviewed_rounds(
+    job: Job, teacher: Predictor, student: Predictor, done: list[Round], folder: Path
+) -> Predictor:
+    """Go on with a round for what people said of the masks since, and return what came of it."""
+    before: Mapping[str, Answer] = {}
+    while answers := answers_for(folder, number := len(done) + 1, before):
+        of_round = replace(job, answers=answers)
+        current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
+        job = replace(job, target=job.target.without(current.left_out))
+        done.append(current)
+        if current.stands:
+            teacher = student = new
+        before = answers
+    return teacher
+
+
+def _recalibrated(job: Job, folder: Path) -> tuple[Job, Recalibration, Recalibrated | None]:
     """Make the first teacher and student; they are made anew where a run continues."""
     unchanged = Recalibration(job.given, job.given, pa.table({}))
     recalibrator, before = job.recalibrator, job.target
@@ -280,7 +272,7 @@ def _recalibrated(job: _Job, folder: Path) -> tuple[_Job, Recalibration, Recalib
 
 
 def _round(
-    job: _Job, teacher: Predictor, student: Predictor, number: int, folder: Path
+    job: Job, teacher: Predictor, student: Predictor, number: int, folder: Path
 ) -> tuple[Round, Predictor]:
     """Have the teacher label the target, and train the student on what is kept."""
     notify = job.plugins.notify
@@ -288,7 +280,9 @@ def _round(
     scores, found = _scores(job, teacher, number, folder)
     job = replace(job, target=job.target.without(found))
     selection = _selection(job, scores, number, folder / "selection.parquet")
-    current = Round(number, scores, selection, {}, stored_judgement(folder))
+    current = Round(
+        number, scores, selection, {}, stored_judgement(folder), reviewed=stored_review(folder)
+    )
     if current.stands:
         labels = _labels(job, selection, folder / _LABELS)
         new = _retrained(job, student, labels, number, folder / "predictor")
@@ -300,9 +294,7 @@ def _round(
     return replace(current, left_out=stored_left_out(folder)), student
 
 
-def _scores(
-    job: _Job, predictor: Predictor, number: int, folder: Path
-) -> tuple[pa.Table, pa.Table]:
+def _scores(job: Job, predictor: Predictor, number: int, folder: Path) -> tuple[pa.Table, pa.Table]:
     """Score and label every sample in one pass over the target, unless that was done.
 
     Returns:
@@ -331,14 +323,14 @@ def _scores(
     return scores, found
 
 
-def _check_unchanged(job: _Job, before: Iterable[pa.Table], positions: Iterable[int]) -> None:
+def _check_unchanged(job: Job, before: Iterable[pa.Table], positions: Iterable[int]) -> None:
     """Compare the target with what was recalibrated on or scored, once in a process."""
     if not job.checked:
         check_unchanged(job.target.target, before, positions)
         job.checked.append(True)
 
 
-def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selection:
+def _selection(job: Job, scores: pa.Table, number: int, path: Path) -> Selection:
     if is_stored(path):
         return Selection(read_stored_table(path))
     selection = job.selector.select(scores)
@@ -347,19 +339,22 @@ def _selection(job: _Job, scores: pa.Table, number: int, path: Path) -> Selectio
             f"{type(job.selector).__name__}.select returned other ids than it was given; expected "
             f"a row for each of the {len(scores)} samples, in their order."
         )
+    if job.answers:
+        selection = with_answers(selection, job.answers)
     write_stored_table(selection.table, path)
     job.plugins.notify("pladapt_selected", number=number, selection=selection)
     return selection
 
 
-def _labels(job: _Job, selection: Selection, path: Path) -> PseudoLabels:
+def _labels(job: Job, selection: Selection, path: Path) -> Samples[PseudoLabelled]:
     rows = kept_rows(selection)  # a row for each of the target's samples, in their order
     scores = selection.table["score"].to_numpy()[rows]
-    return PseudoLabels(job.target.samples, rows, scores, path)
+    labels = PseudoLabels(job.target.samples, rows, scores, path)
+    return taught_labels(labels, selection, job.answers) if job.answers else labels
 
 
 def _retrained(
-    job: _Job, predictor: Predictor, labels: PseudoLabels, number: int, folder: Path
+    job: Job, predictor: Predictor, labels: Samples[PseudoLabelled], number: int, folder: Path
 ) -> Predictor:
     retrainer = job.retrainer
     if isinstance(retrainer, ResumableRetrainer) and is_stored(folder):
@@ -373,7 +368,7 @@ def _retrained(
     return new
 
 
-def _judgement(job: _Job, after: Predictor, folder: Path) -> Judgement | None:
+def _judgement(job: Job, after: Predictor, folder: Path) -> Judgement | None:
     """Have every gate compare with what went in, so that the evidence is whole, unless it is."""
     if job.gates and stored_judgement(folder) is None:
         before, judgements = job.target, []
@@ -387,7 +382,7 @@ def _judgement(job: _Job, after: Predictor, folder: Path) -> Judgement | None:
     return stored_judgement(folder)
 
 
-def _evaluate(job: _Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
+def _evaluate(job: Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
     evaluations = {}
     for done, (name, evaluator) in enumerate(job.evaluators.items(), start=1):
         path = folder / "evaluations" / name

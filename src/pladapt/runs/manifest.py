@@ -25,7 +25,7 @@ from pladapt.functional.arrays import to_numpy
 from pladapt.storage import locked, read_sealed, sweep, to_json, write_sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pladapt.types import Array
@@ -285,21 +285,38 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> None:
             stages.
     """
     config = json.loads(to_json(config))
-    known: list[Any] = []
+    stored: dict[str, Any] = {}
     if (folder / _NAME).exists():
-        known = _continued(folder, config)
+        stored = _continued(folder, config)
     elif stages := [path for pattern in _STAGES for path in folder.glob(pattern)]:
         raise DataError(
             f"{folder} has {stages[0].relative_to(folder)} of a run, and no {_NAME} that says of "
             "which; give another folder, or empty this one to start anew."
         )
+    known = stored.get("environments", [])
     if environment() not in known:
         made = {"config": config, "environments": [*known, environment()]}
-        write_sealed(made, folder / _NAME)
+        write_sealed(stored | made, folder / _NAME)
+
+
+def note_reviews(folder: Path, reviews: Sequence[Mapping[str, Any]]) -> None:
+    """Note who reviewed before a round, once: as ``reviews`` in ``run.json``.
+
+    Args:
+        folder: The run folder.
+        reviews: A row for each person.
+    """
+    manifest = read_manifest(folder)
+    known = manifest.get("reviews", [])
+    if new := [review for review in reviews if review not in known]:
+        write_sealed(manifest | {"reviews": [*known, *new]}, folder / _NAME)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a run's ``run.json``: its ``config``, and the ``environments`` that it ran in.
+
+    Where people reviewed its masks there are ``reviews``: who, what and how long before which
+    round.
 
     Raises:
         MissingDataError: There is none.
@@ -314,7 +331,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _continued(folder: Path, config: Mapping[str, Any]) -> list[Any]:
+def _continued(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     stored = read_manifest(folder)
     changes = list(_differences("", stored["config"], config))
     if changes:
@@ -322,7 +339,7 @@ def _continued(folder: Path, config: Mapping[str, Any]) -> list[Any]:
             f"{folder} holds a run made with other inputs or parameters: {'; '.join(changes)}."
             " Give the same again to continue it, or another folder to start anew."
         )
-    return list(stored["environments"])
+    return stored
 
 
 def _differences(name: str, before: Any, now: Any) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pladapt.errors import MissingDataError
 from pladapt.evaluation.few_labels import AS_IT_IS
 from pladapt.runs.choosing import CHOICE, read_chosen
 from pladapt.runs.manifest import read_manifest
+from pladapt.runs.reviewed import REJECTED, REVIEWED_FILE, stored_review
 from pladapt.runs.stages import read_evaluation, read_judgement
 from pladapt.runs.usable import LEFT_OUT, read_left_out
 from pladapt.storage import (
@@ -56,6 +57,8 @@ class Round:
             was no gate or no such predictor.
         left_out: The samples that could not be used: ``position`` in the target from 0, ``id``
             and ``reason``. They have no row among the scores.
+        reviewed: What people said of the masks before the round, which it was taught with: ``id``,
+            ``decision``, ``who``, ``at`` and ``seconds``; None where nobody did.
     """
 
     number: int
@@ -64,6 +67,7 @@ class Round:
     evaluations: Mapping[str, Evaluation]
     judgement: Judgement | None = None
     left_out: pa.Table = field(default_factory=LEFT_OUT.empty_table)
+    reviewed: pa.Table | None = None
 
     @property
     def stands(self) -> bool:
@@ -158,6 +162,8 @@ class RunRecord:
         if self.choice is not None:
             return self.choice.verdict
         found = self.recalibration
+        if taught := [each for each in self.rounds if each.stands and each.reviewed is not None]:
+            return Verdict("adapted", _taught(taught[-1].reviewed))
         if found is not None and found.stands and found.verdict is not None:
             return found.verdict
         if found is not None and found.judgement is not None and not found.judgement.accepted:
@@ -206,6 +212,9 @@ def read_run(folder: str | Path) -> RunRecord:
         rounds.append(_read_round(folder / f"round-{number}", number, before.keys(), gated=gated))
         if not rounds[-1].stands:
             break
+    while is_stored(folder / f"round-{len(rounds) + 1}" / REVIEWED_FILE):
+        number = len(rounds) + 1
+        rounds.append(_read_round(folder / f"round-{number}", number, before.keys(), gated=gated))
     return RunRecord(
         before=before, rounds=tuple(rounds), workdir=folder, recalibration=recalibrated
     )
@@ -247,7 +256,8 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
     judgement = stored_judgement(folder)
     scores = read_stored_table(folder / "scores.parquet")
     left_out = stored_left_out(folder)
-    current = Round(number, scores, selection, evaluations, judgement, left_out)
+    reviewed = stored_review(folder)
+    current = Round(number, scores, selection, evaluations, judgement, left_out, reviewed)
     _check_finished(current, folder, evaluators, judged=gated and bool(selection.kept))
     return current
 
@@ -293,6 +303,14 @@ def _read_outcome(path: Path) -> dict[str, Any]:
     check_stored(path)
     found: dict[str, Any] = read_json(path)
     return found | {"verdict": found["verdict"] and Verdict(**found["verdict"])}
+
+
+def _taught(reviewed: pa.Table | None) -> str:
+    """Return what people's answers brought to a training, in words."""
+    decisions = [] if reviewed is None else reviewed["decision"].to_pylist()
+    rejected = decisions.count(REJECTED)
+    said = f"trained with {_counted(len(decisions) - rejected, 'reviewed mask')}"
+    return f"{said}, without {_counted(rejected, 'rejected sample')}" if rejected else said
 
 
 def _counted(number: int, what: str) -> str:

@@ -1,0 +1,67 @@
+"""What people reviewed, how long it took them, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from pladapt.reports.document import Section, Table, Text
+from pladapt.reports.tables import overlap_evaluators
+from pladapt.runs.answers import DECISIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from pladapt.runs.records import Round, RunRecord
+
+_READING: Final = (
+    "People looked at masks of the run. What they accepted or corrected was taught as it is, what "
+    "they rejected was left out. Each further round knows all answers until then."
+)
+
+
+def review_sections(record: RunRecord) -> Iterator[Section]:
+    """Yield a section on the rounds that people's answers taught, where there are any."""
+    rounds = [each for each in record.rounds if each.reviewed is not None]
+    if not rounds:
+        return
+    people = tuple(row for each in rounds for row in _people(each))
+    header = ("round", "who", *DECISIONS, "minutes")
+    tables = [Table("Who reviewed what", header, people)]
+    names = overlap_evaluators(record)
+    tables += [_gain(record, rounds, name) for name in names]
+    yield Section("Review by people", (Text(_READING), *tables))
+
+
+def _people(current: Round) -> Iterator[tuple[str, ...]]:
+    rows = _rows(current.reviewed)
+    for who in sorted({row["who"] for row in rows}):
+        own = [row for row in rows if row["who"] == who]
+        counts = (str(sum(row["decision"] == each for row in own)) for each in DECISIONS)
+        yield (str(current.number), who, *counts, _minutes(own))
+
+
+def _gain(record: RunRecord, rounds: list[Round], name: str) -> Table:
+    """Return the pooled DSC of the first class against the minutes of review."""
+    start = replace(record, rounds=record.rounds[: rounds[0].number - 1]).after
+    rows = [("0.0", "0", f"{start[name].value('dsc'):.3f}")]
+    for current in rounds:
+        answers = _rows(current.reviewed)
+        found = current.evaluations.get(name)
+        dsc = "refused" if found is None else f"{found.value('dsc'):.3f}"
+        rows.append((_minutes(answers), str(len(answers)), dsc))
+    return Table(
+        f"{name}: DSC (pooled) against minutes of review",
+        ("minutes", "reviewed", "DSC"),
+        tuple(rows),
+    )
+
+
+def _rows(reviewed: pa.Table | None) -> list[dict[str, str | float]]:
+    return [] if reviewed is None else reviewed.to_pylist()
+
+
+def _minutes(rows: list[dict[str, str | float]]) -> str:
+    return f"{sum(float(row['seconds']) for row in rows) / 60:.1f}"

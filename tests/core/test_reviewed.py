@@ -1,0 +1,183 @@
+"""What people said of a run's masks goes into the run when it continues."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import pladapt
+from pladapt import DataError, Judgement, Verdict
+from pladapt.review import Review
+from pladapt.runs.reviewed import REPEATS
+from pladapt.types import EVIDENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import SimpleNamespace
+
+    from pladapt.runs import AdaptationResult
+
+    Adapt = Callable[..., AdaptationResult]
+
+
+@pytest.fixture
+def adapt(toy: SimpleNamespace, tmp_path: Path) -> Adapt:
+    """Adapt in one folder, again and again."""
+
+    def again(**options: Any) -> AdaptationResult:
+        parts = toy.parts() | options
+        return pladapt.adapt(toy.Predictor(), toy.target(), **parts, workdir=tmp_path / "run")
+
+    return again
+
+
+@pytest.fixture
+def seen(toy: SimpleNamespace) -> Any:
+    """A retrainer that notes what it is taught with, and can resume."""
+
+    class Noting(toy.Retrainer):  # type: ignore[misc,name-defined]  # the toy's
+        def __init__(self) -> None:
+            super().__init__()
+            self.labels: list[list[pladapt.PseudoLabelled]] = []
+
+        def retrain(self, predictor: Any, labels: Any, /) -> Any:
+            self.labels.append([labels[index] for index in range(len(labels))])
+            return super().retrain(predictor, labels)
+
+        def describe(self) -> str:
+            return "noting"
+
+    return Noting()
+
+
+def square() -> Any:
+    mask = np.zeros((6, 6), np.uint8)
+    mask[2:5, 2:5] = 1
+    return mask
+
+
+def test_reviewed_masks_teach_in_a_further_round(adapt: Adapt, seen: Any) -> None:
+    first = adapt(retrainer=seen)
+    assert first.rounds[0].selection.kept == ("s0", "s1", "s2")
+    review = Review(first.workdir, who="Ann")  # type: ignore[arg-type]  # there is one
+    accepted = review.mask("s1")
+    review.accept("s1", seconds=4)
+    review.correct("s6", square(), seconds=30.25)
+    review.reject("s0")
+    result = adapt(retrainer=seen)
+    assert len(seen.labels) == 2, "the first round was done"
+    taught = seen.labels[1]
+    assert [item.id for item in taught] == ["s1", "s6", "s2"]
+    np.testing.assert_array_equal(taught[0].label, accepted)
+    np.testing.assert_array_equal(taught[1].label, square())
+    assert taught[0].score == taught[1].score >= taught[2].score
+    before, after = result.rounds
+    assert before.reviewed is None
+    assert after.selection.dropped["s0"] == "rejected"
+    assert after.selection.kept == ("s1", "s6", "s2")
+    assert after.reviewed is not None
+    assert after.reviewed.select(["id", "decision", "who"]).to_pylist() == [
+        {"id": "s0", "decision": "rejected", "who": "Ann"},
+        {"id": "s1", "decision": "accepted", "who": "Ann"},
+        {"id": "s6", "decision": "corrected", "who": "Ann"},
+    ]
+    words = "trained with 2 reviewed masks, without 1 rejected sample"
+    assert result.verdict == Verdict("adapted", words)
+    assert result.predictor.shift != first.predictor.shift  # type: ignore[attr-defined]  # the toy's
+
+
+def test_the_manifest_says_who_when_and_how_long(adapt: Adapt) -> None:
+    folder = adapt().workdir
+    assert folder is not None
+    assert "reviews" not in json.loads((folder / "run.json").read_text())
+    ann = Review(folder, who="Ann")
+    ann.accept("s1", seconds=4)
+    ann.reject("s0", seconds=1.5)
+    Review(folder, who="Bo").accept("s2", seconds=7)
+    for _ in range(2):
+        adapt()
+        found = json.loads((folder / "run.json").read_text())["reviews"]
+        for each in found:
+            assert each.pop("first") <= each.pop("last")
+        assert found == [
+            {"round": 2, "who": "Ann", "accepted": 1, "rejected": 1, "seconds": 5.5},
+            {"round": 2, "who": "Bo", "accepted": 1, "seconds": 7},
+        ]
+
+
+def test_a_round_is_made_for_new_answers_alone(adapt: Adapt, seen: Any) -> None:
+    folder = adapt(retrainer=seen).workdir
+    assert folder is not None
+    Review(folder, who="Ann").accept("s1")
+    results = [adapt(retrainer=seen) for _ in range(2)]
+    assert [len(each.rounds) for each in results] == [2, 2]
+    assert results[0].predictor == results[1].predictor
+    Review(folder, who="Ann").reject("s2")
+    assert len(adapt(retrainer=seen).rounds) == 3
+    assert len(seen.labels) == 3
+    read = pladapt.read_run(folder)
+    assert [each.number for each in read.rounds] == [1, 2, 3]
+    assert read.rounds[2].reviewed is not None
+    assert len(read.rounds[2].reviewed) == 2
+    assert read.verdict == adapt(retrainer=seen).verdict
+
+
+def test_a_round_that_was_interrupted_ends_with_the_answers_that_it_began_with(
+    adapt: Adapt, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = adapt(retrainer=seen).workdir
+    assert folder is not None
+    Review(folder, who="Ann").accept("s1")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(seen), "save", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            adapt(retrainer=seen)
+    Review(folder, who="Ann").reject("s2")
+    result = adapt(retrainer=seen)
+    assert [item.id for item in seen.labels[1]] == [item.id for item in seen.labels[2]]
+    assert "s2" not in [item.id for item in seen.labels[3]]
+    assert len(result.rounds) == 3
+
+
+def test_a_few_reviewed_samples_are_heard_among_many(
+    toy: SimpleNamespace, seen: Any, tmp_path: Path
+) -> None:
+    parts = toy.parts(top_k=None, ci_limit=None) | {"retrainer": seen, "workdir": tmp_path / "run"}
+    pladapt.adapt(toy.Predictor(), toy.target(count=9), **parts)
+    Review(tmp_path / "run", who="Ann").accept("s1")
+    pladapt.adapt(toy.Predictor(), toy.target(count=9), **parts)
+    ids = [item.id for item in seen.labels[1]]
+    others = len({*ids}) - 1
+    assert ids.count("s1") == min(REPEATS, others) > 1
+    assert len(ids) == 2 * others
+
+
+class Refusing:
+    """A gate that refuses whatever is made."""
+
+    def judge(self, before: Any, after: Any, target: Any, /) -> Judgement:
+        return Judgement(accepted=False, reasons=("no",), evidence=EVIDENCE.empty_table())
+
+
+def test_people_can_go_on_where_a_gate_refused_and_a_gate_can_refuse_them(adapt: Adapt) -> None:
+    folder = adapt(gates=[Refusing()]).workdir
+    assert folder is not None
+    Review(folder, who="Ann").accept("s1")
+    result = adapt(gates=[Refusing()])
+    assert [each.stands for each in result.rounds] == [False, False]
+    assert result.verdict.outcome == "unchanged"
+    assert pladapt.read_run(folder).verdict == result.verdict
+
+
+def test_a_damaged_answer_ends_the_run_before_it_teaches(adapt: Adapt) -> None:
+    folder = adapt().workdir
+    assert folder is not None
+    Review(folder, who="Ann").accept("s1")
+    (path,) = (folder / "review" / "answers").iterdir()
+    path.write_text(path.read_text().replace("Ann", "Eve"))
+    with pytest.raises(DataError, match="review this sample again"):
+        adapt()
