@@ -1,0 +1,258 @@
+"""A run's masks for the tools that people have, and what they made of them."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.files.folder import Files
+from pladapt.files.reading import MaskLayout
+from pladapt.files.samples import read_truth
+from pladapt.files.stored import EXTRA
+from pladapt.optional import needs
+from pladapt.review.annotations import IMAGES, Coco, Cvat, Item, LabelStudio
+from pladapt.review.pictures import picture, png, read_png, value_range
+from pladapt.storage import atomic_write, read_sealed, write_sealed
+from pladapt.types import IGNORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pladapt.files.samples import FileSamples, Place
+    from pladapt.review.annotations import Format
+    from pladapt.review.reviewing import Review
+
+Kind: TypeAlias = Literal["label-studio", "cvat", "coco", "nifti", "png"]
+"""Where masks go."""
+
+_FORMATS: Final[Mapping[str, Format]] = {
+    "label-studio": LabelStudio(),
+    "cvat": Cvat(),
+    "coco": Coco(),
+}
+_RECORD: Final = "export.json"
+_MASKS: Final = "masks"
+_PLANE: Final = 2
+_SHADES: Final = (0, 0, 0, 230, 159, 0, 86, 180, 233, 0, 158, 115, 240, 228, 66, 204, 121, 167)
+"""Red, green and blue of the first values: Okabe and Ito's, which all can tell apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export noted for the way back.
+
+    Args:
+        kind: Of its files.
+        names: Of the values, by value.
+        files: Each sample's id, by the name of its picture.
+    """
+
+    kind: Kind
+    names: dict[int, str]
+    files: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write the note."""
+        write_sealed(asdict(self), folder / _RECORD)
+
+    @classmethod
+    def read(cls, folder: Path) -> Exported:
+        """Read the note.
+
+        Raises:
+            MissingDataError: There is none.
+            DataError: It is damaged.
+        """
+        path = folder / _RECORD
+        if not path.is_file():
+            raise MissingDataError(
+                f"{folder} has no {_RECORD}, which says whose the masks are; give the folder that "
+                "`pladapt labels export` wrote, with the tool's files in it."
+            )
+        said = read_sealed(path, "note of an export", "export anew")
+        return cls(**said | {"names": {int(value): name for value, name in said["names"].items()}})
+
+
+def export_masks(
+    review: Review,
+    samples: FileSamples,
+    folder: Path,
+    kind: Kind,
+    *,
+    ids: Sequence[str],
+    names: Sequence[str] = (),
+) -> Exported:
+    """Write some samples' masks, as they are now, for another tool.
+
+    Args:
+        review: Of the run.
+        samples: The run's images.
+        folder: A new or empty one.
+        kind: ``nifti`` writes each image's file as one, for 3D Slicer or ITK-SNAP; the others a
+            picture for each sample.
+        ids: The samples; with ``nifti`` the files are written that they are in.
+        names: Of the classes, in order; by default ``foreground``, or ``class 1`` and so on.
+
+    Raises:
+        InputError: The folder holds something, or a picture was asked for of a volume.
+        MissingDataError: A sample's image is not there.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds something; give another folder.")
+    positions = _positions(samples, ids)
+    masks = {id_: review.mask(id_) for id_ in ids}
+    if kind == "nifti":
+        files = _write_volumes(review, samples, folder, {samples.places[p].name for p in positions})
+        return _noted(folder, kind, _named(masks.values(), names), files)
+    flat = next((id_ for id_, mask in masks.items() if mask.ndim != _PLANE), None)
+    if flat is not None:
+        raise InputError(f"{flat!r} is a volume, and {kind} takes pictures; give nifti.")
+    files = {f"{number:04}.png": id_ for number, id_ in enumerate(ids, start=1)}
+    for file, position in zip(files, positions, strict=True):
+        image = samples[position].image
+        _write(folder / IMAGES / file, png(picture(image, value_range(image))))
+    named = _named(masks.values(), names)
+    items = [Item(file, masks[id_]) for file, id_ in files.items()]
+    if kind == "png":
+        for item in items:
+            _write(folder / _MASKS / item.file, png(item.mask, [*_SHADES]))
+    else:
+        _FORMATS[kind].write(items, named, folder)
+    return _noted(folder, kind, named, files)
+
+
+def import_masks(
+    review: Review, samples: FileSamples, folder: Path, *, unchanged: bool = False
+) -> dict[str, str]:
+    """Take the masks that a tool made of an export: those that were changed are corrected.
+
+    Args:
+        review: Of the run.
+        samples: The run's images.
+        folder: That of the export.
+        unchanged: Whether masks that were not changed are accepted; else nothing is said of them.
+
+    Returns:
+        The decision by the sample's id.
+
+    Raises:
+        MissingDataError: The folder is none of an export.
+        DataError: A file cannot be read, or has a mask of another size.
+        BusyError: Somebody else is at a sample.
+    """
+    said: dict[str, str] = {}
+    for id_, mask in _imported(Exported.read(folder), samples, folder):
+        now = review.mask(id_)
+        whole = np.zeros_like(now) if mask.size == 0 else mask
+        if whole.shape != now.shape:
+            raise DataError(
+                f"The mask of {id_!r} in {folder} has the shape {whole.shape}; expected "
+                f"{now.shape}. Export it at the size of the image."
+            )
+        if not np.array_equal(whole, now):
+            review.correct(id_, whole)
+            said[id_] = "corrected"
+        elif unchanged:
+            review.accept(id_)
+            said[id_] = "accepted"
+    return said
+
+
+def _imported(
+    exported: Exported, samples: FileSamples, folder: Path
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    if exported.kind == "nifti":
+        yield from _read_volumes(exported, samples, folder)
+    elif exported.kind == "png":
+        for file, id_ in exported.files.items():
+            yield id_, read_png((folder / _MASKS / file).read_bytes())
+    else:
+        for item in _FORMATS[exported.kind].read(folder, exported.names):
+            file = item.file.rpartition("/")[2]
+            if file not in exported.files:
+                raise DataError(f"{folder} has a mask of {file!r}, which was not exported.")
+            yield exported.files[file], item.mask
+
+
+def _positions(samples: FileSamples, ids: Sequence[str]) -> list[int]:
+    known = {place.id: position for position, place in enumerate(samples.places)}
+    if lacking := [id_ for id_ in ids if id_ not in known]:
+        raise MissingDataError(
+            f"There is no image of {lacking[0]!r}, nor of {len(lacking) - 1} others; give the "
+            "images that the run was made with."
+        )
+    return [known[id_] for id_ in ids]
+
+
+def _named(masks: Any, given: Sequence[str]) -> dict[int, str]:
+    """Return the names of the values, 255 among them where it is there."""
+    values = {int(value) for mask in masks for value in np.unique(mask)}
+    count = max([len(given), *(value for value in values if value != IGNORE)], default=0)
+    if given and len(given) < count:
+        raise InputError(f"There are {count} classes and {len(given)} names, {list(given)}.")
+    own = ["foreground"] if count <= 1 else [f"class {n}" for n in range(1, count + 1)]
+    names = dict(enumerate(given or own, start=1))
+    return names | ({IGNORE: "ignore"} if IGNORE in values else {})
+
+
+def _noted(folder: Path, kind: Kind, names: dict[int, str], files: dict[str, str]) -> Exported:
+    exported = Exported(kind=kind, names=names, files=files)
+    exported.write(folder)
+    return exported
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+# volumes
+
+
+def _write_volumes(
+    review: Review, samples: FileSamples, folder: Path, names: set[str]
+) -> dict[str, str]:
+    known = {*review.masks.ids}
+    by_name: dict[str, list[Place]] = {}
+    for place in samples.places:
+        if place.name in names:
+            by_name.setdefault(place.name, []).append(place)
+    for name, places in by_name.items():
+        outline = samples.outlines[places[0].path]
+        planes = np.zeros((outline.array.shape[0], *outline.array.shape[2:]), np.uint8)
+        for place in places:
+            if place.id in known:  # what could not be used has no mask
+                mask = review.mask(place.id)
+                planes[place.number if mask.ndim == _PLANE else ...] = mask
+        _write(folder / _MASKS / f"{name}.nii.gz", _nifti(planes, outline.affine))
+    return {name: name for name in by_name}
+
+
+def _nifti(planes: NDArray[np.uint8], affine: NDArray[np.float64] | None) -> bytes:
+    with needs(EXTRA, "nibabel"):
+        import nibabel  # noqa: PLC0415 - an extra
+    image: Any = nibabel.Nifti1Image(planes.T, np.eye(4) if affine is None else affine)
+    return gzip.compress(image.to_bytes(), mtime=0)
+
+
+def _read_volumes(
+    exported: Exported, samples: FileSamples, folder: Path
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    values = tuple(value for value in exported.names if value != IGNORE)
+    layout = MaskLayout(values or (1,), IGNORE, 2 if samples[0].image.ndim == 1 + _PLANE else 3)
+    masks, problems = read_truth(samples, Files.find(folder / _MASKS), layout=layout)
+    for name, reason in problems:
+        if name in exported.files:
+            raise DataError(f"{folder / _MASKS}, {name}: {reason}")
+    known = {place.id for place in samples.places if place.name in exported.files}
+    for index in range(len(masks)):
+        sample = masks[index]
+        if sample.id in known:
+            yield sample.id, np.asarray(sample.mask)
