@@ -100,6 +100,10 @@ def start():
     return Sigmoid()
 
 
+def unready():
+    raise OSError("No file.")
+
+
 nothing = 3
 instance = Sound(top_k=2)
 """
@@ -179,6 +183,7 @@ def test_a_broken_part_fails_in_words(
         ("no_such_package:Gone", PluginError, "ModuleNotFoundError"),
         ("gone.py:Sound", MissingDataError, "no file"),
         ("some_parts.py:Sound --set colour=red", InputError, "unexpected keyword argument"),
+        ("some_parts.py:unready", InputError, "with {}: OSError: No file. Give its parameters"),
         ("nobody", InputError, "No installed plugin offers 'nobody'"),
         ("overlap --kind colour", InputError, "no kind 'colour' to check"),
         ("overlap --kind selector", InputError, "No installed plugin offers 'overlap'"),

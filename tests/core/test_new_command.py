@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,8 @@ def test_a_project_is_written_and_never_over_another(
     again = new("gate my_margin")
     assert isinstance(again.exception, InputError)
     assert "is there already; give another name or --output" in str(again.exception)
-    assert new("gate my_margin -o elsewhere").exit_code == 0
+    assert "elsewhere: a gate by the name" in new("gate my_margin -o elsewhere").stdout
+    assert "other: an evaluator by the name" in new("evaluator my_area -o other").stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,6 +54,18 @@ def test_each_kind_has_a_module_that_compiles(kind: Kind) -> None:
         if path.endswith(".py"):
             compile(text, path, "exec")
             assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"),
+    [
+        ("evaluator", "An evaluator of .*\npladapt check my-part\n"),
+        ("network", "\npython -m my_part FOLDER\npladapt check my-part --set target=FOLDER\n"),
+        ("predictor", "\necho .* > model.json\npladapt check my-part --set path=model.json\n"),
+    ],
+)
+def test_the_readme_makes_what_it_checks(kind: Kind, lines: str) -> None:
+    assert re.search(lines, project(kind, "my_part")["README.md"], re.DOTALL)
 
 
 @pytest.mark.parametrize("name", ["My", "my-margin", "1st", "class", "a__b", "", "json", "pladapt"])
