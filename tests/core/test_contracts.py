@@ -25,7 +25,7 @@ from pladapt import (
     Selection,
     hard_labels,
 )
-from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.evaluators import DetailEvaluator, OverlapEvaluator
 from pladapt.predictors import LogitShiftPredictor, TemperaturePredictor
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 from pladapt.testing import (
@@ -123,6 +123,16 @@ class TestOverlap(EvaluatorContract):
     @pytest.fixture(params=[1, 2])
     def evaluator(self, toy: SimpleNamespace, request: pytest.FixtureRequest) -> Any:
         return OverlapEvaluator(samples=toy.lesions(classes=request.param))
+
+    @pytest.fixture
+    def predictor(self, toy: SimpleNamespace) -> Any:
+        return toy.Predictor()
+
+
+class TestDetail(EvaluatorContract):
+    @pytest.fixture(params=[1, 2])
+    def evaluator(self, toy: SimpleNamespace, request: pytest.FixtureRequest) -> Any:
+        return DetailEvaluator(samples=toy.lesions(classes=request.param), spacing=(0.5, 2.0))
 
     @pytest.fixture
     def predictor(self, toy: SimpleNamespace) -> Any:

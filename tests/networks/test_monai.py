@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.functional.surfaces import hd95, nsd, surface_distances
 from pladapt.recipes import recipe
 from pladapt.torch import Network, Preparation, Prepared, TrainingOptions, load_network
 from pladapt.torch.steps import NormaliseEach
@@ -203,3 +204,22 @@ def test_large_pictures_go_through_in_bounded_memory() -> None:
     front = Prepared(network, Preparation(patch_size=(64, 64), overlap=0.25)).eval()
     assert front(torch.zeros(1, 1, 500, 300)).shape == (1, 1, 500, 300)
     assert network.largest == 64
+
+
+@pytest.mark.filterwarnings("ignore:monai.metrics:FutureWarning")  # by MONAI's own call
+def test_borders_lie_as_far_apart_as_monai_measures(images: Callable[..., torch.Tensor]) -> None:
+    from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+
+    spacing = (3.0, 0.7, 0.8)
+    one, other = (images(2, 1, 8, 16, 16) > 1.3).numpy()
+    found = surface_distances(one[0], other[0], spacing)
+    assert found is not None
+    masks = [torch.as_tensor(mask)[None].float() for mask in (one, other)]
+    expected = compute_hausdorff_distance(
+        *masks, include_background=True, percentile=95, spacing=spacing
+    )
+    assert hd95(found) == pytest.approx(expected.item(), rel=1e-5)
+    expected = compute_surface_dice(
+        *masks, class_thresholds=[1.0], include_background=True, spacing=spacing
+    )
+    assert nsd(found, 1.0) == pytest.approx(expected.item(), rel=1e-5)

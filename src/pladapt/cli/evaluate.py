@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from pladapt.cli.details import MoreFigures
 from pladapt.cli.options import with_options
-from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
+from pladapt.cli.printing import (
+    AsJson,
+    console,
+    figure,
+    named,
+    print_json,
+    print_line,
+    show_problems,
+)
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
 from pladapt.functional.overlap import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pladapt.types import Evaluation
 
 _EVALUATION = {"digests.json", "notes.json", "samples.parquet", "summary.parquet"}
@@ -50,12 +57,16 @@ def evaluate(
     empty: Annotated[
         float, typer.Option(help="The DSC where truth and prediction are both empty.")
     ] = 1.0,
+    more: MoreFigures,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier evaluation.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations."""
+    """Measure predicted masks against true ones: DSC, SEN and SPC in three aggregations.
+
+    On request also borders in mm, lesions and volumes.
+    """
     from pladapt.files import Files, evaluate_files  # noqa: PLC0415 - help must not wait for it
     from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
@@ -63,6 +74,7 @@ def evaluate(
     layout = reading.mask_layout(
         label, axes=reading.axes, binary=masks.binary, as_stored=masks.as_stored
     )
+    details = more.details()
     with progress_bars() as progress:
         files, found = Files.find(predictions), Files.find(truth)
         evaluation, problems = evaluate_files(
@@ -77,6 +89,7 @@ def evaluate(
             cutoff=cutoff,
             scale=reading.scale,
             empty=empty,
+            details=details,
             readers=reading.readers,
             on_error=reading.on_error,
             progress=progress,
@@ -85,6 +98,7 @@ def evaluate(
         shutil.rmtree(output)
     write_evaluation(evaluation, output)
     _show_evaluation(evaluation)
+    more.show(evaluation)
     show_problems(problems, output, files, found)
     print_line(f"Evaluation: {output}")
     if as_json:
@@ -115,10 +129,6 @@ def _show_evaluation(evaluation: Evaluation) -> None:
     for row in evaluation.summary.to_pylist():
         rows.setdefault((row["aggregation"], row["class"]), {})[row["metric"]] = row
     for (aggregation, class_), found in rows.items():
-        values = [_figure(found[metric]) for metric in METRICS]
+        values = [figure(found[metric]) for metric in METRICS]
         table.add_row(aggregation, str(class_), *values, str(found[METRICS[0]]["count"]))
     console().print(table)
-
-
-def _figure(row: Mapping[str, Any]) -> str:
-    return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")

@@ -99,3 +99,8 @@ def show_problems(problems: Sequence[Problem], output: Path | None, *found: File
         print_line(f"Left out: {len(problems):,} in all{listed}")
     if unread:
         print_line(f"Not looked at{listed}: {kinds(unread)}")
+
+
+def figure(row: Mapping[str, Any]) -> str:
+    """Return the mean of a row of a summary, with its spread where it has one."""
+    return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")

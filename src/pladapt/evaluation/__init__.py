@@ -2,7 +2,8 @@
 
 from pladapt.evaluation.auditing import Audit, audit, audit_tables
 from pladapt.evaluation.calibration import Calibration, calibrate_cutoff
-from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.details import Details
+from pladapt.evaluation.evaluators import DetailEvaluator, OverlapEvaluator
 from pladapt.evaluation.few_labels import Choice, FewLabels
 from pladapt.evaluation.summaries import summarise_metrics
 from pladapt.evaluation.temperature import TemperatureCalibration, calibrate_temperature
@@ -11,6 +12,8 @@ __all__ = [
     "Audit",
     "Calibration",
     "Choice",
+    "DetailEvaluator",
+    "Details",
     "FewLabels",
     "OverlapEvaluator",
     "TemperatureCalibration",

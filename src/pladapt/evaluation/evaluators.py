@@ -1,20 +1,34 @@
-"""How well predicted masks overlap true ones."""
+"""How well predicted masks fit true ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pladapt.data.tolerance import LeavingOut, Tolerance, map_batches
 from pladapt.errors import InputError
+from pladapt.evaluation.details import (
+    Details,
+    check_spacing,
+    detail_notes,
+    details_table,
+    summarise_details,
+)
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.certainty import hard_labels
 from pladapt.functional.overlap import EMPTY_DSC, evaluation, truth_rows
 from pladapt.predictors.prediction import predict
+from pladapt.types import Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pladapt.evaluation.details import Row, Spacing
     from pladapt.functional.certainty import Cutoff
-    from pladapt.types import Array, Evaluation, LabelledSample, Samples
+    from pladapt.types import Array, LabelledSample, Samples
     from pladapt.typing import Predictor
 
 
@@ -56,8 +70,83 @@ class OverlapEvaluator:
             measured, self.samples, batch_size=self.batch_size, leaving_out=leaving_out
         )
         rows = [row for _, some in each for row in some]
-        notes = {"cutoff": str(self.cutoff)}
-        if leaving_out.found:
-            out = sorted(leaving_out.found)
-            notes["left out"] = "; ".join(f"{one.id}: {one.reason}" for one in out)
+        notes = {"cutoff": str(self.cutoff)} | _left_out_notes(leaving_out)
         return evaluation(rows, empty=self.empty, **notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetailEvaluator:
+    """Measure borders, lesions and volumes per sample, per group and, where they have one, pooled.
+
+    Args:
+        samples: The labelled samples, as for `pladapt.OverlapEvaluator`.
+        surface: As for `Details`.
+        lesions: As for `Details`.
+        volumes: As for `Details`.
+        spacing: The size of a pixel in mm along Z, Y and X, or along Y and X: one for all samples,
+            or one for each by its id. None: distances and volumes are in pixels.
+        cutoff: The probability above which a pixel is foreground, in (0, 1).
+        batch_size: How many samples are predicted at once.
+        tolerance: What becomes of a sample that cannot be read or predicted.
+
+    Raises:
+        InputError: No samples, or nothing is to be measured.
+    """
+
+    samples: Samples[LabelledSample]
+    surface: float | None = 2.0
+    lesions: bool = True
+    volumes: bool = True
+    spacing: Spacing | Mapping[str, Spacing] | None = None
+    cutoff: Cutoff = 0.5
+    batch_size: int = 8
+    tolerance: Tolerance = field(default=Tolerance(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.samples) == 0:
+            raise InputError("There are no samples to evaluate on; give at least one.")
+        self._details()
+        each = self.spacing.values() if isinstance(self.spacing, Mapping) else [self.spacing]
+        for spacing in each:
+            if spacing is not None:
+                check_spacing(spacing)
+
+    def evaluate(self, predictor: Predictor, /) -> Evaluation:
+        """Return a row per sample and class, and what they come to."""
+        details = self._details()
+
+        def measured(batch: Sequence[LabelledSample], images: Array) -> list[Row]:
+            prediction = predict(predictor, batch, images)
+            predicted = to_numpy(hard_labels(prediction.probabilities, self.cutoff))
+            truth = np.stack([to_numpy(sample.mask) for sample in batch])
+            classes = max(1, prediction.probabilities.shape[1] - 1)
+            spacings = [self._spacing(sample.id) for sample in batch]
+            return list(details.rows(batch, predicted, truth, classes, spacings))
+
+        leaving_out = LeavingOut(self.tolerance, len(self.samples))
+        each = map_batches(
+            measured, self.samples, batch_size=self.batch_size, leaving_out=leaving_out
+        )
+        rows = [row for _, some in each for row in some]
+        notes = {"cutoff": str(self.cutoff)} | detail_notes(rows, details)
+        return Evaluation(
+            details_table(rows),
+            summarise_details(rows),
+            notes | _left_out_notes(leaving_out),
+        )
+
+    def _details(self) -> Details:
+        return Details(surface=self.surface, lesions=self.lesions, volumes=self.volumes)
+
+    def _spacing(self, id_: str) -> Spacing | None:
+        if not isinstance(self.spacing, Mapping):
+            return self.spacing
+        if id_ not in self.spacing:
+            raise InputError(f"The spacing of {id_!r} is not given; give that of every sample.")
+        return self.spacing[id_]
+
+
+def _left_out_notes(leaving_out: LeavingOut) -> dict[str, str]:
+    """Return the note that names what an evaluation left out; none where it left out nothing."""
+    said = "; ".join(f"{one.id}: {one.reason}" for one in sorted(leaving_out.found))
+    return {"left out": said} if said else {}

@@ -8,20 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.errors import InputError
+from pladapt.functional.overlap import SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-_SCHEMA = pa.schema(
-    [
-        ("aggregation", pa.string()),
-        ("class", pa.int64()),
-        ("metric", pa.string()),
-        ("mean", pa.float64()),
-        ("std", pa.float64()),
-        ("count", pa.int64()),
-    ]
-)
 
 
 def summarise_metrics(samples: pa.Table, metrics: Sequence[str]) -> pa.Table:
@@ -51,7 +41,7 @@ def summarise_metrics(samples: pa.Table, metrics: Sequence[str]) -> pa.Table:
             f"The samples have no column {missing[0]!r}; they have {samples.column_names}."
         )
     rows = [row for metric in metrics for row in _rows(samples, metric)]
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=SUMMARY)
 
 
 def _rows(samples: pa.Table, metric: str) -> Iterator[dict[str, Any]]:

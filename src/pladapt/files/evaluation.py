@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pladapt.data.prefetch import prefetch
 from pladapt.errors import DataError
+from pladapt.evaluation.details import with_details
 from pladapt.files.folder import Problem, nothing_usable
 from pladapt.files.pairing import Pairing, likely_pattern
 from pladapt.files.places import turned_onto
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pladapt.data.tolerance import OnError
+    from pladapt.evaluation.details import Details
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import Item, Loaded, MaskLayout
     from pladapt.files.series import Source
@@ -41,6 +43,7 @@ def evaluate_files(
     cutoff: float | None = None,
     scale: float | None = None,
     empty: float = EMPTY_DSC,
+    details: Details | None = None,
     readers: int = 2,
     on_error: OnError = "skip",
     progress: Progress | None = None,
@@ -60,6 +63,8 @@ def evaluate_files(
         cutoff: The predictions are probabilities, and a pixel above this is foreground.
         scale: What probability 1 is stored as, as in `pladapt.files.ImageLayout`.
         empty: The DSC where truth and prediction are both empty.
+        details: What else is measured: borders, lesions, volumes. The size of a pixel is that in
+            the true mask's file, or in the prediction's where that says none.
         readers: How many files are read at once.
         on_error: What becomes of a pair that cannot be used: ``skip`` leaves it out, ``raise`` ends
             the call.
@@ -70,22 +75,25 @@ def evaluate_files(
 
     Raises:
         DataError: Nothing can be used, or something cannot and ``on_error`` is ``raise``.
+        InputError: Some files say how large their pixels are, and others do not.
     """
     predictions, truth = layout.arranged(predictions), truth_layout.arranged(truth)
     pairs, problems = (pairing or Pairing()).match(predictions, truth, "prediction")
     if on_error == "raise" and problems:
         raise DataError(f"{problems[0].name}: {problems[0].reason}")
-    reader = _Reader(layout, truth_layout, grouping, cutoff, scale)
+    reader = _Reader(layout, truth_layout, grouping, cutoff=cutoff, scale=scale, details=details)
 
-    def read(name: str) -> list[dict[str, object]]:
+    def read(name: str) -> _Rows:
         return reader.rows(name, predictions.paths[name], truth.paths[pairs[name]])
 
-    rows: list[dict[str, object]] = []
+    rows, more = _Rows([], [])
     calls = (partial(read, name) for name in pairs)
     with closing(prefetch(calls, readers)) as each:
         for done, (name, result) in enumerate(zip(pairs, each, strict=True), start=1):
             try:
-                rows += result()
+                found = result()
+                rows += found.counts
+                more += found.details
             except DataError as error:
                 if on_error == "raise":
                     raise DataError(f"{name}: {error}") from error
@@ -95,13 +103,21 @@ def evaluate_files(
     if not rows:
         raise nothing_usable(problems, predictions.root, hint=_hint(pairs, predictions, truth))
     said = {} if cutoff is None else {"cutoff": str(cutoff)}
-    return evaluation(rows, empty=empty, **said), problems
+    measured = evaluation(rows, empty=empty, **said)
+    return (measured if details is None else with_details(measured, more, details)), problems
 
 
 def _hint(pairs: dict[str, str], predictions: Files, truth: Files) -> str:
     """Return what would pair the files, where no two have the same name."""
     pattern = None if pairs else likely_pattern(predictions.paths, truth.paths)
     return "" if pattern is None else f"These names would pair with --match '{pattern}'."
+
+
+class _Rows(NamedTuple):
+    """Rows of the same samples and classes, in the same order; details only if asked for."""
+
+    counts: list[dict[str, object]]
+    details: list[dict[str, Any]]
 
 
 class _Reader:
@@ -112,11 +128,13 @@ class _Reader:
         layout: MaskLayout,
         truth_layout: MaskLayout,
         grouping: Grouping,
+        *,
         cutoff: float | None,
         scale: float | None,
+        details: Details | None,
     ) -> None:
         self._masks, self._truth, self._grouping = layout, truth_layout, grouping
-        self._cutoff = cutoff
+        self._cutoff, self._details = cutoff, details
         self._maps = ImageLayout(
             layout.dimensions,
             layout.axes,
@@ -126,15 +144,16 @@ class _Reader:
             max_values=layout.max_values,
         )
 
-    def rows(self, name: str, prediction: Source, truth: Source) -> list[dict[str, object]]:
-        """Count the pixels of a pair of files, a row per sample and class.
+    def rows(self, name: str, prediction: Source, truth: Source) -> _Rows:
+        """Measure a pair of files, a row per sample and class.
 
         Raises:
             DataError: The files cannot be used, or do not fit each other.
         """
         group = self._grouping.group(name)
         fixed = self._truth.load(truth)
-        predicted = list(self._predicted(name, prediction, fixed))
+        loaded = self._turned(prediction, fixed)
+        predicted = list(self._predicted(name, loaded))
         true = list(self._truth.items(name, fixed))
         shapes = [[item.array.shape for item in side] for side in (predicted, true)]
         if shapes[0] != shapes[1]:
@@ -142,20 +161,24 @@ class _Reader:
                 f"The prediction has {_shape(predicted)} and the truth {_shape(true)}; they must "
                 "agree."
             )
-        return list(
-            count_rows(
-                [Sample(item.id, group, item.array) for item in predicted],
-                np.stack([item.array for item in predicted]),
-                np.stack([item.array for item in true]),
-                len(self._truth.labels),
-            )
-        )
+        samples = [Sample(item.id, group, item.array) for item in predicted]
+        masks = [np.stack([item.array for item in side]) for side in (predicted, true)]
+        classes = len(self._truth.labels)
+        counts = list(count_rows(samples, *masks, classes))
+        if self._details is None:
+            return _Rows(counts, [])
+        spacings = [fixed.spacing or loaded.spacing] * len(samples)
+        return _Rows(counts, list(self._details.rows(samples, *masks, classes, spacings)))
 
-    def _predicted(self, name: str, source: Source, fixed: Loaded) -> Iterator[Item]:
+    def _turned(self, source: Source, fixed: Loaded) -> Loaded:
+        layout = self._masks if self._cutoff is None else self._maps
+        return turned_onto(layout.load(source), fixed)
+
+    def _predicted(self, name: str, loaded: Loaded) -> Iterator[Item]:
         if self._cutoff is None:
-            yield from self._masks.items(name, turned_onto(self._masks.load(source), fixed))
+            yield from self._masks.items(name, loaded)
         else:
-            for item in self._maps.items(name, turned_onto(self._maps.load(source), fixed)):
+            for item in self._maps.items(name, loaded):
                 yield item._replace(array=self._labels(item.array, self._cutoff))
 
     def _labels(self, probabilities: NDArray[Any], cutoff: float) -> NDArray[np.uint8]:

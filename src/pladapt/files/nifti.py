@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pladapt.files.stored import Decoding
 
 _SPATIAL: Final = 3
+_UNITS: Final = {1: 1000.0, 3: 0.001}  # metres and micrometres
 
 
 def read_nifti(path: Path, how: Decoding) -> Stored:
@@ -51,6 +52,12 @@ def _affine(image: Any) -> NDArray[np.float64] | None:
     """Return the header's affine; None where it has none, or where it is singular."""
     header = image.header
     coded = "sform_code" not in header or header["sform_code"] > 0 or header["qform_code"] > 0
-    affine = np.asarray(image.affine, np.float64)
+    affine = np.array(image.affine, np.float64)
+    affine[:3] *= _in_mm(header)
     usable = np.isfinite(affine).all() and abs(np.linalg.det(affine)) > np.finfo(np.float32).tiny
     return affine if coded and usable else None
+
+
+def _in_mm(header: Any) -> float:
+    """Return how many mm the header's unit of length is; 1 where it says none."""
+    return _UNITS.get(int(header["xyzt_units"]) % 8, 1.0) if "xyzt_units" in header else 1.0

@@ -45,6 +45,8 @@ class Loaded(NamedTuple):
             and superior; None where nothing says.
         axes: A letter for each of the file's own axes, as in `pladapt.files.stored.Stored`.
         shape: Their lengths.
+        spacing: The size of a voxel in mm along Z, Y and X; along Y and X alone where there is
+            one slice, whose thickness its place does not say; None where nothing says.
     """
 
     array: NDArray[Any]
@@ -52,6 +54,7 @@ class Loaded(NamedTuple):
     affine: NDArray[np.float64] | None = None
     axes: str = ""
     shape: tuple[int, ...] = ()
+    spacing: tuple[float, ...] | None = None
 
 
 class Item(NamedTuple):
@@ -196,7 +199,8 @@ class MaskLayout:
         classes = to_classes(
             loaded.array, self.labels, self.ignore, binary=self.binary, lossy=stored.lossy
         )
-        return Loaded(classes, loaded.stacked, None if self.as_stored else loaded.affine)
+        affine = None if self.as_stored else loaded.affine
+        return Loaded(classes, loaded.stacked, affine, spacing=loaded.spacing)
 
     def items(self, name: str, loaded: Loaded) -> Iterator[Item]:
         """Yield a file's masks: uint8 ``(*S)``, 0, then 1 to F, and 255 where ignored."""
@@ -260,7 +264,13 @@ def _loaded(
             raise DataError(f"It holds {times} times or series; save each volume in a file.")
     array = array.reshape(times * slices, *array.shape[2:])
     affine = None if times > 1 else _affine_of(stored, known)
-    return Loaded(array, "Z" in known or "T" in known, affine, known, shape)
+    spacing = None if affine is None else _spacing(affine, len(array))
+    return Loaded(array, "Z" in known or "T" in known, affine, known, shape, spacing)
+
+
+def _spacing(affine: NDArray[np.float64], slices: int) -> tuple[float, ...]:
+    x, y, z = np.linalg.norm(affine[:3, :3], axis=0).tolist()
+    return (z, y, x) if slices > 1 else (y, x)
 
 
 def _guessed(shape: tuple[int, ...], defaults: dict[tuple[int, int], str], dimensions: int) -> str:

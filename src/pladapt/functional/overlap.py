@@ -168,11 +168,11 @@ def summarise(samples: pa.Table, *, empty: float = EMPTY_DSC) -> pa.Table:
     rows: list[dict[str, object]] = []
     for aggregation, keys in _AGGREGATIONS:
         rows += _summary_rows(aggregation, pool(samples, keys, empty=empty))
-    return pa.Table.from_pylist(rows, schema=_SUMMARY)
+    return pa.Table.from_pylist(rows, schema=SUMMARY)
 
 
 _AGGREGATIONS: Final = (("sample", None), ("group", ["class", "group"]), ("pooled", ["class"]))
-_SUMMARY: Final = pa.schema(
+SUMMARY: Final = pa.schema(
     [
         ("aggregation", pa.string()),
         ("class", pa.int64()),
@@ -182,6 +182,7 @@ _SUMMARY: Final = pa.schema(
         ("count", pa.int64()),
     ]
 )
+"""The columns of an evaluation's summary."""
 
 
 def pool(samples: pa.Table, keys: Sequence[str] | None, *, empty: float = EMPTY_DSC) -> pa.Table:

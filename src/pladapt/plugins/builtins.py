@@ -82,7 +82,12 @@ def pladapt_evaluators() -> list[Registration[Evaluator]]:
             "overlap",
             "pladapt.evaluation.evaluators:OverlapEvaluator",
             "Measures DSC, SEN and SPC per sample, per group and pooled.",
-        )
+        ),
+        Registration(
+            "detail",
+            "pladapt.evaluation.evaluators:DetailEvaluator",
+            "Measures NSD and HD95 in mm, lesions found and invented, and the bias of volumes.",
+        ),
     ]
 
 
