@@ -97,6 +97,7 @@ def test_every_promised_part_is_there(page):
         "Retraining",
         "The pipeline",
         "What ran",
+        "What to do next",
     ]
     alts = [attrs["aria-label"] for attrs in page.all("svg")]
     for start in ("Histogram of the certainty index", "Scatter plot of the DSC", "Line chart: 3"):

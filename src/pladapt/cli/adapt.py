@@ -82,7 +82,11 @@ def adapt(
     known = None if truth is None else masks.truth(truth, images, reading)
     files = Files.find(images)
     # imported before the work, so that what is missing is said before it
-    from pladapt.cli.report import values_of, write_results  # noqa: PLC0415 - the same
+    from pladapt.cli.report import (  # noqa: PLC0415 - the same
+        compare_results,
+        values_of,
+        write_results,
+    )
     from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - the same
 
     statistics = None if source is None else SourceStatistics.load(source)
@@ -111,7 +115,8 @@ def adapt(
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     reading.record(output / "adapted")
-    write_results(result, output, files, problems, labelled)
+    compared = compare_results(made, predictor, result, target, labelled, cutoff=used)
+    write_results(result, output, files, problems, labelled, compared=compared)
     show_problems(without, output / "truth", *([] if known is None else [known.files]))
     show_result(result)
     outcome = result.verdict.outcome

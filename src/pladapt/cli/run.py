@@ -94,7 +94,7 @@ class _Run:
 
     def result(self) -> AdaptationResult:
         """Do what the file says, and write the predictor and the report."""
-        from pladapt.cli.report import write_results  # noqa: PLC0415 - needs the extra
+        from pladapt.cli.report import compare_results, write_results  # noqa: PLC0415 - needs the extra
 
         said = self._said
         predictor, look = self._predictor()
@@ -108,7 +108,8 @@ class _Run:
                 predictor, target, evaluators=evaluators, workdir=said.output, progress=progress
             )
         self._save(result.predictor)
-        write_results(result, said.output, self._files, problems, labelled)
+        compared = compare_results(made, predictor, result, target, labelled, cutoff=self._cutoff)
+        write_results(result, said.output, self._files, problems, labelled, compared=compared)
         return result
 
     @property

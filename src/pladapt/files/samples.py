@@ -71,6 +71,11 @@ class FileSamples(Samples[Sample]):
         self.places, self.outlines = places, outlines
         self._images = _arrays(layout, kept)
 
+    @property
+    def ids(self) -> list[str]:
+        """The samples' names, in order; no file is read for them."""
+        return [place.id for place in self.places]
+
     def __len__(self) -> int:
         return len(self.places)
 
@@ -98,6 +103,11 @@ class TrueFileSamples(Samples[LabelledSample]):
     ) -> None:
         self._samples, self._positions, self._paths = samples, positions, masks
         self._layout, self._masks = layout, _masks(samples, masks, layout, kept=8)
+
+    @property
+    def ids(self) -> list[str]:
+        """The samples' names, in order; no file is read for them."""
+        return [self._samples.places[position].id for position in self._positions]
 
     def describe(self) -> dict[str, Any]:
         """Return what the masks depend on: the samples they are of, the files' bytes, the labels.

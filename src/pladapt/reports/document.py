@@ -152,8 +152,15 @@ class Document:
         title: The heading of all.
         lead: What a reader should know first.
         body: The sections.
+        verdict: What of the lead is set apart: its beginning, or nothing.
     """
 
     title: str
     lead: str
     body: tuple[Section, ...]
+    verdict: str = ""
+
+    @property
+    def rest(self) -> str:
+        """The lead without the verdict."""
+        return self.lead.removeprefix(self.verdict).strip()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pladapt.errors import InputError
+from pladapt.reports.changes import change_section, next_steps
 from pladapt.reports.choice import choice_caveat, choice_section, choice_words
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, selected
 from pladapt.reports.document import (
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pladapt.reports.changes import Compared
     from pladapt.reports.document import Block
     from pladapt.reports.galleries import Shown
     from pladapt.runs.records import RunRecord
@@ -54,6 +56,7 @@ def describe_run(
     *,
     title: str = "Before and after adaptation",
     shown: Shown | None = None,
+    compared: Compared | None = None,
     truth: Samples[LabelledSample] | None = None,
     upper: Mapping[str, Evaluation] | None = None,
     left_out: Sequence[tuple[str, str]] | None = None,
@@ -64,6 +67,8 @@ def describe_run(
         record: What `pladapt.adapt` returned, or what `pladapt.read_run` found in a folder.
         title: The heading.
         shown: What overlays are drawn from; None for none.
+        compared: What pictures of before and after are drawn from, and in place of ``shown`` those
+            of kept and dropped samples; None for none.
         truth: The target's samples with masks, as far as they are known, to measure the stored
             pseudo-labels; by default those that are shown.
         upper: What overlap evaluators, by their names, measured of a model that was trained with
@@ -77,18 +82,33 @@ def describe_run(
     if record.before:
         tables = [block for name in record.before for block in change_tables(record, name)]
     tables += [_gap(record, name, given) for name, given in (upper or {}).items()]
+    if compared is not None and record.rounds:
+        shown = compared.shown(record.rounds[0])
     return Document(
         title,
         _lead(record),
         (
             Section("Before and after", tuple(tables)),
+            *_pictures(record, compared),
             reading_section(caveats([record])),
             *run_sections(record, shown=shown, truth=truth),
             *([pipeline_section(pipeline_words(record))] if record.rounds else []),
             *left_out_sections(_left_out(record) if left_out is None else left_out),
             manifest_section(read_manifest(record.workdir)),
+            Section("What to do next", (Bullets(tuple(next_steps(record))),)),
         ),
+        _verdict(record),
     )
+
+
+def _pictures(record: RunRecord, compared: Compared | None) -> Iterator[Section]:
+    made = None if compared is None else change_section(record, compared, _measured(record))
+    if made is not None:
+        yield made
+
+
+def _verdict(record: RunRecord) -> str:
+    return f"Verdict: {record.verdict}."
 
 
 def left_out_sections(left_out: Sequence[tuple[str, str]]) -> Iterator[Section]:
@@ -105,7 +125,7 @@ def _left_out(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _lead(record: RunRecord) -> str:
-    said = [f"Verdict: {record.verdict}.", *choice_words(record)]
+    said = [_verdict(record), *choice_words(record)]
     found = record.recalibration
     if found is not None and found.changed and found.stands:
         alone = "" if record.rounds else ", and not retrained"

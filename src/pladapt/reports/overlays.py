@@ -27,10 +27,12 @@ _MOST_PIXELS: Final = 256  # of an image's longer side; the outlines keep all of
 _PERCENTILES: Final = (0.5, 99.5)  # a few hot pixels must not darken the rest
 
 
-def overlay(image: Array, outlines: dict[str, Array], *, channel: int = 0) -> str:
+def overlay(
+    image: Array, outlines: dict[str, Array], *, channel: int = 0, at: int | None = None
+) -> str:
     """Return an image with the outlines of masks as an SVG element.
 
-    Of a volume the middle slice along its first axis is shown. Outlines have the classes
+    Outlines have the classes
     ``outline``, their name, and ``class-1``, ``class-2`` …, by which a page gives them colours.
 
     Args:
@@ -38,18 +40,23 @@ def overlay(image: Array, outlines: dict[str, Array], *, channel: int = 0) -> st
         outlines: Masks ``(*S)`` by name: 0 the background, then one value per class; 255 counts
             as background.
         channel: Which channel of the image is shown.
+        at: Which slice along the first axis of a volume; the middle one where nothing is said.
     """
-    plane = middle(to_numpy(image)[channel])
+    plane = _slice(to_numpy(image)[channel], at)
     height, width = plane.shape
     paths = [
         f'<path class="outline {name} class-{class_}" d="{path}"/>'
         for name, mask in outlines.items()
-        for class_, path in _outlines(middle(to_numpy(mask)))
+        for class_, path in _outlines(_slice(to_numpy(mask), at))
     ]
     return (
         f'<svg class="overlay" viewBox="0 0 {width} {height}">'
         f'<image width="{width}" height="{height}" href="{png(plane)}"/>{"".join(paths)}</svg>'
     )
+
+
+def _slice(array: NDArray[Any], at: int | None) -> NDArray[Any]:
+    return middle(array) if at is None else array[at]
 
 
 def middle(array: NDArray[Any]) -> NDArray[Any]:
