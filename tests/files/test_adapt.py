@@ -179,6 +179,37 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
 
 
 @pytest.mark.torch
+def test_a_few_labelled_images_decide(folders: Path, weights: Path) -> None:
+    assert weights.exists()
+    for index, (_, mask) in enumerate(faint()[:3]):  # of six images
+        (folders / "few").mkdir(exist_ok=True)
+        np.save(folders / f"few/p{index}_{index}.npy", 255 * mask)
+    np.save(folders / "few/stray.npy", 255 * faint()[0][1])
+    line = f"{KNOWN} --labelled images few --truth-label 255"
+    adapted = pladapt(line)
+    assert adapted.exit_code == 0, adapted.output
+    said = " ".join(adapted.stdout.split())
+    assert "on the 3 labelled images" in said
+    assert "The labels of 3 images chose (p0_0, p1_1, p2_2); none taught." in said
+    assert "The candidates on the labelled images" in said
+    assert "Left out: stray: There is a truth, and no image" in said
+    assert (folders / "run/labelled.left-out.csv").read_text().count("\n") == 2
+    config = json.loads((folders / "run/run.json").read_text())["config"]
+    assert config["labelled"] == {"chose": ["p0_0", "p1_1", "p2_2"], "taught": []}
+    report = (folders / "run/report.md").read_text()
+    assert "The masks of the labelled images chose what was taken, and taught nothing" in report
+    again = pladapt("report run")
+    assert again.exit_code == 0, again.output
+    assert "The candidates on the labelled images" in (folders / "run/report.md").read_text()
+
+    assert "keep the masks in a folder apart" in error_of(f"{KNOWN} --labelled few few")
+    assert "has no option 'labelled'" in error_of(
+        f"{ADAPT} --recipe paper --labelled images few --truth-label 255"
+    )
+    assert "the lower first" in error_of(f"{KNOWN} --foreground-fraction 0.2 0.1")
+
+
+@pytest.mark.torch
 def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
     folders: Path, weights: Path
 ) -> None:

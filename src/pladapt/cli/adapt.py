@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pladapt.data.tolerance import Tolerance
-    from pladapt.files import TrueFileSamples
+    from pladapt.files import Problem, TrueFileSamples
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.runs.adaptation import AdaptationResult
@@ -65,6 +65,26 @@ def adapt(
         Path | None,
         typer.Option(help="True masks of the same names: for the evaluation and nothing else."),
     ] = None,
+    labelled: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="IMAGES MASKS",
+            help="Three to five labelled images of the target, or more, and their masks: these "
+            "decide what is taken.",
+        ),
+    ] = None,
+    train_on_labelled: Annotated[
+        bool,
+        typer.Option("--train-on-labelled", help="The images of --labelled are trained on, too."),
+    ] = False,
+    foreground_fraction: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Which fraction of all pixels can be foreground, such as 0.01 0.1: what would "
+            "mark another is refused.",
+        ),
+    ] = None,
     masks: TrueMasks,
     reading: Reading,
     as_json: AsJson = False,
@@ -80,6 +100,7 @@ def adapt(
     from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
 
     known = None if truth is None else masks.truth(truth, images, reading)
+    few = None if labelled is None else masks.truth(labelled[1], labelled[0], reading)
     files = Files.find(images)
     # imported before the work, so that what is missing is said before it
     from pladapt.cli.report import (  # noqa: PLC0415 - the same
@@ -91,23 +112,28 @@ def adapt(
 
     statistics = None if source is None else SourceStatistics.load(source)
     given: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": device}
+    given |= {"foreground_fraction": foreground_fraction}
+    given |= {"train_on_labelled": train_on_labelled or None}
     config = {name: value for name, value in given.items() if value is not None}
     config |= {} if statistics is None else {"source": statistics}
     chosen = config | _options(set_ or [], config)
     network = how.build(model)
     predictor = network.predictor(device or "auto")
     used = _cutoff(chosen, statistics)
+    unpaired: list[Problem] = []
     with progress_bars() as progress:
+        if labelled is not None and few is not None:
+            chosen["labelled"], unpaired = reading.few(Files.find(labelled[0]), few, progress)
         made = _recipe(recipe, chosen, output, batch_size, progress)
         if made.rounds:
             check_trainable(network.module)
         target, problems = reading.samples(files, progress)
         look_at(network, predictor, target)
-        labelled, without = (None, []) if known is None else reading.labelled(target, known)
+        true, without = (None, []) if known is None else reading.labelled(target, known)
         result = made.adapt(
             predictor,
             target,
-            evaluators=_evaluators(labelled, used, batch_size, reading.tolerance),
+            evaluators=_evaluators(true, used, batch_size, reading.tolerance),
             workdir=output,
             on_error=reading.on_error,
             max_errors=reading.tolerance.max_errors,
@@ -115,8 +141,9 @@ def adapt(
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     reading.record(output / "adapted")
-    compared = compare_results(made, predictor, result, target, labelled, cutoff=used)
-    write_results(result, output, files, problems, labelled, compared=compared)
+    compared = compare_results(made, predictor, result, target, true, cutoff=used)
+    write_results(result, output, files, problems, true, compared=compared)
+    show_problems(unpaired, output / "labelled")
     show_problems(without, output / "truth", *([] if known is None else [known.files]))
     show_result(result)
     outcome = result.verdict.outcome
@@ -186,9 +213,12 @@ def show_result(result: AdaptationResult) -> None:
 
 def _tables(result: AdaptationResult) -> Iterator[Shown]:
     from pladapt.reports import document  # noqa: PLC0415 - for help
+    from pladapt.reports.choice import choice_section  # noqa: PLC0415 - the same
     from pladapt.reports.recalibration import recalibration_section  # noqa: PLC0415 - the same
     from pladapt.reports.tables import change_tables, evidence_table  # noqa: PLC0415 - the same
 
+    for section in choice_section(result):
+        yield from (block for block in section.body if isinstance(block, document.Table))
     if result.before:
         yield next(change_tables(result, next(iter(result.before))))
         return

@@ -175,6 +175,16 @@ class Reading(Options):
             samples, truth.files, layout=truth.layout, pairing=truth.pairing, on_error=self.on_error
         )
 
+    def few(
+        self, images: Files, truth: Truth, progress: Progress
+    ) -> tuple[TrueFileSamples, list[Problem]]:
+        """Read those images that have a mask, among others that may have none."""
+        samples, unread = self.samples(images, progress)
+        labelled, problems = replace(self, on_error="skip").labelled(samples, truth)
+        names = {place.name for place in samples.places}
+        without = names - truth.pairing.match_names(names, truth.files.paths)[0].keys()
+        return labelled, [*unread, *(each for each in problems if each.name not in without)]
+
     def _shared(self) -> dict[str, Any]:
         dimensions = 3 if self.dimensions == "3" else 2
         return {"dimensions": dimensions, "key": self.key, "max_values": self.max_values}
