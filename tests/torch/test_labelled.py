@@ -165,6 +165,12 @@ def test_all_images_labelled_leaves_none_to_adapt_to(
         adapt(labelled=faint)
 
 
+def test_the_margin_is_the_one_given(adapt: Any) -> None:
+    result = adapt(labelled_margin=0.9)
+    assert result.verdict.outcome == "unchanged"
+    assert max(result.choice.choice.evidence["gain"].to_pylist()) > 0.3
+
+
 def test_training_on_labels_needs_labels() -> None:
     with pytest.raises(InputError, match="train_on_labelled is given, and no labelled images"):
         pladapt.recipe("robust", train_on_labelled=True)

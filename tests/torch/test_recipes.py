@@ -341,6 +341,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         {"margin": 0.1},
         {"factor": 2.0},
         {"room": 0.1},
+        {"foreground_fraction": (0.0, 0.1)},
         {"epochs": 2},
         {"min_steps": 9},
         {"learning_rate": 1e-2},
@@ -360,11 +361,13 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         **{name: {"recalibrator"} for name in ("source", "scales", "margin", "factor", "room")},
         "cutoff": {"selector", "retrainer", "recalibrator", "gates"},
         "axes": {"retrainer", "recalibrator"},
+        "foreground_fraction": {"recalibrator", "gates"},
         "train": {"rounds"},
         "batch_size": {"retrainer", "gates", "batch_size"},
     }
     machine = {"device", "checkpoints", "progress"}
-    assert set(reached) | machine == {each.name for each in fields(RobustOptions)}
+    labels = {"labelled", "labelled_margin", "train_on_labelled"}  # these make another recipe
+    assert set(reached) | machine | labels == {each.name for each in fields(RobustOptions)}
 
 
 def test_an_unknown_option_names_the_nearest() -> None:
