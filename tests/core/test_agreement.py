@@ -177,3 +177,38 @@ def test_images_that_are_no_longer_empty_outweigh_larger_objects() -> None:
     before, after = measure_agreement(Wavering(0.1), samples), measure_agreement(Finds(), samples)
     assert after.per_image < before.per_image - 0.1
     assert not after.surely_above(before, 0.005)
+
+
+def squares(sides: list[int]) -> list[Sample]:
+    images = np.zeros((len(sides), 1, 10, 10), np.float32)
+    for image, side in zip(images, sides, strict=True):
+        image[:, :side, :side] = 1
+    return [Sample(f"s{i}", f"g{i}", image) for i, image in enumerate(images)]
+
+
+def test_samples_that_mark_a_fraction_are_found_by_leaving_out_the_fullest_or_the_emptiest() -> (
+    None
+):
+    found = measure_agreement(Identity(), squares([0, 2, 9, 4, 3]))  # 0, 4, 81, 16, 9 of 100
+    assert found.matching(0.22) == ["s0", "s1", "s2", "s3", "s4"]  # 0.22 is what all mark
+    assert found.matching(0.10) == ["s0", "s1", "s3", "s4"]  # 0.0725
+    assert found.matching(0.05) == ["s0", "s1", "s4"]  # 0.0433
+    assert found.matching(0) == ["s0"]
+    assert found.matching(0.35) == ["s2", "s3", "s4"]  # 0.353
+    assert found.matching(0.9) == []
+
+
+@given(st.lists(st.integers(0, 10), min_size=1, max_size=12), st.integers(0, 999))
+def test_what_matches_is_as_many_samples_as_possible_on_the_near_side_of_the_fraction(
+    sides: list[int], thousandths: int
+) -> None:
+    wanted = thousandths + 0.37  # which no mean of so few numbers is
+    samples = squares(sides)
+    found = measure_agreement(Identity(), samples, views=Views(scales=()))
+    chosen = sorted(int(id_[1:]) for id_ in found.matching(wanted / 1000))
+    marked = sorted(10 * side**2 for side in sides)  # in thousandths
+    more = np.mean(marked) > wanted
+    near = marked if more else marked[::-1]
+    sizes = [n for n in range(1, len(near) + 1) if (np.mean(near[:n]) < wanted) == more]
+    expected = near[: max(sizes, default=0)]
+    assert sorted(10 * sides[i] ** 2 for i in chosen) == sorted(expected)

@@ -392,3 +392,27 @@ def test_a_fine_tuned_student_keeps_the_fraction(
     assert np.mean(np.asarray(again.predict(images))[:, 0] > 0.5) == pytest.approx(
         taught.mean(), abs=2 / marked.size
     )
+
+
+def test_statistics_are_also_measured_on_images_with_as_much_foreground_as_the_source_s(
+    trained: TorchPredictor,
+    source: SourceStatistics,
+    lesions: Callable[..., list[Sample]],
+) -> None:
+    some = [
+        replace(s, id=f"{size}-{n}-{s.id}")
+        for size, times in ((12, 3), (20, 1))
+        for n in range(times)
+        for s in lesions("t", size=size)
+    ]
+    made = recalibrator(source=source).recalibrate(trained, some)
+    rows = {row["adjustment"]: row for row in made.evidence.to_pylist()}
+    assert list(rows) == ["none", "batch norm", "matched batch norm", "source"]
+    small = [s for s in some if s.id.startswith("12")]  # 144 pixels each, as on the source
+    expected = measure_agreement(recalibrate_batch_norm(trained, small, device="cpu"), some)
+    assert rows["matched batch norm"]["agreement"] == expected.pooled
+    assert rows["matched batch norm"]["fraction"] == expected.fraction[0]
+    few = recalibrator(source=source).recalibrate(trained, some[6:])  # 12 of 18 match
+    assert few.evidence["adjustment"].to_pylist() == ["none", "batch norm", "source"]
+    unknown = recalibrator().recalibrate(trained, some)
+    assert unknown.evidence["adjustment"].to_pylist() == ["none", "batch norm"]

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pladapt.evidence.gates import Measure
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import LabelledSample, Progress, Samples
@@ -124,7 +127,7 @@ class RobustOptions:
         """Return the parts."""
         if self.labelled is not None:
             return self._chosen_by(self.labelled)
-        measures = (ForegroundFraction(), *self._given)
+        measures = (ForegroundFraction(reference=self._usual), *self._given)
         return self._parts(self._recalibrator(), [self._gate(measures)], rounds=int(self.train))
 
     def _parts(
@@ -171,6 +174,11 @@ class RobustOptions:
             checkpoints=self.checkpoints,
             progress=self.progress,
         ).recipe()
+
+    @property
+    def _usual(self) -> NDArray[np.float64] | None:
+        """The fraction that the model marks on the source, by class."""
+        return None if self.source is None else self.source.foreground_fraction
 
     @property
     def _given(self) -> tuple[GivenFraction, ...]:

@@ -171,10 +171,9 @@ class RunRecord:
             return Verdict("unchanged", f"the recalibration was refused: {reasons}")
         trained = [each.number for each in self.rounds if each.stands]
         stopped = f"; {self.stopped}" if self.stopped else ""
-        if trained:
-            return Verdict("adapted", f"trained in {_counted(len(trained), 'round')}{stopped}")
-        if found is not None and found.changed:
-            return Verdict("adapted", f"recalibrated{stopped}")
+        if trained or (found is not None and found.changed):
+            how = f"trained in {_counted(len(trained), 'round')}" if trained else "recalibrated"
+            return Verdict("adapted", f"{how}{stopped}")
         return Verdict("unchanged", self.stopped or "nothing was changed")
 
     @property

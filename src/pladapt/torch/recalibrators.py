@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from pladapt.data.views import subsample
+from pladapt.data.leakage import names_of
+from pladapt.data.views import Subset, subsample
 from pladapt.errors import InputError
 from pladapt.evidence.estimate import estimate_of
 from pladapt.predictors.agreement import Views, measure_agreement
@@ -19,7 +20,7 @@ from pladapt.types import Verdict
 from pladapt.typing import Recalibration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pladapt.evidence.gates import GivenFraction
     from pladapt.predictors.agreement import Agreement
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _NONE: Final = "none"
 _BATCH_NORM: Final = "batch norm"
+_MATCHED: Final = "matched batch norm"
+_FEWEST: Final = 16  # images of which statistics are measured at the source's fraction
 _LITTLE: Final = 3.0  # how many times less than on the source may be marked for a training
 _EVIDENCE: Final = pa.schema(
     [
@@ -95,11 +98,17 @@ class AgreementRecalibrator:
 
     Then the masks of images are compared with those of mirrored and scaled ones, at the source's
     own cut-off, by the network as it is and with batch normalisation's statistics of the target
-    (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). Those are taken only where
-    one of the two agreements, that of all pixels and that of single images, is higher by more than
-    ``margin``, and the other not lower by more than twice that, surely, whichever of the target's
-    groups are drawn (`pladapt.predictors.Agreement.surely_above`): the first alone is fooled by
-    images without foreground. And the network must not mark more with them
+    (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). These are measured twice: on
+    all images, and on those that together show as much foreground as the source's, in the network's
+    own view of them (`pladapt.predictors.Agreement.matching`), if sixteen or more do. For the
+    statistics of a target with more or less foreground are other ones even where nothing else has
+    changed, and a network that is given them marks too little or too much (compare the
+    prediction-balanced sampling of Gong et al. 2022, NOTE).
+
+    Either is taken only where the agreement of all pixels is higher by more than ``margin``, and
+    that of single images not lower by more than that, surely, whichever of the target's groups are
+    drawn (`pladapt.predictors.Agreement.surely_above`): the first alone is fooled by images without
+    foreground. And the network must not mark more with them
     than ``factor`` times the fraction of pixels that it marked before or on the source: an
     agreement is a Dice coefficient, which is higher for larger objects, so that a network which
     marks twice as much agrees better even where it is worse. Of fewer than five groups (patients,
@@ -185,11 +194,11 @@ class AgreementRecalibrator:
             evidence = self._evidence(found, _NONE, unlike)
             return Recalibration(predictor, predictor, evidence, verdict)
         taken, winner = _NONE, predictor
-        if batch_norms(module_of(predictor)):
-            normalised = self._normalised(predictor, target)
-            found[_BATCH_NORM] = self._measured(normalised, target)
-            if self._better(found[_BATCH_NORM], found[_NONE]):
-                taken, winner = _BATCH_NORM, normalised
+        for name, images in self._looked_at(predictor, target, found[_NONE]):
+            normalised = self._normalised(predictor, images)
+            found[name] = self._measured(normalised, target)
+            if self._better(found[name], found[taken], found[_NONE]):
+                taken, winner = name, normalised
         verdict = self._warned(self._without_training(taken, found[taken]), found)
         return Recalibration(winner, winner, self._evidence(found, taken, unlike), verdict)
 
@@ -209,6 +218,19 @@ class AgreementRecalibrator:
             progress=self.progress,
         )
 
+    def _looked_at(
+        self, predictor: Predictor, target: Samples[Sample], as_it_is: Agreement
+    ) -> Iterator[tuple[str, Samples[Sample]]]:
+        """Yield the images on which statistics are to be measured, with the adjustment's name."""
+        if not batch_norms(module_of(predictor)):
+            return
+        yield _BATCH_NORM, target
+        matching = set(as_it_is.matching(self._usual)) if self._usual else set()
+        compared = subsample(target, self.max_samples)
+        if _FEWEST <= len(matching) < len(compared):
+            places = [i for i, (id_, _) in enumerate(names_of(compared)) if id_ in matching]
+            yield _MATCHED, Subset(compared, places)
+
     def _normalised(self, predictor: Predictor, target: Samples[Sample]) -> Predictor:
         return recalibrate_batch_norm(
             predictor,
@@ -218,9 +240,9 @@ class AgreementRecalibrator:
             progress=self.progress,
         )
 
-    def _better(self, one: Agreement, other: Agreement) -> bool:
+    def _better(self, one: Agreement, other: Agreement, as_it_is: Agreement) -> bool:
         """Tell whether one surely agrees better, and not because it marks more."""
-        usual = max(float(other.fraction.sum()), self._usual)
+        usual = max(float(as_it_is.fraction.sum()), self._usual)
         if self._outside(one) or float(one.fraction.sum()) > self.factor * usual:
             return False
         return one.surely_above(other, self.margin)
@@ -233,6 +255,7 @@ class AgreementRecalibrator:
         if verdict is None or self.given is None or verdict.outcome == "adapted":
             return verdict
         words = {_NONE: "the model", _BATCH_NORM: "the model with the target's statistics"}
+        words[_MATCHED] = "the model with those at the source's fraction"
         said = [
             f"{words[name]} marks {float(each.fraction.sum()):.3g} of all pixels, and given was "
             f"{self.given}"
@@ -266,7 +289,7 @@ class AgreementRecalibrator:
         marked, usual = float(winner.fraction.sum()), self._usual
         if room and _LITTLE * marked >= usual:
             return None
-        if taken == _BATCH_NORM:
+        if taken != _NONE:
             reason = "with batch normalisation's statistics of the target it agrees better"
             return Verdict("adapted", f"{reason} with itself on other views of the images")
         if known is None:
