@@ -186,7 +186,7 @@ def squares(sides: list[int]) -> list[Sample]:
     return [Sample(f"s{i}", f"g{i}", image) for i, image in enumerate(images)]
 
 
-def test_samples_that_mark_a_fraction_are_found_by_leaving_out_the_fullest_or_the_emptiest() -> (
+def test_a_fraction_is_matched_by_leaving_out_the_fullest_or_the_emptiest_samples() -> (
     None
 ):
     found = measure_agreement(Identity(), squares([0, 2, 9, 4, 3]))  # 0, 4, 81, 16, 9 of 100
