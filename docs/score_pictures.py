@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 HERE: Final = Path(__file__).parent
 SIDE: Final = 48  # of a map, in pixels
-SCALE: Final = 2
-GAP: Final = 12
+SCALE: Final = 1.1  # six maps are then as wide as a telephone, where their words can be read
+GAP: Final = 8
 MEMBERS: Final = 4
 SCORES: Final = (
     "certainty-index",
@@ -111,7 +111,8 @@ def draw(name: str) -> str:
     shown = maps()
     found = scores(name, shown)
     ranked = sorted(shown, key=lambda each: (-np.nan_to_num(found[each], nan=-1.0), each))
-    side, height = SCALE * SIDE, SCALE * SIDE + 44
+    side = round(SCALE * SIDE)
+    height = side + GAP + 38
     panels = []
     for place, each in enumerate(ranked):
         value = "none" if np.isnan(found[each]) else f"{found[each]:.3f}"
@@ -124,8 +125,9 @@ def draw(name: str) -> str:
         )
     width = len(ranked) * (side + GAP) + GAP
     style = (
-        "text { font: 13px sans-serif; text-anchor: middle; } .value { font-weight: bold; } "
-        "path { fill: none; stroke: #d95f02; } image { image-rendering: pixelated; }"
+        "text { font: 12px sans-serif; text-anchor: middle; } .value { font-weight: bold; } "
+        "path { fill: none; stroke: #d95f02; stroke-width: 1.4; } "
+        "image { image-rendering: pixelated; }"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '

@@ -11,7 +11,7 @@ import pladapt
 from pladapt.testing.checks import some_labelled
 from pladapt.torch import FineTune, TorchPredictor, TrainingOptions
 
-source_test = some_labelled()  # images (1, 32, 32) of three patients, with their true masks
+source_test = some_labelled()  # six images (1, 32, 32), with their true masks
 target = pladapt.unlabelled(source_test)
 selector = pladapt.selector("soft-dice", min_pixels=1, top_k=3)
 retrainer = FineTune(validation=None, options=TrainingOptions(epochs=3, keep="last"))

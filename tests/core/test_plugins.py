@@ -16,6 +16,7 @@ import pytest
 
 import pladapt
 from pladapt import Registration, hookimpl
+from pladapt.cli import new
 from pladapt.errors import InputError, PluginError, UnknownPluginError
 from pladapt.plugins import PluginManager, PluginWarning, hookspecs
 from pladapt.plugins.manager import KINDS, default_manager
@@ -458,7 +459,12 @@ def pladapt_selected(number):
 
 
 @pytest.fixture
-def own_file(tmp_path: Path) -> Iterator[Path]:
+def path_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, path_kept: None) -> Iterator[Path]:
     path = tmp_path / "my_own_plugin.py"
     path.write_text(FILE)
     yield path
@@ -473,6 +479,18 @@ def test_a_file_is_a_plugin(own_file: Path) -> None:
     assert foreign(plugins) == [("my_own_plugin", "mine")]
 
 
+@pytest.mark.usefixtures("path_kept")
+def test_what_lies_beside_a_file_can_be_imported(tmp_path: Path) -> None:
+    for path, text in new.project("selector", "my_beside").items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    plugins = manager()
+    plugins.register_file(tmp_path / "my_beside_plugin.py")
+    assert plugins.build("selector", "my-beside", power=2.0).power == 2.0
+    for name in ("my_beside", "my_beside_plugin"):
+        del sys.modules[name]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "error", "message"),
     [
@@ -485,6 +503,7 @@ def test_a_file_is_a_plugin(own_file: Path) -> None:
         ("hookless.py", "", PluginError, "has no hook"),
     ],
 )
+@pytest.mark.usefixtures("path_kept")
 def test_a_file_that_is_no_plugin_says_so(
     name: str, text: str | None, error: type[Exception], message: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def load_module(path: Path) -> ModuleType:
     """Import a file as the module of its name, once in a process.
 
-    Its own strings, such as ``"my_margin:MarginSelector"``, find it then.
+    What lies beside it can be imported then, and its own strings, such as
+    ``"my_margin:MarginSelector"``, find it.
 
     Raises:
         MissingDataError: There is no such file.
@@ -49,6 +50,8 @@ def _imported(name: str, path: Path) -> ModuleType:
         raise PluginError(f"{path} is no file of Python; its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # last, so that it hides nothing
     try:
         spec.loader.exec_module(module)
     except KeyboardInterrupt:
