@@ -186,9 +186,7 @@ def squares(sides: list[int]) -> list[Sample]:
     return [Sample(f"s{i}", f"g{i}", image) for i, image in enumerate(images)]
 
 
-def test_a_fraction_is_matched_by_leaving_out_the_fullest_or_the_emptiest_samples() -> (
-    None
-):
+def test_a_fraction_is_matched_by_leaving_out_the_fullest_or_the_emptiest_samples() -> None:
     found = measure_agreement(Identity(), squares([0, 2, 9, 4, 3]))  # 0, 4, 81, 16, 9 of 100
     assert found.matching(0.22) == ["s0", "s1", "s2", "s3", "s4"]  # 0.22 is what all mark
     assert found.matching(0.10) == ["s0", "s1", "s3", "s4"]  # 0.0725

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
 import pladapt
-from pladapt import InputError
+from pladapt import InputError, Sample
 from pladapt.errors import RunChangedError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.plugins import PluginManager
 from pladapt.runs.records import CANDIDATES
 from pladapt.testing.checks import contents
-from pladapt.torch import load_predictor, module_of, save_predictor
+from pladapt.torch import TorchPredictor, load_predictor, module_of, save_predictor
 from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pladapt import LabelledSample, Sample, SourceStatistics
-    from pladapt.torch import TorchPredictor
+    from pladapt import LabelledSample, SourceStatistics
 
 pytestmark = pytest.mark.torch
 
@@ -221,6 +221,31 @@ def test_a_model_that_stays_and_marks_another_fraction_is_warned_of(unlabelled_r
     assert "the model marks 0.0156 of all pixels, and given was 0.3 to 0.6" in (
         result.verdict.reason
     )
+
+
+@pytest.mark.parametrize("ends", [(0.1, 0.2), (0.7, 0.8)], ids=["too much", "too little"])
+def test_a_model_that_marks_another_fraction_is_shifted_to_the_nearest(
+    ends: tuple[float, float],
+) -> None:
+    module = torch.nn.Conv2d(1, 1, 1)
+    with torch.no_grad():
+        module.weight.fill_(3)
+        assert module.bias is not None
+        module.bias.fill_(0)  # so that half of the noise is marked
+    rng = np.random.default_rng(0)
+    images = [rng.normal(size=(1, 16, 16)).astype(np.float32) for _ in range(6)]
+    target = [Sample(f"s{i}", f"g{i}", image) for i, image in enumerate(images)]
+    recipe = pladapt.recipe("robust", cutoff=0.4, foreground_fraction=ends, **SMALL)
+    result = recipe.adapt(TorchPredictor(module, device="cpu"), target, plugins=QUIET)
+    assert result.verdict.outcome == "adapted"
+    assert f"since given was {ends[0]:g} to {ends[1]:g}" in result.verdict.reason
+    marked = float((np.asarray(result.predictor.predict(np.stack(images))) > 0.4).mean())
+    assert ends[0] <= marked <= ends[1]
+    assert marked == pytest.approx(min(ends, key=lambda end: abs(end - 0.5)), abs=0.01)
+    assert result.recalibration is not None
+    rows = {row["adjustment"]: row for row in result.recalibration.evidence.to_pylist()}
+    assert rows["shifted"]["taken"]
+    assert rows["shifted"]["fraction"] == pytest.approx(marked)
 
 
 @pytest.mark.parametrize("ends", [(0.2, 0.2), (-0.1, 0.2), (0.1, 1.1)])

@@ -81,8 +81,8 @@ def adapt(
         tuple[float, float] | None,
         typer.Option(
             metavar="LOW HIGH",
-            help="Which fraction of all pixels can be foreground, such as 0.01 0.1: what would "
-            "mark another is refused.",
+            help="Which fraction of all pixels can be foreground, such as 0.01 0.1: a model that "
+            "marks another is shifted to the nearest, and what would mark another is refused.",
         ),
     ] = None,
     masks: TrueMasks,
@@ -93,7 +93,7 @@ def adapt(
 
     First the verdict is printed. Exit status: 0 where the network was adapted, 3 where it was left
     as it was, since nothing would surely help, and 4 where it is not fit for the images; then a few
-    of them have to be labelled. 1 is an error.
+    of them have to be labelled, for --labelled. 1 is an error.
 
     An interrupted command goes on where it was when it is given again.
     """

@@ -77,7 +77,8 @@ class RobustOptions:
         factor: How many times as much may be marked as before or as on the source.
         room: How far below the source's the agreement must be for a training.
         foreground_fraction: The lowest and the highest fraction of all pixels of the target that
-            can be foreground, where a user knows that. What would mark another is refused.
+            can be foreground, where a user knows that. What would mark another is refused, and a
+            model that does is shifted to the nearest one. It takes the place of the gate's limits.
         labelled: Three to five labelled images of the target, or more, which are to decide.
         labelled_margin: By how much a candidate's DSC on these must be higher, in the mean.
         train_on_labelled: Whether ``trained`` and ``batch-norm-trained`` learn from these as well.
@@ -127,7 +128,7 @@ class RobustOptions:
         """Return the parts."""
         if self.labelled is not None:
             return self._chosen_by(self.labelled)
-        measures = (ForegroundFraction(reference=self._usual), *self._given)
+        measures = self._given or (ForegroundFraction(reference=self._usual),)
         return self._parts(self._recalibrator(), [self._gate(measures)], rounds=int(self.train))
 
     def _parts(

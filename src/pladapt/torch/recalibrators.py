@@ -12,6 +12,8 @@ from pladapt.data.views import Subset, subsample
 from pladapt.errors import InputError
 from pladapt.evidence.estimate import estimate_of
 from pladapt.predictors.agreement import Views, measure_agreement
+from pladapt.predictors.fraction import shift_to_fraction
+from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.runs.manifest import describe
 from pladapt.source.likeness import measure_likeness
 from pladapt.torch.recalibration import batch_norms, recalibrate_batch_norm
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 _NONE: Final = "none"
 _BATCH_NORM: Final = "batch norm"
 _MATCHED: Final = "matched batch norm"
+_SHIFTED: Final = "shifted"
 _FEWEST: Final = 16  # images of which statistics are measured at the source's fraction
+_INSIDE: Final = 0.05  # how far from the end of a given range what is moved there lies
 _LITTLE: Final = 3.0  # how many times less than on the source may be marked for a training
 _EVIDENCE: Final = pa.schema(
     [
@@ -121,7 +125,8 @@ class AgreementRecalibrator:
     ends and it stays as it is.
 
     Where a user says which fraction of all pixels is foreground, statistics with which the network
-    marks another are refused, and the verdict of a model that marks another says so.
+    marks another are refused. Where the network marks another itself, its logits are shifted, so
+    that it marks the nearest one; where no shift does that, the verdict says so.
 
     Args:
         cutoff: The source's cut-off, in (0, 1).
@@ -199,6 +204,11 @@ class AgreementRecalibrator:
             found[name] = self._measured(normalised, target)
             if self._better(found[name], found[taken], found[_NONE]):
                 taken, winner = name, normalised
+        if self._outside(found[taken]):
+            moved = self._moved(winner, found[taken], target)
+            again = self._measured(moved, target)
+            if not self._outside(again):
+                taken, winner, found[_SHIFTED] = _SHIFTED, moved, again
         verdict = self._warned(self._without_training(taken, found[taken]), found)
         return Recalibration(winner, winner, self._evidence(found, taken, unlike), verdict)
 
@@ -250,6 +260,22 @@ class AgreementRecalibrator:
     def _outside(self, agreement: Agreement) -> bool:
         return self.given is not None and not self.given.holds(float(agreement.fraction.sum()))
 
+    def _moved(self, predictor: Predictor, marked: Agreement, target: Samples[Sample]) -> Predictor:
+        """Return a predictor that marks about the nearest fraction of what was given."""
+        if self.given is None:
+            return predictor
+        low, high = self.given.low, self.given.high
+        inside = _INSIDE * (high - low)
+        near = low + inside if float(marked.fraction.sum()) < low else high - inside
+        shift = shift_to_fraction(
+            predictor,
+            subsample(target, self.max_samples),
+            near,
+            cutoff=self.cutoff,
+            batch_size=self.batch_size,
+        )
+        return LogitShiftPredictor(predictor, shift)
+
     def _warned(self, verdict: Verdict | None, found: Mapping[str, Agreement]) -> Verdict | None:
         """Return the verdict with what marks another fraction of the pixels than was given."""
         if verdict is None or self.given is None or verdict.outcome == "adapted":
@@ -289,6 +315,9 @@ class AgreementRecalibrator:
         marked, usual = float(winner.fraction.sum()), self._usual
         if room and _LITTLE * marked >= usual:
             return None
+        if taken == _SHIFTED:
+            reason = f"it now marks {marked:.3g} of all pixels, since given was {self.given}"
+            return Verdict("adapted", reason)
         if taken != _NONE:
             reason = "with batch normalisation's statistics of the target it agrees better"
             return Verdict("adapted", f"{reason} with itself on other views of the images")
@@ -315,7 +344,7 @@ class AgreementRecalibrator:
                 "per_image": each.per_image,
                 "fraction": float(each.fraction.sum()),
                 "taken": name == taken,
-                **self._estimated(each, unlike),
+                **({} if name == _SHIFTED else self._estimated(each, unlike)),
             }
             for name, each in found.items()
         ]
