@@ -53,14 +53,14 @@ class Choice:
     """Which predictor a few labelled images chose.
 
     Args:
-        name: The candidate's; `AS_IT_IS` is the model as it is.
+        name: The candidate's; ``none`` is the model as it is.
         cutoff: The cut-off at which it is best, in (0, 1): the source's, unless another is surely
             better.
         shift: What is to be added to its foreground logits, so that it marks at the source's
             cut-off what it now marks at ``cutoff``.
         reason: In a sentence.
-        evidence: A row per candidate and cut-off; see `EVIDENCE`. ``dsc`` is the mean over the
-            images. At a candidate's own cut-off it is that of each image at the cut-off that is
+        evidence: A row per ``candidate`` and ``cutoff``, and whether it was ``taken``. ``dsc`` is
+            the mean over the images. At a candidate's own cut-off it is that of each image at the cut-off that is
             best on the others. ``gain`` is its difference from the model as it is, and ``better``
             says on how many of the ``images`` it is higher.
     """
@@ -157,7 +157,7 @@ class FewLabels:
         """Compare predictors with the model as it is.
 
         Args:
-            candidates: By name; that of the model as it is is `AS_IT_IS`, and wins every tie.
+            candidates: By name; that of the model as it is is ``none``, and wins every tie.
             cutoffs: Whether another cut-off than the source's may be chosen.
 
         Raises:
