@@ -13,6 +13,7 @@ from pladapt.cli.options import BatchSize, named_values, with_options
 from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, TrueMasks
+from pladapt.cli.run_images import note_images
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.source.statistics import SourceStatistics
@@ -141,6 +142,7 @@ def adapt(
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     reading.record(output / "adapted")
+    note_images(output, images)
     compared = compare_results(made, predictor, result, target, true, cutoff=used)
     write_results(result, output, files, problems, true, compared=compared)
     show_problems(unpaired, output / "labelled")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import pladapt
-from pladapt.cli import onnx
+from pladapt.cli import labels, onnx
 from pladapt.cli.adapt import adapt
 from pladapt.cli.audit import audit
 from pladapt.cli.calibrate import calibrate
@@ -25,6 +25,7 @@ from pladapt.cli.plugins import list_plugins
 from pladapt.cli.predict import predict
 from pladapt.cli.printing import AsJson, print_json, prose_to_stderr
 from pladapt.cli.progress import show_progress
+from pladapt.cli.review import review
 from pladapt.cli.run import run
 from pladapt.cli.score import score
 from pladapt.cli.select import select
@@ -65,6 +66,8 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(check)
     app.command()(new)
     app.command(name="report")(_report)
+    app.command()(review)
+    app.add_typer(labels.app, name="labels")
     app.command(name="doctor")(doctor)
     app.add_typer(onnx.app, name="onnx")
     for provider, registration in manager.registrations("command"):

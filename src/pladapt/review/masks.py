@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pladapt.data.batches import batches
 from pladapt.errors import InputError, MissingDataError
-from pladapt.runs.labels import StoredLabels
+from pladapt.functional.arrays import to_numpy
+from pladapt.functional.certainty import hard_labels
+from pladapt.predictors.prediction import predict
+from pladapt.runs.labels import StoredLabels, packed_labels, write_labels
 from pladapt.runs.manifest import read_manifest
 from pladapt.storage import is_stored, read_stored_table, read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from pladapt.functional.certainty import Cutoff
+    from pladapt.types import Progress, Sample, Samples
+    from pladapt.typing import Predictor
 
 CANDIDATES: Final = "review/candidates"
 """Where masks of other predictors are, in a file for each by its name."""
@@ -56,8 +65,8 @@ class RunMasks:
         """Those of the rounds, the last one first, and then the others by name."""
         if not self.candidates:
             raise MissingDataError(
-                f"{run} has no masks to review: no round has labelled anything. Give its images "
-                "as well (pladapt review RUN --images IMAGES), so that the model can be asked."
+                f"{run} has no masks to review: no round has labelled anything. Have the "
+                "adapted model predict them (pladapt review RUN --predict)."
             )
         self.ids = list(self.candidates[0].rows)
         """The samples, in the target's order."""
@@ -118,3 +127,40 @@ def _known(run: Path, name: str, ids: list[str]) -> tuple[dict[str, str], dict[s
 
 def _columns(table: pa.Table) -> dict[str, str]:
     return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
+def predict_candidate(
+    predictor: Predictor,
+    samples: Samples[Sample],
+    run: Path,
+    name: str,
+    *,
+    cutoff: Cutoff = 0.5,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> None:
+    """Store a predictor's masks of a run's images as a candidate.
+
+    Args:
+        predictor: Predicts.
+        samples: The images.
+        run: The run folder.
+        name: Of the candidate.
+        cutoff: The probability above which a pixel is foreground.
+        batch_size: How many samples are predicted at once.
+        progress: Called as samples are predicted.
+    """
+
+    def tables() -> Iterator[pa.Table]:
+        each = (samples[index] for index in range(len(samples)))
+        done = 0
+        for batch, images in batches(each, batch_size=batch_size):
+            probabilities = predict(predictor, batch, images).probabilities
+            masks = to_numpy(hard_labels(probabilities, cutoff))
+            done += len(batch)
+            if progress is not None:
+                progress("predict", done, len(samples))
+            named = zip(batch, masks, strict=True)
+            yield packed_labels((sample.id, {"label": mask}) for sample, mask in named)
+
+    write_labels(tables(), run / CANDIDATES / f"{name}.parquet")

@@ -32,6 +32,7 @@ class Review:
         run: The run folder.
         who: The person's name, which is noted with every answer.
         session: Tells two pages of one person apart; by default it is made up.
+        masks: The run's, where they are known; by default they are read.
 
     Raises:
         InputError: There is no name.
@@ -39,11 +40,18 @@ class Review:
         DataError: A file is damaged.
     """
 
-    def __init__(self, run: str | Path, *, who: str, session: str | None = None) -> None:
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        who: str,
+        session: str | None = None,
+        masks: RunMasks | None = None,
+    ) -> None:
         if not who.strip():
             raise InputError("The reviewer has no name; give who, such as a person's initials.")
         self.run = Path(run)
-        self.masks = RunMasks(self.run)
+        self.masks = masks or RunMasks(self.run)
         self.writer = Writer(who.strip(), session or uuid.uuid4().hex)
 
     @property

@@ -1,0 +1,47 @@
+"""The images that a run was made with, for commands that are given its folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from pladapt.cli.progress import progress_bars
+from pladapt.cli.reading import Reading
+from pladapt.errors import InputError
+from pladapt.storage import read_json, to_json
+
+if TYPE_CHECKING:
+    from pladapt.files import FileSamples
+
+Run = Annotated[Path, typer.Argument(help="The run folder that pladapt adapt wrote.")]
+Images = Annotated[
+    Path | None,
+    typer.Argument(help="The run's images.  [default: where adapt found them]"),
+]
+
+_NAME: Final = "images.json"
+
+
+def note_images(run: Path, images: Path) -> None:
+    """Note in a run's folder where its images are."""
+    (run / _NAME).write_text(to_json({"images": str(images.resolve())}), encoding="utf-8")
+
+
+def run_samples(run: Path, images: Path | None) -> FileSamples:
+    """Read a run's images as they were read for it.
+
+    Raises:
+        InputError: Nothing says where they are.
+        DataError: None can be read.
+    """
+    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
+
+    if images is None and not (run / _NAME).is_file():
+        raise InputError(f"{run} does not say where its images are; give them after the run.")
+    place = images or Path(read_json(run / _NAME)["images"])
+    reading = Reading(**Reading.recorded(run / "adapted"), max_errors="100%")
+    with progress_bars() as progress:
+        samples, _ = reading.samples(Files.find(place), progress)
+    return samples
