@@ -17,6 +17,7 @@ from pladapt import DataError, InputError
 from pladapt.errors import BusyError, MissingDataError
 from pladapt.review import Review, Stroke, leases, ordering
 from pladapt.review.journal import Journal, drawn, runs_between
+from pladapt.runs.manifest import open_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +112,12 @@ def test_a_folder_without_a_run_or_without_masks_says_so(tmp_path: Path, run: Pa
     (run / "round-1" / "labels" / "labels.parquet").unlink()
     with pytest.raises(MissingDataError, match="no masks to review"):
         Review(run, who="Ann")
+
+
+def test_a_run_in_which_labels_chose_takes_no_review(tmp_path: Path) -> None:
+    open_run(tmp_path, {"chooser": "few labels"})
+    with pytest.raises(InputError, match="labelled images chose"):
+        Review(tmp_path, who="Ann")
 
 
 # answers

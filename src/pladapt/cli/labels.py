@@ -10,8 +10,8 @@ import typer
 
 from pladapt.cli.printing import print_line
 from pladapt.cli.run_images import (
-    Images,  # noqa: TC001 - typer reads the annotations
-    Run,  # noqa: TC001 - the same
+    Images,
+    Run,
     run_samples,
 )
 

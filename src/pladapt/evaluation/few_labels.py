@@ -60,9 +60,9 @@ class Choice:
             cut-off what it now marks at ``cutoff``.
         reason: In a sentence.
         evidence: A row per ``candidate`` and ``cutoff``, and whether it was ``taken``. ``dsc`` is
-            the mean over the images. At a candidate's own cut-off it is that of each image at the cut-off that is
-            best on the others. ``gain`` is its difference from the model as it is, and ``better``
-            says on how many of the ``images`` it is higher.
+            the mean over the images. At a candidate's own cut-off it is that of each image at the
+            cut-off that is best on the others. ``gain`` is its difference from the model as it is,
+            and ``better`` says on how many of the ``images`` it is higher.
     """
 
     name: str

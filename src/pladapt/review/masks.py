@@ -55,12 +55,17 @@ class RunMasks:
         run: The run folder.
 
     Raises:
+        InputError: In the run labelled images chose (`--labelled`).
         MissingDataError: There is no run, or none of its rounds has labelled anything.
         DataError: A file is damaged.
     """
 
     def __init__(self, run: Path) -> None:
-        read_manifest(run)
+        if "chooser" in read_manifest(run)["config"]:
+            raise InputError(
+                f"In {run} labelled images chose, and a review would teach nothing. Adapt without "
+                "them (--labelled) into another folder and review that, or label more images."
+            )
         self.candidates = _candidates(run)
         """Those of the rounds, the last one first, and then the others by name."""
         if not self.candidates:

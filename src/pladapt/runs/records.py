@@ -161,20 +161,30 @@ class RunRecord:
         """Whether the model was adapted, and why, or why not."""
         if self.choice is not None:
             return self.choice.verdict
-        found = self.recalibration
         if taught := [each for each in self.rounds if each.stands and each.reviewed is not None]:
             return Verdict("adapted", _taught(taught[-1].reviewed))
-        if found is not None and found.stands and found.verdict is not None:
-            return found.verdict
-        if found is not None and found.judgement is not None and not found.judgement.accepted:
-            reasons = "; ".join(found.judgement.reasons)
-            return Verdict("unchanged", f"the recalibration was refused: {reasons}")
+        if (ended := self._ended) is not None:
+            return ended
         trained = [each.number for each in self.rounds if each.stands]
         stopped = f"; {self.stopped}" if self.stopped else ""
-        if trained or (found is not None and found.changed):
-            how = f"trained in {_counted(len(trained), 'round')}" if trained else "recalibrated"
-            return Verdict("adapted", f"{how}{stopped}")
+        if trained:
+            return Verdict("adapted", f"trained in {_counted(len(trained), 'round')}{stopped}")
+        if self.recalibration is not None and self.recalibration.changed:
+            return Verdict("adapted", f"recalibrated{stopped}")
         return Verdict("unchanged", self.stopped or "nothing was changed")
+
+    @property
+    def _ended(self) -> Verdict | None:
+        """The verdict of a recalibration that ended the adaptation, or None."""
+        found = self.recalibration
+        if found is None:
+            return None
+        if found.stands and found.verdict is not None:
+            return found.verdict
+        if found.judgement is not None and not found.judgement.accepted:
+            reasons = "; ".join(found.judgement.reasons)
+            return Verdict("unchanged", f"the recalibration was refused: {reasons}")
+        return None
 
     @property
     def stopped(self) -> str | None:
