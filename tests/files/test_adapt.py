@@ -350,6 +350,7 @@ def test_an_interrupted_adaptation_goes_on(
         ("adapt tiny_network:net images -o run --set epoch=5", "Did you mean 'epochs'? Known: cut"),
         ("adapt tiny_network:net images -o run --set margin=5", "margin is 5"),
         ("adapt tiny_network:net images -o run --source gone.npz", "There is no file gone.npz"),
+        ("adapt tiny_network:net images -o run --evaluator overlap", "masks; give --truth"),
         ("source source -o stats.csv", "its name must end in .npz"),
         ("source source -o stats.npz --weights net.safetensors", "no --model that they are for"),
     ],
@@ -359,6 +360,32 @@ def test_what_cannot_be_done_is_said(line: str, said: str, folders: Path) -> Non
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
     assert said in error_of(line)
     assert not (folders / "run").exists()
+
+
+@pytest.mark.torch
+def test_parts_are_named_in_place_of_a_recipe(folders: Path, weights: Path) -> None:
+    assert weights.exists()
+    pytest.importorskip("matplotlib", reason="the report extra is not installed")
+    line = (
+        "adapt tiny_network:net images -o run --weights net.safetensors --device cpu --seed 3 "
+        "--selector soft-dice --set selector.min_pixels=1 --set selector.top_k=4 "
+        "--retrainer fine-tune --set retrainer.options.epochs=1 --set retrainer.options.patience=2 "
+        "--gate do-no-harm --set gate.max_samples=2 "
+        "--truth truth --truth-label 255 --evaluator overlap --set evaluator.empty=0.0"
+    )
+    adapted = pladapt(line)
+    assert adapted.exit_code in (0, 3), adapted.output
+    run = read_run(folders / "run")
+    assert run.recalibration is None
+    assert len(run.rounds[0].selection.kept) == 4
+    assert run.rounds[0].judgement is not None
+    assert set(run.before) == {"truth", "overlap"}
+    config = json.loads((folders / "run/run.json").read_text())
+    said = json.dumps(config)
+    assert "SoftDiceSelector" in said
+    assert '"seed": 3' in said
+    assert '"epochs": 1' in said
+    assert '"max_samples": 2' in said
 
 
 @pytest.mark.torch

@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.modules import Factory, NetworkOptions, look_at
-from pladapt.cli.options import BatchSize, named_values, with_options
+from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.parts import PartOptions
 from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, TrueMasks
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.runs.adaptation import AdaptationResult
-    from pladapt.types import Outcome, Progress
+    from pladapt.types import Outcome
     from pladapt.typing import Evaluator
 
 STATUSES: Final[Mapping[Outcome, int]] = {"adapted": 0, "unchanged": 3, "unfit": 4}
@@ -43,11 +44,7 @@ def adapt(
         typer.Option("--output", "-o", help="The run folder; an interrupted run continues in it."),
     ],
     how: NetworkOptions,
-    recipe: Annotated[str, typer.Option(help="How to adapt, by name.")] = "robust",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="An option of the recipe as NAME=VALUE; may be repeated."),
-    ] = None,
+    parts: PartOptions,
     source: Annotated[
         Path | None, typer.Option(help="What pladapt source wrote about the source's images.")
     ] = None,
@@ -117,15 +114,23 @@ def adapt(
     given |= {"train_on_labelled": train_on_labelled or None}
     config = {name: value for name, value in given.items() if value is not None}
     config |= {} if statistics is None else {"source": statistics}
-    chosen = config | _options(set_ or [], config)
+    if named_parts := parts.selector is not None:
+        _refuse_recipes_own({**config, "labelled": labelled})
+    chosen = config if named_parts else config | _options(parts.said("recipe"), config)
+    if parts.evaluator is not None and truth is None:
+        raise InputError(f"The evaluator {parts.evaluator!r} measures with masks; give --truth.")
     network = how.build(model)
     predictor = network.predictor(device or "auto")
     used = _cutoff(chosen, statistics)
     unpaired: list[Problem] = []
     with progress_bars() as progress:
+        own = {"checkpoints": output / "checkpoints", "progress": progress}
         if labelled is not None and few is not None:
             chosen["labelled"], unpaired = reading.few(Files.find(labelled[0]), few, progress)
-        made = _recipe(recipe, chosen, output, batch_size, progress)
+        if named_parts:
+            made = parts.parts(batch_size, **own, **config | {"cutoff": used})
+        else:
+            made = _recipe(parts.recipe, {"batch_size": batch_size, **own}, chosen)
         if made.rounds:
             check_trainable(network.module)
         target, problems = reading.samples(files, progress)
@@ -134,7 +139,7 @@ def adapt(
         result = made.adapt(
             predictor,
             target,
-            evaluators=_evaluators(true, used, batch_size, reading.tolerance),
+            evaluators=_evaluators(true, used, batch_size, reading.tolerance, parts),
             workdir=output,
             on_error=reading.on_error,
             max_errors=reading.tolerance.max_errors,
@@ -160,8 +165,16 @@ def adapt(
         raise typer.Exit(status)
 
 
-def _options(items: list[str], config: dict[str, Any]) -> dict[str, Any]:
-    found = named_values(items, "--set")
+def _refuse_recipes_own(config: dict[str, Any]) -> None:
+    for name in ("labelled", "train_on_labelled", "foreground_fraction"):
+        if config.get(name) is not None:
+            raise InputError(
+                f"Parts by name take no --{name.replace('_', '-')}, which is for recipes; leave "
+                "it out, or give a --recipe in place of --selector."
+            )
+
+
+def _options(found: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     if twice := sorted(found.keys() & {*config, "source", "cutoff", "seed", "device"}):
         raise InputError(f"--set gives {twice[0]!r}; give it as --{twice[0]}.")
     return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
@@ -178,22 +191,25 @@ def _cutoff(chosen: dict[str, Any], statistics: SourceStatistics | None) -> floa
 
 
 def _evaluators(
-    labelled: TrueFileSamples | None, cutoff: float, batch_size: int, tolerance: Tolerance
+    labelled: TrueFileSamples | None,
+    cutoff: float,
+    batch_size: int,
+    tolerance: Tolerance,
+    parts: PartOptions,
 ) -> dict[str, Evaluator]:
     if labelled is None:
         return {}
     evaluator = OverlapEvaluator(
         samples=labelled, cutoff=cutoff, batch_size=batch_size, tolerance=tolerance
     )
-    return {"truth": evaluator}
+    return {"truth": evaluator} | parts.evaluators(
+        samples=labelled, cutoff=cutoff, batch_size=batch_size
+    )
 
 
-def _recipe(
-    name: str, chosen: dict[str, Any], folder: Path, batch_size: int, progress: Progress
-) -> Recipe:
+def _recipe(name: str, own: dict[str, Any], chosen: dict[str, Any]) -> Recipe:
     from pladapt.recipes.bundle import recipe  # noqa: PLC0415 - help must not wait for it
 
-    own = {"batch_size": batch_size, "checkpoints": folder / "checkpoints", "progress": progress}
     try:
         return recipe(name, **own, **chosen)
     except TypeError as error:

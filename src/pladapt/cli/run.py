@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 from functools import cached_property
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pladapt.cli.adapt import STATUSES, show_result
 from pladapt.cli.modules import NetworkOptions, look_at
+from pladapt.cli.parts import Maker
 from pladapt.cli.printing import AsJson, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
-from pladapt.plugins.manager import KINDS, default_manager
+from pladapt.plugins.manager import default_manager
 from pladapt.source.statistics import SourceStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pladapt.cli.description import Description, Part
     from pladapt.files import FileSamples, TrueFileSamples
@@ -31,16 +30,6 @@ if TYPE_CHECKING:
     from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Progress
     from pladapt.typing import Evaluator, Predictor
-
-_GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
-    "recipe": ("cutoff", "batch_size", "source", "checkpoints", "progress"),
-    "selector": ("cutoff",),
-    "retrainer": ("checkpoints", "progress"),
-    "recalibrator": ("cutoff", "batch_size", "source", "progress"),
-    "gate": ("cutoff", "batch_size"),
-    "evaluator": ("samples", "cutoff", "batch_size"),
-}
-"""What the run gives to the parts of a kind that take it, unless the description says otherwise."""
 
 
 def run(
@@ -200,63 +189,14 @@ class _Run:
     def _made(self, kind: Kind, part: Part | None, where: tuple[str, ...] = (), **own: Any) -> Any:
         """Make a part, with what the description says and what the run gives."""
         assert part is not None, kind  # noqa: S101 - the description has been validated
-        return self._built(kind, part.name, part.parameters, where or (kind,), own)
-
-    def _built(
-        self,
-        kind: Kind,
-        name: str,
-        said: dict[str, Any],
-        where: tuple[str, ...],
-        own: dict[str, Any],
-    ) -> Any:
-        factory = default_manager().factory(kind, name)
-        taken = inspect.signature(factory).parameters
-        open_ended = any(each.kind is each.VAR_KEYWORD for each in taken.values())
-        for key in said.keys() - taken.keys() if not open_ended else ():
-            self._refuse(key, list(taken), where)
-        given = {
-            key: value
-            for key, value in {**self._given(), **own}.items()
-            if key in _GIVEN.get(kind, ()) and (key in taken or open_ended) and value is not None
-        }
-        parameters = {key: self._value(factory, key, v, where) for key, v in said.items()}
-        try:
-            return factory(**(given | parameters))
-        except TypeError as error:
-            raise InputError(
-                f"{self._place(where)}the {kind} {name!r} cannot be made with {said}: {error}."
-            ) from error
-
-    def _given(self) -> dict[str, Any]:
         said = self._said
-        return {
+        given = {
             "cutoff": self._cutoff if said.recipe is None else said.cutoff,
             "batch_size": said.batch_size,
             "source": self._statistics,
             "checkpoints": said.output / "checkpoints",
         }
-
-    def _value(self, factory: Any, key: str, value: Any, where: tuple[str, ...]) -> Any:
-        """Return a parameter: a part that a table names, or what a dataclass holds there."""
-        if not isinstance(value, dict):
-            return value
-        if key in KINDS and isinstance(value.get("name"), str):
-            rest = {name: each for name, each in value.items() if name != "name"}
-            return self._built(key, value["name"], rest, (*where, key), {})
-        if dataclasses.is_dataclass(factory):
-            made = {each.name: each.default_factory for each in dataclasses.fields(factory)}[key]
-            if inspect.isclass(made):
-                known = inspect.signature(made).parameters
-                for name in value.keys() - known.keys():
-                    self._refuse(name, list(known), (*where, key))
-                return made(**value)
-        return value
-
-    def _refuse(self, key: str, known: list[str], where: tuple[str, ...]) -> None:
-        from pladapt.cli.description import no_such_key  # noqa: PLC0415 - needs the extra
-
-        raise InputError(f"{self._place((*where, key))}{no_such_key(key, known, '.'.join(where))}")
+        return Maker(given, self._place).make(kind, part.name, part.parameters, where, **own)
 
     def _place(self, where: tuple[str, ...]) -> str:
         from pladapt.cli.description import place  # noqa: PLC0415 - the same
