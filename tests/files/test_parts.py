@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pladapt import InputError
 from pladapt.cli.parts import Maker, PartOptions
 from pladapt.errors import UnknownPluginError
 
-BOTH = {"selector": "soft-dice", "retrainer": "fine-tune"}
+BOTH: dict[str, Any] = {"selector": "soft-dice", "retrainer": "fine-tune"}
 
 
 def maker(**given: object) -> Maker:
@@ -54,3 +56,16 @@ def test_each_part_is_told_its_own_options() -> None:
 def test_what_does_not_go_together_is_refused(options: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         PartOptions(**options).said("selector")  # type: ignore[arg-type]  # some of each
+
+
+def test_what_only_recipes_take_is_refused() -> None:
+    parts = PartOptions(**BOTH)
+    assert parts.chosen({"seed": 1}, truth=False) == {"seed": 1}
+    with pytest.raises(InputError, match="take no --foreground-fraction"):
+        parts.chosen({"foreground_fraction": (0.1, 0.2)}, truth=False)
+    with pytest.raises(InputError, match="--set gives 'seed'"):
+        PartOptions(set_=["seed=4"]).chosen({}, truth=False)
+    assert PartOptions(set_=["axes=[-1]"]).chosen({"seed": 1}, truth=False) == {
+        "seed": 1,
+        "axes": (-1,),
+    }

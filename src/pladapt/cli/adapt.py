@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from pladapt.data.tolerance import Tolerance
     from pladapt.files import Problem, TrueFileSamples
-    from pladapt.recipes.bundle import Recipe
     from pladapt.reports.document import Table as Shown
     from pladapt.runs.adaptation import AdaptationResult
     from pladapt.types import Outcome
@@ -114,11 +113,8 @@ def adapt(
     given |= {"train_on_labelled": train_on_labelled or None}
     config = {name: value for name, value in given.items() if value is not None}
     config |= {} if statistics is None else {"source": statistics}
-    if named_parts := parts.selector is not None:
-        _refuse_recipes_own({**config, "labelled": labelled})
-    chosen = config if named_parts else config | _options(parts.said("recipe"), config)
-    if parts.evaluator is not None and truth is None:
-        raise InputError(f"The evaluator {parts.evaluator!r} measures with masks; give --truth.")
+    few_given = {} if labelled is None else {"labelled": labelled}
+    chosen = parts.chosen(config | few_given, truth=truth is not None)
     network = how.build(model)
     predictor = network.predictor(device or "auto")
     used = _cutoff(chosen, statistics)
@@ -127,10 +123,7 @@ def adapt(
         own = {"checkpoints": output / "checkpoints", "progress": progress}
         if labelled is not None and few is not None:
             chosen["labelled"], unpaired = reading.few(Files.find(labelled[0]), few, progress)
-        if named_parts:
-            made = parts.parts(batch_size, **own, **config | {"cutoff": used})
-        else:
-            made = _recipe(parts.recipe, {"batch_size": batch_size, **own}, chosen)
+        made = parts.build(chosen, used, batch_size=batch_size, **own)
         if made.rounds:
             check_trainable(network.module)
         target, problems = reading.samples(files, progress)
@@ -165,21 +158,6 @@ def adapt(
         raise typer.Exit(status)
 
 
-def _refuse_recipes_own(config: dict[str, Any]) -> None:
-    for name in ("labelled", "train_on_labelled", "foreground_fraction"):
-        if config.get(name) is not None:
-            raise InputError(
-                f"Parts by name take no --{name.replace('_', '-')}, which is for recipes; leave "
-                "it out, or give a --recipe in place of --selector."
-            )
-
-
-def _options(found: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    if twice := sorted(found.keys() & {*config, "source", "cutoff", "seed", "device"}):
-        raise InputError(f"--set gives {twice[0]!r}; give it as --{twice[0]}.")
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-
-
 def _cutoff(chosen: dict[str, Any], statistics: SourceStatistics | None) -> float:
     """Return the cut-off that the adapted predictor is to be used and measured with."""
     known = 0.5 if statistics is None else statistics.cutoff
@@ -205,18 +183,6 @@ def _evaluators(
     return {"truth": evaluator} | parts.evaluators(
         samples=labelled, cutoff=cutoff, batch_size=batch_size
     )
-
-
-def _recipe(name: str, own: dict[str, Any], chosen: dict[str, Any]) -> Recipe:
-    from pladapt.recipes.bundle import recipe  # noqa: PLC0415 - help must not wait for it
-
-    try:
-        return recipe(name, **own, **chosen)
-    except TypeError as error:
-        raise InputError(
-            f"The recipe {name!r} cannot be made with the options {sorted(chosen)}: "
-            f"{str(error).removesuffix('.')}."
-        ) from error
 
 
 def show_result(result: AdaptationResult) -> None:

@@ -30,6 +30,7 @@ _GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
 """What is given to the parts of a kind that take it, unless their own parameters say otherwise."""
 
 _PARTS: Final = ("selector", "retrainer", "gate")
+_OF_RECIPES: Final = ("labelled", "train_on_labelled", "foreground_fraction")
 
 
 @dataclass(frozen=True)
@@ -183,19 +184,55 @@ class PartOptions(Options):
             table[last] = value
         return found.get(kind, {})
 
-    def parts(self, batch_size: int, **given: Any) -> Recipe:
-        """Make the parts that stand in place of a recipe."""
-        from pladapt.recipes.bundle import Recipe  # noqa: PLC0415 - help must not wait for it
+    def chosen(self, config: Mapping[str, Any], *, truth: bool) -> dict[str, Any]:
+        """Return the options of the recipe, or of adapting with parts.
 
-        make = _maker({"batch_size": batch_size, **given}).make
-        assert self.selector is not None  # noqa: S101 - checked when it was made
-        assert self.retrainer is not None  # noqa: S101 - the same
+        Args:
+            config: What other options say of it.
+            truth: Whether there are true masks.
+
+        Raises:
+            InputError: An option is told twice, is for recipes alone, or lacks another.
+        """
+        if self.evaluator is not None and not truth:
+            raise InputError(f"The evaluator {self.evaluator!r} measures with masks; give --truth.")
+        if self.selector is not None:
+            for name in (each for each in _OF_RECIPES if each in config):
+                raise InputError(
+                    f"Parts by name take no --{name.replace('_', '-')}, which is for recipes; "
+                    "leave it out, or give a --recipe in place of --selector."
+                )
+            return dict(config)
+        found = self.said("recipe")
+        if twice := sorted(found.keys() & {*config, "source", "cutoff", "seed", "device"}):
+            raise InputError(f"--set gives {twice[0]!r}; give it as --{twice[0]}.")
+        return {**config, **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}}
+
+    def build(self, chosen: Mapping[str, Any], cutoff: float, **own: Any) -> Recipe:
+        """Make the recipe, or the parts that stand in its place.
+
+        Args:
+            chosen: What `chosen` returned.
+            cutoff: What the parts are given.
+            own: What else is given to those that take it.
+        """
+        from pladapt.recipes.bundle import Recipe, recipe  # noqa: PLC0415 - for help
+
+        if self.selector is None or self.retrainer is None:
+            try:
+                return recipe(self.recipe, **own, **chosen)
+            except TypeError as error:
+                raise InputError(
+                    f"The recipe {self.recipe!r} cannot be made with the options {sorted(chosen)}: "
+                    f"{str(error).removesuffix('.')}."
+                ) from error
+        make = _maker({**own, **chosen, "cutoff": cutoff}).make
         gates = [] if self.gate is None else [make("gate", self.gate, self.said("gate"))]
         return Recipe(
             selector=make("selector", self.selector, self.said("selector")),
             retrainer=make("retrainer", self.retrainer, self.said("retrainer")),
             gates=gates,
-            batch_size=batch_size,
+            batch_size=own["batch_size"],
         )
 
     def evaluators(self, **given: Any) -> dict[str, Evaluator]:
