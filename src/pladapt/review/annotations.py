@@ -83,7 +83,8 @@ class Coco:
 
     def write(self, items: Sequence[Item], names: Mapping[int, str], folder: Path) -> None:
         """Write the annotations of pictures."""
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number, item in enumerate(items, start=1):
             height, width = item.mask.shape
             of = {"id": number, "file_name": item.file, "height": height, "width": width}
