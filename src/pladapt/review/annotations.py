@@ -221,6 +221,9 @@ class Cvat:
         """Write the annotations of pictures."""
         root = ET.Element("annotations")
         ET.SubElement(root, "version").text = "1.1"
+        labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")
+        for name in names.values():
+            ET.SubElement(ET.SubElement(labels, "label"), "name").text = name
         for number, item in enumerate(items):
             height, width = map(str, item.mask.shape)
             about = {"id": str(number), "name": item.file, "width": width, "height": height}
