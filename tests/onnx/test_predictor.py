@@ -151,10 +151,11 @@ def test_it_is_made_by_its_name(model: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "told"),
     [
-        ((1, 2, 8, 8), r"\(batch, 1, 4·n, 4·n\).*1 channels, prepared so: zero mean"),
+        ((1, 2, 8, 8), r"\(batch, 1, 4·n, 4·n\).*one channel, prepared so: zero mean"),
         ((1, 1, 0, 8), r"that have pixels"),
         ((1, 8, 8), r"\(1, 8, 8\); the model expects \(batch, 1, 4·n, 4·n\)"),
-        ((1, 1, 8, 8, 8), r"the model expects \(batch, 1, 4·n, 4·n\)"),
+        ((1, 1, 8, 8, 8), r"4·n, 4·n\)\. Give slices \(--dimensions 2\)"),
+        ((1, 3, 8, 8), r"Give images of one channel, .*\(--channels 1 where the images are grey\)"),
         ((0, 1, 8, 8), r"at least one image"),
     ],
     ids=str,
@@ -164,6 +165,13 @@ def test_images_that_break_the_contract_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=told):
         predictor.predict(np.zeros(shape, np.float32))
+
+
+def test_a_model_with_the_channels_last_is_refused_as_such() -> None:
+    with pytest.raises(InputError, match=r"takes the channels last\. Export it so that they come"):
+        Contract().check((1, 3, 64, 64), ("batch", "rows", "columns", 3))
+    Contract().check((1, 3, 64, 64), ("batch", 3, "rows", "columns"))
+    Contract().check((1, 1, 64, 3), ("batch", 1, 64, 3))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 9, 14), (2, 1, 8, 11), (1, 1, 3, 2)])

@@ -71,6 +71,10 @@ def evaluate(
     from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
     _make_way_for_folder(output, overwrite=overwrite)
+    if predictions.resolve() == truth.resolve():
+        raise InputError(
+            f"The predictions and the truth are both {truth}; give the folder of each."
+        )
     layout = reading.mask_layout(
         label, axes=reading.axes, binary=masks.binary, as_stored=masks.as_stored
     )
@@ -132,3 +136,5 @@ def _show_evaluation(evaluation: Evaluation) -> None:
         values = [figure(found[metric]) for metric in METRICS]
         table.add_row(aggregation, str(class_), *values, str(found[METRICS[0]]["count"]))
     console().print(table)
+    if not sum(int(evaluation.samples[name].to_numpy().sum()) for name in ("tp", "fn")):
+        print_line("No true mask has a pixel of any class: DSC 1 says only that none was marked.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,14 @@ import typer
 
 from pladapt.cli.model import ModelName, ModelOptions, find_model, reading_of
 from pladapt.cli.options import BatchSize, with_options
-from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
+from pladapt.cli.printing import (
+    AsJson,
+    named,
+    print_json,
+    print_line,
+    show_problems,
+    warn_of_all_or_nothing,
+)
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
 
@@ -99,9 +105,4 @@ def _warn_of_all_or_nothing(table: pa.Table) -> None:
     fractions = table["foreground"].to_numpy()
     what = "nothing" if not fractions.any() else "everything" if (fractions == 1).all() else None
     if what is not None:
-        warnings.warn(
-            f"In every mask ({len(fractions):,}) {what} is foreground. If that is not so, see that "
-            "the images are prepared as in the network's training (--window, --prepare), and that "
-            "the cut-off is the model's.",
-            stacklevel=2,
-        )
+        warn_of_all_or_nothing(what, len(fractions))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -104,3 +105,18 @@ def show_problems(problems: Sequence[Problem], output: Path | None, *found: File
 def figure(row: Mapping[str, Any]) -> str:
     """Return the mean of a row of a summary, with its spread where it has one."""
     return f"{row['mean']:.3f}" + ("" if row["std"] is None else f" ± {row['std']:.3f}")
+
+
+def warn_of_all_or_nothing(what: str, count: int) -> None:
+    """Warn of masks that are alike everywhere, as they are where images are not as in training.
+
+    Args:
+        what: ``nothing`` or ``everything``.
+        count: How many masks there are.
+    """
+    warnings.warn(
+        f"In every mask ({count:,}) {what} is foreground. If that is not so, see that the images "
+        "are prepared as in the network's training (--window, --prepare), and that the cut-off is "
+        "the model's.",
+        stacklevel=2,
+    )

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from pladapt.cli.options import BatchSize, named_values, part_of, with_options
-from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
+from pladapt.cli.printing import (
+    AsJson,
+    named,
+    print_json,
+    print_line,
+    show_problems,
+    warn_of_all_or_nothing,
+)
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading
-from pladapt.errors import InputError, RunChangedError
+from pladapt.errors import DataError, InputError, RunChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pladapt.files import Files, ImageLayout
     from pladapt.typing import Predictor
 
 Part = TypeVar("Part")
@@ -93,10 +102,32 @@ def score(
         except RunChangedError as error:
             error.add_note("Or start anew with --overwrite.")
             raise
+    _warn_of_all_or_nothing(output, files, layout)
     show_problems(problems, output, files)
     print_line(f"Scores: {output}")
     if as_json:
         print_json(scores=output, selector=selector, left_out=named(problems))
+
+
+def _warn_of_all_or_nothing(output: Path, files: Files, layout: ImageLayout) -> None:
+    """Warn where no sample has foreground, or each is filled by it."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - for help
+
+    if "pixels" not in pq.read_schema(output).names:
+        return
+    pixels = pq.read_table(output, columns=["pixels"])["pixels"].to_numpy()
+    if not pixels.any():
+        warn_of_all_or_nothing("nothing", len(pixels))
+    elif (pixels == pixels[0]).all() and pixels[0] == _size(files, layout):
+        warn_of_all_or_nothing("everything", len(pixels))
+
+
+def _size(files: Files, layout: ImageLayout) -> int:
+    """Return how many pixels the first sample has that can be read."""
+    for name, path in layout.arranged(files).paths.items():
+        with suppress(DataError):
+            return int(next(layout.items(name, layout.load(path))).array[0].size)
+    return 0
 
 
 def _make_way(output: Path, *, overwrite: bool) -> None:

@@ -293,7 +293,8 @@ def _predicted(predictor: Predictor, batch: Sequence[Sample], images: Array) -> 
         said = str(error).partition("\n")[0]
         raise DataError(
             f"The model cannot be used on an image of shape {tuple(images.shape[1:])}, channels "
-            f"first: {said}"
+            f"first: {said.rstrip('.')}. If it is the size, have images padded (--prepare "
+            "multiple_of=32)."
         ) from error
 
 

@@ -21,6 +21,9 @@ Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 METADATA_KEY: Final = "pladapt"
 """The key of the ONNX file's metadata under which the contract stands, as JSON."""
 
+_CHANNELS_LAST: Final = (1, 3, 4)
+"""The lengths of a last axis that are no image's columns."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
@@ -107,10 +110,20 @@ class Contract:
         """
         told = f"Images have shape {tuple(shape)}; the model expects {self.expected(declared)}"
         if len(shape) != len(declared):
-            raise InputError(f"{told}.")
+            axes = len(declared) - 2
+            kind = "volumes" if axes == 3 else "slices"  # noqa: PLR2004 - spatial axes
+            raise InputError(f"{told}. Give {kind} (--dimensions {axes}).")
+        if declared[-1] in _CHANNELS_LAST and declared[1] not in _CHANNELS_LAST:
+            raise InputError(
+                f"{told}: it takes the channels last. Export it so that they come first, as "
+                "(batch, channel, rows, columns)."
+            )
         channels = declared[1] if isinstance(declared[1], int) else self.channels
         if channels is not None and shape[1] != channels:
-            raise InputError(f"{told}. Give images of {channels} channels{self._prepared()}.")
+            number = "one channel" if channels == 1 else f"{channels} channels"
+            greys = {channels, shape[1]} == {1, 3}
+            hint = f" (--channels {channels} where the images are grey)" if greys else ""
+            raise InputError(f"{told}. Give images of {number}{self._prepared()}{hint}.")
         for length, fixed in zip(shape[2:], declared[2:], strict=True):
             if isinstance(fixed, int) and length != fixed:
                 raise InputError(f"{told}. Resize the images, or export the model for their size.")

@@ -132,8 +132,9 @@ def _marked(predictor: Predictor, sample: Sample) -> float:
         said = str(error).partition("\n")[0]
         raise InputError(
             f"The network cannot be used on {sample.id!r}, an image of shape {tuple(image.shape)}, "
-            f"channels first: {said} Give images with the channels and of a "
-            "size that it takes."
+            f"channels first: {said.rstrip('.')}. Give images with the "
+            "channels that it takes, and of a size that it takes or has them padded to (--prepare "
+            "multiple_of=32)."
         ) from error
     if probabilities.shape[1] == 1:
         return float((probabilities > 0.5).float().mean())  # noqa: PLR2004 - as likely as not
