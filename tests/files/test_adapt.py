@@ -358,7 +358,9 @@ def test_an_interrupted_adaptation_goes_on(
 def test_what_cannot_be_done_is_said(line: str, said: str, folders: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("matplotlib", reason="the report extra is not installed")
-    assert said in error_of(line)
+    message = error_of(line)
+    assert said in message
+    assert ("go on with --force" in message) == ("random" in said)
     assert not (folders / "run").exists()
 
 
@@ -418,8 +420,10 @@ def test_images_in_their_own_units_and_of_several_sizes_are_adapted(
     for index, (image, _) in enumerate(faint()):
         own = 1000 * image[: 32 - 3 * (index % 2), : 32 - index // 3]
         write(folders / f"images/p{index}_{index}.npy", own)
-    with pytest.warns(UserWarning, match=r"nothing prepares them.*--window LOW HIGH"):
-        pladapt(f"{KNOWN} --output other")
+    refused = error_of(f"{KNOWN} --output other")
+    assert "nothing prepares them" in refused
+    assert "--window LOW HIGH" in refused
+    assert "go on with --force" in refused
     for index, (image, _) in enumerate(lesions()):
         write(folders / f"source/{index}.npy", 1000 * image)
     prepare = "--prepare scale=0.001 --prepare multiple_of=8"
@@ -460,6 +464,38 @@ def test_images_of_another_spacing_are_refused() -> None:
     )
     with pytest.raises(InputError, match=r"spacing \[0\.5, 1\.0\] mm, .* at \[0\.5, 0\.8\] mm"):
         look_at(network, network.predictor("cpu"), Volumes(1.0))
+    with pytest.warns(UserWarning, match=r"spacing \[0\.5, 1\.0\] mm"):
+        look_at(network, network.predictor("cpu"), Volumes(1.0), force=True)
+
+
+class Pictures(list[Sample]):
+    """Samples of which one alone, not among those looked at first, has something bright."""
+
+    def __init__(self, *, bright: int) -> None:
+        torch = pytest.importorskip("torch", reason="torch is not installed")
+        images = torch.zeros(16, 1, 4, 4)
+        images[:bright] += torch.eye(4)
+        super().__init__(Sample(str(at), "g", image) for at, image in enumerate(images.roll(1, 0)))
+
+
+@pytest.mark.torch
+def test_a_network_that_marks_nothing_is_refused_unless_it_is_forced() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from pladapt.cli.modules import look_at
+    from pladapt.torch import Network
+
+    module = torch.nn.Conv2d(1, 1, 1)
+    torch.nn.init.constant_(module.weight, 8)
+    torch.nn.init.constant_(module.bias, -4)
+    network = Network(module=module).reading("sigmoid")
+    predictor = network.predictor("cpu")
+    look_at(network, predictor, Pictures(bright=1))
+    with pytest.raises(InputError, match=r"nothing is foreground .* go on with --force"):
+        look_at(network, predictor, Pictures(bright=0))
+    with pytest.warns(UserWarning, match="nothing is foreground"):
+        look_at(network, predictor, Pictures(bright=0), force=True)
+    with pytest.raises(InputError, match=r"values reach from 0 to 255.* go on with --force"):
+        look_at(network, predictor, [Sample(s.id, "g", s.image * 255) for s in Pictures(bright=9)])
 
 
 @pytest.mark.torch

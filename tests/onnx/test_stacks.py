@@ -76,5 +76,9 @@ def test_an_adapted_predictor_is_exported_with_its_shift(
     images = np.random.default_rng(0).normal(size=(2, 1, 8, 8)).astype(np.float32)
     found = OnnxPredictor(tmp_path / "net.onnx", device="cpu").predict(images)
     np.testing.assert_allclose(found, adapted.predict(images), atol=1e-5)
+    weights = tmp_path / "adapted/model.safetensors"
+    bare = f"onnx export tiny:net bare.onnx --weights {weights} --example 1,8,8 --multiple-of 1"
+    with pytest.warns(UserWarning, match=r"whose shift of the logits, mirror images will not be"):
+        assert CliRunner().invoke(application(), bare.split()).exit_code == 0
     refused = CliRunner().invoke(application(), [*line.split(), "--argument", "a=1"])
     assert "give no --weights" in str(refused.exception)

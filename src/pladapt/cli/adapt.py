@@ -127,7 +127,7 @@ def adapt(
         if made.rounds:
             check_trainable(network.module)
         target, problems = reading.samples(files, progress)
-        look_at(network, predictor, target)
+        look_at(network, predictor, target, force=how.force)
         true, without = (None, []) if known is None else reading.labelled(target, known)
         result = made.adapt(
             predictor,

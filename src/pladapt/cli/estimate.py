@@ -71,7 +71,7 @@ def estimate(
     files = Files.find(images)
     with progress_bars() as progress:
         samples, problems = reading.samples(files, progress)
-        look_at(network, predictor, samples)
+        look_at(network, predictor, samples, force=how.force)
         found = pladapt.estimate(
             predictor, samples, source=statistics, batch_size=batch_size, progress=progress
         )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pladapt.typing import Predictor
 
 _AXES: Final = {"X": -1, "Y": -2, "Z": -3}
-_LOOKED_AT: Final = 8
-_ADAPTED: Final = "predictor.json"
+_LOOKED_AT: Final = 16
+ADAPTED: Final = "predictor.json"
 
 ModelName = Annotated[
     str,
@@ -71,10 +71,10 @@ class Model(NamedTuple):
     classes: tuple[str, ...] = ()
 
 
-def _adapted(model: str) -> Path | None:
+def adapted_folder(model: str) -> Path | None:
     """Return the folder of an adapted predictor, if that is what a name means."""
     places = (Path(model), Path(model) / "adapted")
-    return next((place for place in places if (place / _ADAPTED).is_file()), None)
+    return next((place for place in places if (place / ADAPTED).is_file()), None)
 
 
 def find_model(model: str, how: ModelOptions, files: Files, reading: Reading) -> Model:
@@ -90,7 +90,7 @@ def find_model(model: str, how: ModelOptions, files: Files, reading: Reading) ->
 
 def reading_of(model: str, reading: Reading) -> Reading:
     """Return how images are read: as given, or as those were that a predictor was adapted to."""
-    folder = _adapted(model)
+    folder = adapted_folder(model)
     return reading if folder is None else reading.recorded(folder)
 
 
@@ -98,7 +98,7 @@ def _found(model: str, how: ModelOptions, files: Files, reading: Reading) -> Mod
     if Path(model).suffix.lower() == ".onnx":
         how.refuse("an ONNX file", "weights", "argument", "prepare", "network")
         return _onnx(Path(model), how)
-    if (folder := _adapted(model)) is not None:
+    if (folder := adapted_folder(model)) is not None:
         how.refuse("adapt's folder", "weights", "option", "prepare")
         if how.network is None:
             how.refuse("adapt's folder without --network", "argument", "activation", "channel")
@@ -106,7 +106,7 @@ def _found(model: str, how: ModelOptions, files: Files, reading: Reading) -> Mod
     how.refuse("a network", "option", "network")
     made = how.build(model)
     predictor = made.predictor(how.device)
-    _look_at_some(made, predictor, files, reading)
+    _look_at_some(made, predictor, files, reading, force=how.force)
     names = made.classes[1:] if len(made.classes) > 1 else made.classes
     return Model(predictor, None, names)
 
@@ -131,11 +131,13 @@ def _of_adapt(folder: Path, how: ModelOptions) -> Model:
     if how.network is not None:
         module = how.module(how.network)
     predictor = load_predictor(folder, module, device=how.device)
-    cutoff = read_json(folder / _ADAPTED).get("cutoff")
+    cutoff = read_json(folder / ADAPTED).get("cutoff")
     return Model(predictor, None if cutoff is None else float(cutoff))
 
 
-def _look_at_some(network: Network, predictor: Predictor, files: Files, reading: Reading) -> None:
+def _look_at_some(
+    network: Network, predictor: Predictor, files: Files, reading: Reading, *, force: bool
+) -> None:
     """Look at a few images before the work; those that cannot be read are left out later."""
     names = list(files.paths)[:: max(1, len(files.paths) // _LOOKED_AT)]
     few = replace(files, paths={name: files.paths[name] for name in names})
@@ -143,7 +145,7 @@ def _look_at_some(network: Network, predictor: Predictor, files: Files, reading:
         samples, _ = replace(reading, on_error="skip", max_errors="100%").samples(few, _ignore)
     except DataError:
         return
-    look_at(network, predictor, samples)
+    look_at(network, predictor, samples, force=force)
 
 
 def _ignore(_stage: str, _done: int, _total: int) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pladapt.types import Sample, Samples
     from pladapt.typing import Predictor
 
+_MANY = 16  # images that are looked at where nothing is marked in the first few
 _SPACING = 0.1  # of the logarithm of a ratio: as much as augmentation zooms
 
 Factory: TypeAlias = Annotated[
@@ -29,6 +30,9 @@ Factory: TypeAlias = Annotated[
         help="The network: what makes it, as package.module:function; or what a library saved, as "
         "smp:FOLDER, monai-bundle:FOLDER, nnunet:FOLDER, transformers:FOLDER, torchvision:NAME."
     ),
+]
+Force: TypeAlias = Annotated[
+    bool, typer.Option("--force", help="Go on, with a warning, where the input is merely odd.")
 ]
 Device: TypeAlias = Annotated[
     str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")
@@ -68,6 +72,8 @@ class NetworkOptions(Options):
         ),
     ] = None
 
+    force: Force = False
+
     def build(self, spec: str, *, trained: bool = True) -> Network:
         """Make the network that a command names.
 
@@ -76,8 +82,8 @@ class NetworkOptions(Options):
             trained: Whether weights that are random are refused.
 
         Raises:
-            InputError: That makes no network, its weights are random, or their file is none that
-                is read.
+            InputError: That makes no network, its weights are random and ``force`` is not given,
+                or their file is none that is read.
             MissingDataError: There is no such folder or file.
             DataError: The weights are truncated, or not of this architecture.
         """
@@ -89,7 +95,10 @@ class NetworkOptions(Options):
 
         network = load_network(spec, self.weights, **given)
         if trained and self.weights is None:
-            check_trained(network, spec, **given)
+            try:
+                check_trained(network, spec, **given)
+            except InputError as error:
+                _be_odd(str(error), force=self.force)
         made = network.reading(self.activation, self.channel).preparing(**preparing)
         LOG.debug("%s is a %s, with %s.", spec, type(made.module).__name__, self)
         return made
@@ -99,52 +108,70 @@ class NetworkOptions(Options):
         return self.build(spec, trained=False).prepared
 
 
-def look_at(network: Network, predictor: Predictor, samples: Samples[Sample]) -> None:
-    """Predict a few samples before the work, and warn of what is odd.
+def look_at(
+    network: Network, predictor: Predictor, samples: Samples[Sample], *, force: bool = False
+) -> None:
+    """Predict a few samples before the work, and refuse what is odd.
+
+    Where nothing is marked in a few, as in images of the healthy, it looks at more.
+
+    Args:
+        network: The network.
+        predictor: The network's, as it is to be used.
+        samples: Those that it is to be used on.
+        force: Whether what is odd is warned of, and no more.
 
     Raises:
-        InputError: As for `pladapt.torch.check_network`; or the images' spacing is not the
-            network's.
+        InputError: As for `pladapt.torch.check_network`; or, unless ``force``, the images' values
+            or spacing are not the network's, or it marks all of them or nothing.
     """
     from pladapt.torch import check_images, check_network  # noqa: PLC0415 - for help
 
     for note in network.notes:
         warnings.warn(note, stacklevel=2)
-    _check_spacing(network, samples)
-    if (odd := check_images(network, samples)) is not None:
-        warnings.warn(odd, stacklevel=2)
-    marked = check_network(predictor, samples)
+    for odd in (_odd_spacing(network, samples), check_images(network, samples)):
+        if odd is not None:
+            _be_odd(odd, force=force)
+    marked = check_network(predictor, samples) or check_network(predictor, samples, count=_MANY)
     if 0 < marked < 1:
         return
     what = "all is foreground" if marked else "nothing is foreground"
     named = f" Its channels are {', '.join(network.classes)}." if network.classes else ""
-    warnings.warn(
+    _be_odd(
         f"In the few images that were looked at {what} to the network.{named} If that is not so, "
         "see that the images are prepared as in its training (--window, --prepare); and where its "
         "channels are classes that overlap, without a background, give --activation sigmoid "
         "--channel N.",
-        stacklevel=2,
+        force=force,
     )
 
 
-def _check_spacing(network: Network, samples: Samples[Sample]) -> None:
-    """Refuse images whose spacing differs from the network's, as far as their files tell it.
+def _be_odd(message: str, *, force: bool) -> None:
+    """Refuse what is odd, or warn of it.
 
     Raises:
-        InputError: It differs by more than a tenth.
+        InputError: It is not forced.
     """
+    if not force:
+        raise InputError(f"{message} Where all is as it should be, go on with --force.")
+    warnings.warn(message, stacklevel=3)
+
+
+def _odd_spacing(network: Network, samples: Samples[Sample]) -> str | None:
+    """Say that images have another spacing than the network's, by more than a tenth."""
     outlines = getattr(samples, "outlines", {})
     if network.spacing is None or not outlines:
-        return
+        return None
     for path, loaded in outlines.items():
         if loaded.affine is None:
             continue
         # the affine's columns are X, Y and Z; the last axes of an image are those of the network
         found = np.linalg.norm(loaded.affine[:3, :3], axis=0)[::-1][-len(network.spacing) :]
         if np.abs(np.log(found / network.spacing)).max() > _SPACING:
-            raise InputError(
+            return (
                 f"{path} has the spacing {np.round(found, 3).tolist()} mm, and the network was "
                 f"trained at {np.round(network.spacing, 3).tolist()} mm: it would see all things "
                 "at another scale. Resample the images before, and the masks back after. Up to a "
                 "tenth of difference is let through."
             )
+    return None

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+import warnings
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from rich.console import Console
 
+from pladapt.cli.model import ADAPTED, adapted_folder
 from pladapt.cli.modules import Factory, NetworkOptions
 from pladapt.cli.options import with_options
 from pladapt.errors import InputError
+from pladapt.storage import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+_PARTS: Final[Mapping[str, str]] = {
+    "flip": "mirror images",
+    "logit-shift": "shift of the logits",
+    "temperature": "temperature",
+    "scale": "other scales",
+    "dropout": "dropout",
+    "ensemble": "other networks",
+}
 
 app = typer.Typer(no_args_is_help=True, help="Make ONNX files of torch models.")
 
@@ -24,7 +36,7 @@ def _group() -> None:
 
 
 @app.command()
-@with_options()
+@with_options(without=["force"])
 def export(
     factory: Factory,
     path: Annotated[Path, typer.Argument(help="The ONNX file to write.")],
@@ -52,12 +64,12 @@ def export(
 ) -> None:
     """Write a torch model to one ONNX file, and compare the two on random images.
 
-    In place of a network, the folder RUN/adapted that adapt wrote may be given: mirror images and
-    a shift of all logits go into the file as well. What cannot go in is an error.
+    In place of a network, the run folder of adapt, or its folder adapted, may be given: mirror
+    images and a shift of all logits go into the file as well. What cannot go in is an error.
     """
     from pladapt.onnx import export as write  # noqa: PLC0415 - help must not wait for it
 
-    if (Path(factory) / "predictor.json").is_file():
+    if (folder := adapted_folder(factory)) is not None:
         if how.given:
             raise InputError(
                 "The folder of an adapted predictor says what its network is; give no --weights, "
@@ -66,8 +78,15 @@ def export(
         from pladapt.onnx.stacks import module_of_stack  # noqa: PLC0415 - for help
         from pladapt.torch import load_predictor  # noqa: PLC0415 - the same
 
-        module = module_of_stack(load_predictor(Path(factory), device="cpu"))
+        module = module_of_stack(load_predictor(folder, device="cpu"))
     else:
+        if how.weights is not None and (lost := parts_beside(how.weights)):
+            warnings.warn(
+                f"{how.weights} is the network alone of an adapted predictor, whose "
+                f"{', '.join(lost)} will not be in the file. To have all of it, export the folder: "
+                f"pladapt onnx export {how.weights.parent} {path} --example {example}",
+                stacklevel=2,
+            )
         module = how.module(factory)
     record = write(
         module,
@@ -83,6 +102,22 @@ def export(
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{record.path}: {record.bytes / 1e6:.1f} MB, {precision}, opset {record.opset}")
     console.print(f"Largest difference from torch: {record.largest_difference:.3g} ({output})")
+
+
+def parts_beside(weights: Path) -> list[str]:
+    """Return what an adapted predictor consists of beside the network whose weights these are.
+
+    Args:
+        weights: The file of weights; ``predictor.json`` beside it says the rest, where there is
+            any.
+    """
+    path = weights.parent / ADAPTED
+    told = read_json(path).get("predictor") if path.is_file() else None
+    found: list[str] = []
+    while isinstance(told, dict) and (kind := told.get("kind")) in _PARTS:
+        found.append(_PARTS[kind])
+        told = told.get("predictor")
+    return found
 
 
 def _shape(text: str) -> Sequence[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pladapt.cli.adapt import STATUSES, show_result
-from pladapt.cli.modules import NetworkOptions, look_at
+from pladapt.cli.modules import Force, NetworkOptions, look_at
 from pladapt.cli.parts import Maker
 from pladapt.cli.printing import AsJson, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
@@ -41,6 +41,7 @@ def run(
         bool,
         typer.Option("--print-schema", help="Print what such a file may hold, as JSON schema."),
     ] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Adapt as a run description says: with a recipe, or with parts by their names.
@@ -57,7 +58,7 @@ def run(
     found = read_description(description)
     for path in found.plugins:
         default_manager().register_file(path)
-    result = _Run(description, found).result()
+    result = _Run(description, found, force=force).result()
     show_result(result)
     outcome = result.verdict.outcome
     print_line(f"Run: {found.output} ({result.verdict})")
@@ -75,10 +76,11 @@ class _Run:
     Args:
         path: The file.
         said: What it says.
+        force: Whether to go on where the input is odd.
     """
 
-    def __init__(self, path: Path, said: Description) -> None:
-        self._path, self._said = path, said
+    def __init__(self, path: Path, said: Description, *, force: bool) -> None:
+        self._path, self._said, self._force = path, said, force
         self._statistics = None if said.source is None else SourceStatistics.load(said.source)
 
     def result(self) -> AdaptationResult:
@@ -134,9 +136,10 @@ class _Run:
             argument=arguments,
             activation=said.activation,
             channel=said.channel,
+            force=self._force,
         ).build(said.name)
         predictor = network.predictor(said.device)
-        return predictor, lambda target: look_at(network, predictor, target)
+        return predictor, lambda target: look_at(network, predictor, target, force=self._force)
 
     def _recipe(self, progress: Progress) -> Recipe:
         from pladapt.recipes.bundle import Recipe  # noqa: PLC0415 - for help

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pladapt.cli.modules import Device, NetworkOptions
+from pladapt.cli.modules import Device, NetworkOptions, look_at
 from pladapt.cli.options import BatchSize, with_options
 from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
@@ -55,9 +55,10 @@ def source(
 
     if output.suffix != ".npz":
         raise InputError(f"The output is {output}; its name must end in .npz.")
-    made = None
+    network = made = None
     if model is not None:
-        made = how.build(model).predictor(device)
+        network = how.build(model)
+        made = network.predictor(device)
     elif how.weights is not None or how.argument or truth is not None:
         raise InputError(
             "There are --weights, --argument or --truth, and no --model that they are for."
@@ -66,6 +67,8 @@ def source(
     with progress_bars() as progress:
         files = Files.find(images)
         samples, problems = reading.samples(files, progress)
+        if network is not None and made is not None:
+            look_at(network, made, samples, force=how.force)
         measured = SourceStatistics.measure(samples, made, cutoff=cutoff, batch_size=batch_size)
         if made is not None and known is not None:
             labelled, without = reading.labelled(samples, known)
