@@ -138,6 +138,18 @@ def test_the_order_of_the_images_changes_nothing() -> None:
     assert (one.name, one.cutoff) == (other.name, other.cutoff)
 
 
+def test_what_was_chosen_without_labels_stays_unless_another_is_clearly_better() -> None:
+    candidates = {"none": Known(0), "right": Known(1), "wrong": Known(3)}
+    chooser = FewLabels(samples=some())
+    stays = chooser.choose({**candidates, "too": Known(1)}, start="right")
+    assert stays.name == "right"
+    assert "chosen without labels, and nothing is clearly better" in stays.reason
+    assert chooser.choose(candidates, start="wrong").name == "right"
+    back = chooser.choose({"none": Known(0), "wrong": Known(3)}, start="wrong")
+    assert (back.name, back.changes) == ("none", False)
+    assert "the model as it was has a mean DSC" in back.reason
+
+
 def test_too_few_or_empty_labels_are_refused() -> None:
     with pytest.raises(InputError, match="There are 2 labelled images; label at least 3"):
         FewLabels(samples=some(2))

@@ -15,6 +15,7 @@ from pladapt.errors import RunChangedError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.plugins import PluginManager
 from pladapt.runs.records import CANDIDATES
+from pladapt.storage import read_stored_table
 from pladapt.testing.checks import contents
 from pladapt.torch import TorchPredictor, load_predictor, module_of, save_predictor
 from pladapt.torch.storage import state_sha256
@@ -38,10 +39,19 @@ def faint(truth: Callable[..., list[LabelledSample]]) -> list[LabelledSample]:
 
 
 @pytest.fixture
+def few(truth: Callable[..., list[LabelledSample]]) -> list[LabelledSample]:
+    """Make three labelled images of their kind that are not among them."""
+    return truth("l", edge=0.4, core=0.6, size=7)[:3]
+
+
+@pytest.fixture
 def adapt(
-    trained: TorchPredictor, source: SourceStatistics, faint: list[LabelledSample]
+    trained: TorchPredictor,
+    source: SourceStatistics,
+    faint: list[LabelledSample],
+    few: list[LabelledSample],
 ) -> Callable[..., pladapt.AdaptationResult]:
-    """Adapt to the faint images, of which the first three are labelled."""
+    """Adapt to the faint images, with a few labelled ones."""
 
     def run(
         folder: Path | None = None,
@@ -49,7 +59,7 @@ def adapt(
         target: list[Sample] | None = None,
         **options: Any,
     ) -> pladapt.AdaptationResult:
-        given = {"source": source, "labelled": labelled or faint[:3]} | SMALL | options
+        given = {"source": source, "labelled": labelled or few} | SMALL | options
         return pladapt.recipe("robust", **given).adapt(
             trained,
             [sample.unlabelled() for sample in faint] if target is None else target,
@@ -81,9 +91,9 @@ def test_labels_choose_what_is_better(
     assert dsc(result.before) < 0.5
     assert dsc(result.after) > 0.8
     tried = set(result.choice.choice.evidence["candidate"].to_pylist())
-    assert tried == {"none", "batch-norm", "trained", "batch-norm-trained"}
+    assert tried == {"none", "batch-norm", "robust"}
     assert "selected none" in result.choice.dropped["paper"]  # lesions below 50 pixels
-    assert result.choice.chose == ("t0", "t1", "t2")
+    assert result.choice.chose == ("l0", "l1", "l2")
     assert result.choice.taught == ()
     read = pladapt.read_run(tmp_path)
     assert read.verdict == result.verdict
@@ -98,17 +108,22 @@ def test_labels_choose_what_is_better(
     assert np.array_equal(loaded.predict(image), result.predictor.predict(image))
 
 
-def test_labelled_images_take_no_part_in_any_candidate_s_run(adapt: Any, tmp_path: Path) -> None:
-    adapt(tmp_path)
+def test_labelled_images_take_no_part_in_any_candidate_s_run(
+    adapt: Any, faint: list[LabelledSample], tmp_path: Path
+) -> None:
+    adapt(tmp_path, faint[:3], train_on_labelled=True)
     for name in ("trained", "batch-norm-trained", "paper"):
         (only,) = pladapt.read_run(tmp_path / CANDIDATES / name).rounds
         assert only.scores["id"].to_pylist() == ["t3", "t4", "t5"]
+    for name in ("robust", "batch-norm"):
+        stored = tmp_path / CANDIDATES / name / "recalibration/target.parquet"
+        assert read_stored_table(stored)["id"].to_pylist() == ["t3", "t4", "t5"]
 
 
 def test_the_labels_reach_the_chooser_alone(
-    adapt: Any, faint: list[LabelledSample], tmp_path: Path
+    adapt: Any, few: list[LabelledSample], tmp_path: Path
 ) -> None:
-    flipped = [replace(sample, mask=1 - sample.mask) for sample in faint[:3]]
+    flipped = [replace(sample, mask=1 - sample.mask) for sample in few]
     true, false = adapt(tmp_path / "true"), adapt(tmp_path / "false", flipped)
     assert trained_weights(tmp_path / "true") == trained_weights(tmp_path / "false") != {}
     candidates = [contents(tmp_path / kind / CANDIDATES) for kind in ("true", "false")]
@@ -123,7 +138,7 @@ def test_the_very_model_stays_where_the_labels_say_that_it_is_right(
     lesions: Callable[..., list[Sample]],
     tmp_path: Path,
 ) -> None:
-    labelled = truth("t")[:3]
+    labelled = truth("l")[:3]
     result = adapt(tmp_path, labelled, lesions("t"))
     assert result.predictor is trained
     assert result.verdict.outcome == "unchanged"
@@ -135,27 +150,30 @@ def test_the_very_model_stays_where_the_labels_say_that_it_is_right(
     assert dsc(read.after) == dsc(read.before)
 
 
-def test_labels_teach_where_that_is_asked_for(adapt: Any, tmp_path: Path) -> None:
-    plain, taught = adapt(tmp_path / "plain"), adapt(tmp_path / "taught", train_on_labelled=True)
-    one, other = (trained_weights(tmp_path / kind) for kind in ("plain", "taught"))
+def test_labels_teach_where_that_is_asked_for(
+    adapt: Any, few: list[LabelledSample], tmp_path: Path
+) -> None:
+    taught = adapt(tmp_path / "taught", train_on_labelled=True)
+    flipped = [replace(sample, mask=1 - sample.mask) for sample in few]
+    adapt(tmp_path / "flipped", flipped, train_on_labelled=True)
+    one, other = (trained_weights(tmp_path / kind) for kind in ("taught", "flipped"))
     assert one.keys() == other.keys()
     changed = {name.split("/")[1] for name in one if one[name] != other[name]}
     assert changed == {"trained", "batch-norm-trained"}
-    assert plain.choice.taught == ()
-    assert taught.choice.taught == taught.choice.chose == ("t0", "t1", "t2")
+    assert taught.choice.taught == taught.choice.chose == ("l0", "l1", "l2")
     assert "taught as well as chose" in taught.verdict.reason
     assert pladapt.read_run(tmp_path / "taught").verdict == taught.verdict
 
 
 def test_a_run_goes_on_with_the_same_bytes_and_refuses_other_labels(
-    adapt: Any, faint: list[LabelledSample], tmp_path: Path
+    adapt: Any, few: list[LabelledSample], tmp_path: Path
 ) -> None:
     first = adapt(tmp_path)
     stored = contents(tmp_path)
     assert adapt(tmp_path).verdict == first.verdict
     assert contents(tmp_path) == stored
     with pytest.raises(RunChangedError, match="chooser"):
-        adapt(tmp_path, [replace(s, mask=1 - s.mask) for s in faint[:3]])
+        adapt(tmp_path, [replace(s, mask=1 - s.mask) for s in few])
 
 
 def test_all_images_labelled_leaves_none_to_adapt_to(
@@ -166,7 +184,8 @@ def test_all_images_labelled_leaves_none_to_adapt_to(
 
 
 def test_the_margin_is_the_one_given(adapt: Any) -> None:
-    result = adapt(labelled_margin=0.9)
+    result = adapt(labelled_margin=0.9, source=None)
+    assert "robust" in result.choice.dropped  # nine times as much would be marked
     assert result.verdict.outcome == "unchanged"
     assert max(result.choice.choice.evidence["gain"].to_pylist()) > 0.3
 
@@ -182,11 +201,9 @@ def test_training_on_labels_needs_labels() -> None:
 def test_candidates_that_mark_another_fraction_than_given_are_refused(adapt: Any) -> None:
     result = adapt(foreground_fraction=(0.5, 0.9))
     assert result.verdict.outcome == "unchanged"
-    for name in ("batch-norm", "trained"):
-        assert (
-            "of all pixels would be foreground, and given was 0.5 to 0.9"
-            in (result.choice.dropped[name])
-        )
+    would = "of all pixels would be foreground, and given was 0.5 to 0.9"
+    assert would in result.choice.dropped["batch-norm"]
+    assert "given was 0.5 to 0.9" in result.choice.dropped["robust"]
 
 
 @pytest.fixture

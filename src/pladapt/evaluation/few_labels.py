@@ -99,16 +99,17 @@ class FewLabels:
     """Chooses a predictor by its DSC on three to five labelled images of the target, or more.
 
     Few images tell large differences and no small ones, and the best of several candidates looks
-    better than it is. So the model as it is stays, unless a candidate's DSC, compared image by
-    image, is higher by more than ``margin`` in the mean, higher on at least two images, and on at
-    least twice as many as it is lower on. Of several such ones the highest mean is taken. Another
-    cut-off than the source's is taken only from five images on, and only where it is better by more
-    than ``cutoff_margin`` in the mean and on every one, each measured at the cut-off that is best
-    on the others. With several foreground classes the source's cut-off stays.
+    better than it is. So what `choose` starts from stays (the model as it is, or what was chosen
+    without labels), unless another's DSC, compared image by image, is higher by more than
+    ``margin`` in the mean, higher on at least two images, and on at least twice as many as it is
+    lower on. Of several such ones the highest mean is taken. Another cut-off than the source's is
+    taken only from five images on, and only where it is better by more than the margin in the mean
+    and on every one, each measured at the cut-off that is best on the others. With several
+    foreground classes the source's cut-off stays.
 
-    The rule and its numbers were chosen by drawing such images from the targets of the study of
-    adaptation, shifted and not: the mean gain was near the highest of the rules tried, and few
-    draws lost more than 0.01.
+    The rule and the margin were chosen by drawing such images from the targets of the study of
+    adaptation, shifted and not: the mean gain was near the highest of those tried, and few draws
+    lost more than 0.01.
     This is no proof: on other images of the target what was chosen may still be worse.
 
     Args:
@@ -116,7 +117,6 @@ class FewLabels:
             hold 0 for the background, then one value per class, and 255 for pixels to leave out.
         cutoff: The source's cut-off, in (0, 1).
         margin: By how much the mean DSC must be higher, in [0, 1).
-        cutoff_margin: The same for a cut-off other than the source's, in [0, 1).
         batch_size: How many samples are predicted at once.
 
     Raises:
@@ -125,16 +125,14 @@ class FewLabels:
 
     samples: Samples[LabelledSample]
     cutoff: float = 0.5
-    margin: float = 0.02
-    cutoff_margin: float = 0.05
+    margin: float = 0.05
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        margins = (self.margin, self.cutoff_margin)
-        if not (0 < self.cutoff < 1 and all(0 <= margin < 1 for margin in margins)):
+        if not (0 < self.cutoff < 1 and 0 <= self.margin < 1):
             raise InputError(
-                f"cutoff is {self.cutoff}, margin {self.margin} and cutoff_margin "
-                f"{self.cutoff_margin}; a cut-off lies between 0 and 1, and a margin in [0, 1)."
+                f"cutoff is {self.cutoff} and margin {self.margin}; a cut-off lies between 0 and "
+                "1, and a margin in [0, 1)."
             )
         if len(self.samples) < _LEAST:
             raise InputError(
@@ -153,20 +151,27 @@ class FewLabels:
         """The labelled samples' ids."""
         return tuple(id_ for id_, _ in names_of(self.samples))
 
-    def choose(self, candidates: Mapping[str, Predictor], *, cutoffs: bool = True) -> Choice:
+    def choose(
+        self,
+        candidates: Mapping[str, Predictor],
+        *,
+        start: str = AS_IT_IS,
+        cutoffs: bool = True,
+    ) -> Choice:
         """Compare predictors with the model as it is.
 
         Args:
-            candidates: By name; that of the model as it is is ``none``, and wins every tie.
+            candidates: By name; that of the model as it is is ``none``.
+            start: Which of them stays unless another is clearly better.
             cutoffs: Whether another cut-off than the source's may be chosen.
 
         Raises:
-            InputError: The model as it is is not among them.
+            InputError: The model as it is, or ``start``, is not among them.
         """
-        if AS_IT_IS not in candidates:
+        if not {AS_IT_IS, start} <= candidates.keys():
             raise InputError(
-                f"The candidates are {sorted(candidates)}; the model as it is ({AS_IT_IS!r}) must "
-                "be among them."
+                f"The candidates are {sorted(candidates)}; the model as it is ({AS_IT_IS!r}) and "
+                f"{start!r} must be among them."
             )
         grid = np.unique([*DEFAULT_CUTOFFS, self.cutoff])
         usual = int(np.searchsorted(grid, self.cutoff))
@@ -174,9 +179,10 @@ class FewLabels:
             name: _options(name, self._curves(each, grid), usual, cutoffs=cutoffs)
             for name, each in candidates.items()
         }
-        as_it_is, taken = options[AS_IT_IS][0], self._best(options)
+        as_it_is, first = options[AS_IT_IS][0], options[start][0]
+        taken = self._best(options, first)
         cutoff = float(grid[taken.place])
-        reason = _reason(taken, as_it_is)
+        reason = _reason(taken, as_it_is, first)
         if taken.place != usual:
             reason += f"; at the cut-off {cutoff:g} in place of {self.cutoff:g}"
             if taken.place in (0, len(grid) - 1):
@@ -197,11 +203,11 @@ class FewLabels:
         fp, tp = found[:, :, 0, 1:], found[:, :, 1, 1:]
         return dsc(tp, fp, found[:, :, 1, :1] - tp, empty=EMPTY_DSC)
 
-    def _best(self, options: Mapping[str, list[_Option]]) -> _Option:
-        best = as_it_is = options[AS_IT_IS][0]
+    def _best(self, options: Mapping[str, list[_Option]], first: _Option) -> _Option:
+        best = first
         for plain, *own in options.values():
             ahead = own[0] if own and self._clearly_best(own[0], plain) else plain
-            if ahead.mean > best.mean + _GAP and self._better(ahead, as_it_is):
+            if ahead.mean > best.mean + _GAP and self._better(ahead, first):
                 best = ahead
         return best
 
@@ -212,7 +218,7 @@ class FewLabels:
     def _clearly_best(self, one: _Option, other: _Option) -> bool:
         images = len(one.values)
         sure = images >= _CUTOFF_IMAGES and one.better(other) == images
-        return sure and one.mean - other.mean > self.cutoff_margin
+        return sure and one.mean - other.mean > self.margin
 
 
 def _has_foreground(sample: LabelledSample) -> bool:
@@ -239,17 +245,23 @@ def _nearest_best(curve: NDArray[np.float64], usual: int) -> int:
     return int(best[np.argmin(np.abs(best - usual))])
 
 
-def _reason(taken: _Option, as_it_is: _Option) -> str:
+def _reason(taken: _Option, as_it_is: _Option, first: _Option) -> str:
     known = f"the {len(as_it_is.values)} labelled images"
-    if taken is as_it_is:
+    if taken is as_it_is is first:
         return (
             f"nothing is clearly better on {known}, where the model's mean DSC is {taken.mean:.3f}"
         )
-    whose = "another cut-off" if taken.name == AS_IT_IS else taken.name
-    return (
-        f"{whose} has a mean DSC of {taken.mean:.3f} on {known}, and the model as it was "
-        f"{as_it_is.mean:.3f}: better on {taken.better(as_it_is)} of them"
-    )
+    whose = {AS_IT_IS: "the model as it was"}.get(taken.name, taken.name)
+    if taken is not first and taken.name == first.name:
+        whose = "another cut-off"
+    said = f"{whose} has a mean DSC of {taken.mean:.3f} on {known}"
+    if taken is first:
+        return (
+            f"{said}, and the model as it was {as_it_is.mean:.3f}: chosen without labels, and "
+            "nothing is clearly better"
+        )
+    other = {AS_IT_IS: "the model as it was"}.get(first.name, first.name)
+    return f"{said}, and {other} {first.mean:.3f}: better on {taken.better(first)} of them"
 
 
 def _row(

@@ -45,12 +45,15 @@ class LabelledRecipe(Recipe):
         candidates: Recipes by name, each of which gives a candidate beside the model as it is,
             unless it leaves the model as it was. The other arguments are those of one of them.
         chooser: Has the labelled images.
+        start: Which candidate stays unless another is clearly better on the labelled images; where
+            it left the model as it was, that stays.
         taught: Whether their labels train candidates, too; told in the record.
         limits: Gates that a predictor must pass with the cut-off that the labels chose.
     """
 
     candidates: Mapping[str, Recipe]
     chooser: FewLabels
+    start: str = AS_IT_IS
     taught: bool = False
     limits: Sequence[Gate] = ()
 
@@ -103,6 +106,7 @@ class _Work:
             "predictor": describe(self.given),
             "target": {"samples": len(self.target)},
             "chooser": describe(chooser),
+            "start": self.recipe.start,
             "labelled": {"chose": chooser.ids, "taught": self._taught},
             "candidates": {name: describe(each) for name, each in self.recipe.candidates.items()},
             "limits": describe(list(self.recipe.limits)),
@@ -152,7 +156,8 @@ class _Work:
     ) -> tuple[Choice, dict[str, str]]:
         """Return what the labels choose, at the source's cut-off where another is refused."""
         chooser = self.recipe.chooser
-        choice = chooser.choose(candidates)
+        start = self.recipe.start if self.recipe.start in candidates else AS_IT_IS
+        choice = chooser.choose(candidates, start=start)
         if choice.shift == 0:
             return choice, {}
         shifted = _shifted(candidates[choice.name], choice)
@@ -161,7 +166,7 @@ class _Work:
         if not reasons:
             return choice, {}
         what = f"{choice.name} at the cut-off {choice.cutoff:g}"
-        return chooser.choose(candidates, cutoffs=False), {what: "; ".join(reasons)}
+        return chooser.choose(candidates, start=start, cutoffs=False), {what: "; ".join(reasons)}
 
     def _evaluated(self, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
         evaluations = {}

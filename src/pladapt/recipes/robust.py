@@ -56,10 +56,9 @@ class RobustOptions:
     collapses. In every other case the model stays as it was, and the verdict says why.
 
     With a few labelled images of the target these decide instead, as `pladapt.evaluation.FewLabels`
-    does: among the model as it is (``none``), batch normalisation's statistics of the target
-    (``batch-norm``), a training from each of the two (``trained``, ``batch-norm-trained``) and the
-    paper's recipe (``paper``), each at the source's cut-off or at another. The labels choose and
-    teach nothing.
+    does: what this recipe makes without labels (``robust``) stays, unless the model as it is
+    (``none``), batch normalisation's statistics of the target (``batch-norm``), the paper's recipe
+    (``paper``) or another cut-off is clearly better. The labels choose and teach nothing.
 
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
@@ -81,8 +80,9 @@ class RobustOptions:
             model that does is shifted to the nearest one. It takes the place of the gate's limits.
         labelled: Three to five labelled images of the target, or more, which are to decide.
         labelled_margin: By how much a candidate's DSC on these must be higher, in the mean.
-        train_on_labelled: Whether ``trained`` and ``batch-norm-trained`` learn from these as well.
-            Then the DSC by which they are chosen is too high.
+        train_on_labelled: Whether there are two candidates more, trained on these labels beside
+            the pseudo-labels: ``trained``, and ``batch-norm-trained`` with the target's statistics.
+            The DSC by which they are chosen is too high.
         epochs: Of the training.
         min_steps: Of the training: a small target is gone through more often than ``epochs``, since
             a network that has only begun to change is worse than both before and after.
@@ -108,7 +108,7 @@ class RobustOptions:
     room: float = 0.02
     foreground_fraction: tuple[float, float] | None = None
     labelled: Samples[LabelledSample] | None = None
-    labelled_margin: float = 0.02
+    labelled_margin: float = 0.05
     train_on_labelled: bool = False
     epochs: int = 8
     min_steps: int = 150
@@ -153,15 +153,20 @@ class RobustOptions:
         )
         limits = [self._gate(self._given)] if self._given else []
         normalised = BatchNormRecalibrator(device=self.device, progress=self.progress)
-        candidates = {"batch-norm": self._parts(normalised, limits, rounds=0)}
+        candidates = {
+            "robust": replace(self, labelled=None, train_on_labelled=False).recipe(),
+            "batch-norm": self._parts(normalised, limits, rounds=0),
+        }
         if self.train:
+            candidates["paper"] = replace(self._paper(), gates=limits)
+        if self.train_on_labelled:
             candidates["trained"] = self._parts(None, limits, rounds=1)
             candidates["batch-norm-trained"] = self._parts(normalised, limits, rounds=1)
-            candidates["paper"] = replace(self._paper(), gates=limits)
         return LabelledRecipe(
             **vars(self._parts(normalised, limits, rounds=int(self.train))),
             candidates=candidates,
             chooser=chooser,
+            start="robust",
             taught=self.train_on_labelled,
             limits=limits,
         )

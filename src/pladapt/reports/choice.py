@@ -21,8 +21,9 @@ _READING: Final = (
         "others."
     ),
     (
-        "`gain` is the difference from the model as it is, and `better` the number of images on "
-        "which it is higher. A few images tell large differences only, and what they chose looks "
+        "What `robust` makes without labels stays unless another is clearly better. `gain` is the "
+        "difference from the model as it is, and `better` the number of images on which it is "
+        "higher. A few images tell large differences only, and what they chose looks "
         "better on them than it is elsewhere."
     ),
 )
