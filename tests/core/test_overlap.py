@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pladapt import InputError, LabelledSample
-from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation import calibrate_cutoff
+from pladapt.evaluation.evaluators import DetailEvaluator, OverlapEvaluator
 from pladapt.functional.overlap import EMPTY_DSC, add_metrics, confusion, dsc, sen, spc, summarise
 
 MASKS = hnp.array_shapes(min_dims=3, max_dims=4, max_side=5).flatmap(
@@ -202,3 +204,43 @@ def test_there_must_be_samples_to_evaluate_on() -> None:
 def test_image_and_mask_must_have_one_shape() -> None:
     with pytest.raises(InputError, match=r"'a' has an image of shape \(1, 2, 2\) and a mask"):
         labelled("a", "p", np.zeros((1, 2, 2)), np.zeros((2, 3)))
+
+
+def with_masks(values: list[int]) -> list[LabelledSample]:
+    """Make samples whose left halves have a value."""
+    made = []
+    for number, value in enumerate(values):
+        mask = np.zeros((4, 4), np.uint8)
+        mask[:, :2] = value
+        image = (mask > 0)[None].astype(np.float32)
+        made.append(LabelledSample(f"s{number}", f"g{number}", image, mask))
+    return made
+
+
+class Bright:
+    def predict(self, images: Any, /) -> Any:
+        return images
+
+
+def test_masks_with_values_that_are_no_class_are_not_measured() -> None:
+    samples, said = with_masks([1, 3]), r"'s1' has the value 3; the predictor's classes are 0 to 1"
+    for kind in (OverlapEvaluator, DetailEvaluator):
+        found = kind(samples=samples).evaluate(Bright())
+        assert re.search(said, found.notes["left out"])
+        assert found.samples["id"].to_pylist() == ["s0"]
+        with pytest.raises(InputError, match="has the value 3"):
+            kind(samples=with_masks([3, 3, 3, 3])).evaluate(Bright())
+    with pytest.raises(InputError, match=said):
+        calibrate_cutoff(Bright(), samples)
+
+
+def test_masks_of_0_and_255_alone_are_told_of() -> None:
+    """255 is for pixels to leave out; who exports pictures means foreground by it."""
+    samples = with_masks([255, 255, 0])
+    with pytest.warns(UserWarning, match="give masks of 0 and 1"):
+        OverlapEvaluator(samples=samples).evaluate(Bright())
+    with pytest.raises(InputError, match="hold 0 and 255 alone"):
+        calibrate_cutoff(Bright(), samples)
+    found = OverlapEvaluator(samples=with_masks([1, 255])).evaluate(Bright())
+    assert found.value("dsc") == 1
+    OverlapEvaluator(samples=with_masks([0])).evaluate(Bright())

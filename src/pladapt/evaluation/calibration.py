@@ -18,7 +18,7 @@ import pyarrow as pa
 from pladapt.errors import InputError
 from pladapt.functional.arrays import native_float, to_numpy
 from pladapt.functional.certainty import foreground, within_unit_interval
-from pladapt.functional.overlap import EMPTY_DSC, dsc
+from pladapt.functional.overlap import EMPTY_DSC, check_truth, dsc
 from pladapt.predictors.prediction import predictions
 from pladapt.types import IGNORE
 
@@ -103,7 +103,8 @@ def calibrate_cutoff(
         progress: Called as samples are predicted.
 
     Raises:
-        InputError: No samples, or cut-offs that are not ascending within (0, 1).
+        InputError: No samples, masks with values that are no class or with 255 in the place of
+            one, or cut-offs that are not ascending within (0, 1).
     """
     if aggregation not in get_args(Aggregation):
         raise InputError(f"No aggregation {aggregation!r}; expected {get_args(Aggregation)}.")
@@ -111,14 +112,23 @@ def calibrate_cutoff(
         raise InputError("There are no samples to calibrate on; give labelled in-domain samples.")
     groups: list[str] = []
     counts: list[NDArray[np.int64]] = []
+    marked = 0
     for batch, prediction in predictions(predictor, samples, batch_size=batch_size):
         planes = to_numpy(foreground(prediction.probabilities))
         truth = np.stack([to_numpy(sample.mask) for sample in batch])
+        check_truth(batch, truth, planes.shape[1])
+        marked += int(np.count_nonzero(truth))
         counts.append(class_counts(planes, truth, cutoffs))
         groups += [sample.group for sample in batch]
         if progress is not None:
             progress("calibrate", len(groups), len(samples))
-    curves = _curves(np.concatenate(counts), np.array(groups), aggregation)
+    found = np.concatenate(counts)
+    if marked and not found[:, :, 1].any():
+        raise InputError(
+            f"The masks of all {len(samples)} samples hold 0 and {IGNORE} alone, and pixels of "
+            f"{IGNORE} are left out, so that there is no foreground; give masks of 0 and 1."
+        )
+    curves = _curves(found, np.array(groups), aggregation)
     return Calibration.from_curve(_table(curves, cutoffs), aggregation)
 
 

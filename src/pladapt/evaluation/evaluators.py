@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,9 +20,9 @@ from pladapt.evaluation.details import (
 )
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import hard_labels
-from pladapt.functional.overlap import EMPTY_DSC, evaluation, truth_rows
+from pladapt.functional.overlap import EMPTY_DSC, check_truth, evaluation, truth_rows
 from pladapt.predictors.prediction import predict
-from pladapt.types import Evaluation
+from pladapt.types import IGNORE, Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ class OverlapEvaluator:
             evaluation name those that were left out.
 
     Raises:
-        InputError: No samples.
+        InputError: No samples; or when it evaluates, masks with values that are no class.
     """
 
     samples: Samples[LabelledSample]
@@ -61,9 +62,13 @@ class OverlapEvaluator:
 
     def evaluate(self, predictor: Predictor, /) -> Evaluation:
         """Return a row per sample and class: the counts of pixels, and the three metrics."""
+        marked = 0
 
         def measured(batch: Sequence[LabelledSample], images: Array) -> list[dict[str, object]]:
-            return list(truth_rows(batch, predict(predictor, batch, images), self.cutoff))
+            nonlocal marked
+            rows = list(truth_rows(batch, predict(predictor, batch, images), self.cutoff))
+            marked += sum(int(np.count_nonzero(to_numpy(sample.mask))) for sample in batch)
+            return rows
 
         leaving_out = LeavingOut(self.tolerance, len(self.samples))
         each = map_batches(
@@ -71,7 +76,15 @@ class OverlapEvaluator:
         )
         rows = [row for _, some in each for row in some]
         notes = {"cutoff": str(self.cutoff)} | _left_out_notes(leaving_out)
-        return evaluation(rows, empty=self.empty, **notes)
+        found = evaluation(rows, empty=self.empty, **notes)
+        if marked and not any(found.samples[name].to_numpy().any() for name in ("tp", "fn")):
+            warnings.warn(
+                f"The masks of all {len(self.samples)} samples hold 0 and {IGNORE} alone, and "
+                f"pixels of {IGNORE} are left out: no figure says how well foreground is found. If "
+                f"{IGNORE} is a class, give masks of 0 and 1.",
+                stacklevel=2,
+            )
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +133,7 @@ class DetailEvaluator:
             predicted = to_numpy(hard_labels(prediction.probabilities, self.cutoff))
             truth = np.stack([to_numpy(sample.mask) for sample in batch])
             classes = max(1, prediction.probabilities.shape[1] - 1)
+            check_truth(batch, truth, classes)
             spacings = [self._spacing(sample.id) for sample in batch]
             return list(details.rows(batch, predicted, truth, classes, spacings))
 

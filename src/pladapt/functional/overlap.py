@@ -220,6 +220,29 @@ def _summary_rows(aggregation: str, table: pa.Table) -> Iterator[dict[str, objec
             }
 
 
+def check_truth(
+    samples: Sequence[Sample | LabelledSample], truth: NDArray[np.integer], classes: int
+) -> None:
+    """Refuse true masks with values that are no class of a predictor.
+
+    Args:
+        samples: The ``B`` samples that the masks belong to.
+        truth: ``(B, *S)``, integer class values.
+        classes: How many foreground classes the predictor has, from 1.
+
+    Raises:
+        InputError: A value is below 0, or above ``classes`` and not 255.
+    """
+    wrong = (truth < 0) | ((truth > classes) & (truth != IGNORE))
+    for sample, values, flags in zip(samples, truth, wrong, strict=True):
+        if flags.any():
+            raise InputError(
+                f"The mask of sample {sample.id!r} has the value {values[flags].flat[0]}; the "
+                f"predictor's classes are 0 to {classes}, and {IGNORE} is for pixels to leave out. "
+                "Give each class its own number, from 1."
+            )
+
+
 def truth_rows(
     batch: Sequence[LabelledSample], prediction: Prediction, cutoff: Cutoff
 ) -> Iterator[dict[str, object]]:
@@ -232,7 +255,12 @@ def truth_rows(
 
     Returns:
         The rows of `pladapt.functional.overlap.count_rows`.
+
+    Raises:
+        InputError: As `check_truth`.
     """
     predicted = to_numpy(hard_labels(prediction.probabilities, cutoff))
     truth = np.stack([to_numpy(sample.mask) for sample in batch])
-    return count_rows(batch, predicted, truth, max(1, prediction.probabilities.shape[1] - 1))
+    classes = max(1, prediction.probabilities.shape[1] - 1)
+    check_truth(batch, truth, classes)
+    return count_rows(batch, predicted, truth, classes)
