@@ -114,8 +114,8 @@ def parts_beside(weights: Path) -> list[str]:
     path = weights.parent / ADAPTED
     told = read_json(path).get("predictor") if path.is_file() else None
     found: list[str] = []
-    while isinstance(told, dict) and (kind := told.get("kind")) in _PARTS:
-        found.append(_PARTS[kind])
+    while isinstance(told, dict) and (part := _PARTS.get(str(told.get("kind")))) is not None:
+        found.append(part)
         told = told.get("predictor")
     return found
 

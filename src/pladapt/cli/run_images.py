@@ -41,7 +41,7 @@ def run_samples(run: Path, images: Path | None) -> FileSamples:
     if images is None and not (run / _NAME).is_file():
         raise InputError(f"{run} does not say where its images are; give them after the run.")
     place = images or Path(read_json(run / _NAME)["images"])
-    reading = Reading(**Reading.recorded(run / "adapted"), max_errors="100%")
+    reading = Reading(max_errors="100%").recorded(run / "adapted")
     with progress_bars() as progress:
         samples, _ = reading.samples(Files.find(place), progress)
     return samples

@@ -162,13 +162,13 @@ class _Reader:
                 "agree."
             )
         samples = [Sample(item.id, group, item.array) for item in predicted]
-        masks = [np.stack([item.array for item in side]) for side in (predicted, true)]
+        masks, truths = (np.stack([item.array for item in side]) for side in (predicted, true))
         classes = len(self._truth.labels)
-        counts = list(count_rows(samples, *masks, classes))
+        counts = list(count_rows(samples, masks, truths, classes))
         if self._details is None:
             return _Rows(counts, [])
         spacings = [fixed.spacing or loaded.spacing] * len(samples)
-        return _Rows(counts, list(self._details.rows(samples, *masks, classes, spacings)))
+        return _Rows(counts, list(self._details.rows(samples, masks, truths, classes, spacings)))
 
     def _turned(self, source: Source, fixed: Loaded) -> Loaded:
         layout = self._masks if self._cutoff is None else self._maps

@@ -37,7 +37,7 @@ def review_sections(record: RunRecord) -> Iterator[Section]:
 
 def _people(current: Round) -> Iterator[tuple[str, ...]]:
     rows = _rows(current.reviewed)
-    for who in sorted({row["who"] for row in rows}):
+    for who in sorted({str(row["who"]) for row in rows}):
         own = [row for row in rows if row["who"] == who]
         counts = (str(sum(row["decision"] == each for row in own)) for each in DECISIONS)
         yield (str(current.number), who, *counts, _minutes(own))

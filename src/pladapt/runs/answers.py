@@ -108,7 +108,7 @@ def read_answers(run: Path) -> dict[str, Answer]:
     return {answer.id: answer for answer in sorted(found, key=lambda each: each.id)}
 
 
-def answers_table(answers: dict[str, Answer]) -> pa.Table:
+def answers_table(answers: Mapping[str, Answer]) -> pa.Table:
     """Return answers as a table; see `REVIEWED`."""
     return pa.Table.from_pylist([_row(each) for each in answers.values()], REVIEWED)
 
