@@ -14,6 +14,7 @@ from pladapt.errors import InputError
 from pladapt.storage import read_sealed, write_sealed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
