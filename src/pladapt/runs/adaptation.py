@@ -120,8 +120,8 @@ def adapt(
         rounds: How many rounds, at least 1; or 0 to stop after recalibration.
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. A finished one goes on with a further round where
-            people have reviewed its masks since (`pladapt.review`). Without a folder nothing is
-            kept on disk.
+            people have reviewed its masks since (`pladapt.review.Review`). Without a folder nothing
+            is kept on disk.
         batch_size: How many samples are predicted at once.
         on_error: What becomes of a sample that cannot be read, or on which a part fails: ``skip``
             leaves it out, and lists it with the reason in ``left_out`` of the result; ``raise``
