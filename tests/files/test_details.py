@@ -58,7 +58,10 @@ def test_the_size_of_a_voxel_is_the_file_s(tmp_path: Path, unit: str, size: floa
     assert found.samples["volume"].to_pylist() == [pytest.approx(BOX_ML, rel=1e-5)]
 
 
-def test_the_command_prints_figures_units_and_groups(tmp_path: Path) -> None:
+def test_the_command_prints_figures_units_and_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     for name in ("a/1", "a/2", "b/1"):
         volume(tmp_path / f"truth/{name}.nii.gz", TRUTH)
         volume(tmp_path / f"predicted/{name}.nii.gz", PREDICTION)

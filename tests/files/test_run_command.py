@@ -44,6 +44,7 @@ def folder(tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> Ite
     for name in ("own_parts.py", "run.toml"):
         shutil.copy(PAGE / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which a plugin's folder is added to
     default_manager.cache_clear()
     yield tmp_path
     default_manager.cache_clear()

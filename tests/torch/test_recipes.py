@@ -273,15 +273,22 @@ def test_without_the_source_robust_does_not_train(adapt: Any) -> None:
 
 @pytest.fixture
 def targets(
-    lesions: Callable[..., list[Sample]], shifted: Callable[..., list[Sample]]
-) -> dict[str, list[Sample]]:
-    """Make targets on which nothing surely helps."""
+    lesions: Callable[..., list[Sample]],
+    shifted: Callable[..., list[Sample]],
+    source: SourceStatistics,
+) -> dict[str, dict[str, Any]]:
+    """Make targets on which nothing surely helps, with what else the recipe is given."""
     plain = lesions("t")
+    inverted, blank = (
+        [replace(each, image=a + b * each.image) for each in plain] for a, b in ((1, -1), (0, 0))
+    )
+    little = replace(source, foreground_fraction=np.array([16 / 1024]))
     return {
-        "the source's": plain,
-        "inverted": [replace(each, image=1 - each.image) for each in plain],
-        "blank": [replace(each, image=0 * each.image) for each in plain],
-        "rewritten": shifted(12),  # nine times as much would be marked as before
+        "the source's": {"target": plain},
+        "inverted": {"target": inverted},
+        "blank": {"target": blank, "source": None},
+        # nine times as much would be marked as before and on the source
+        "rewritten": {"target": shifted(12), "source": little, "factor": 9.0},
     }
 
 
@@ -299,7 +306,7 @@ def test_robust_returns_the_very_predictor_where_nothing_surely_helps(
     case: tuple[str, str, str], adapt: Any, targets: Any, trained: TorchPredictor, tmp_path: Path
 ) -> None:
     kind, outcome, reason = case
-    options = {"target": targets[kind]} | ({"source": None} if kind == "blank" else {})
+    options = targets[kind]
     result = adapt(tmp_path, **options)
     assert result.predictor is result.first is trained
     assert result.rounds == ()
@@ -358,7 +365,8 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         }
     assert reached == {
         **{name: {"retrainer"} for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")},
-        **{name: {"recalibrator"} for name in ("source", "scales", "margin", "factor", "room")},
+        **{name: {"recalibrator"} for name in ("scales", "margin", "factor", "room")},
+        "source": {"recalibrator", "gates"},
         "cutoff": {"selector", "retrainer", "recalibrator", "gates"},
         "axes": {"retrainer", "recalibrator"},
         "foreground_fraction": {"recalibrator", "gates"},

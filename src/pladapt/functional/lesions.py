@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from pladapt.errors import InputError
 
@@ -45,6 +44,8 @@ def count_lesions(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Le
             f"The prediction has shape {prediction.shape} and the truth {truth.shape}; they must "
             "agree."
         )
+    from scipy import ndimage  # noqa: PLC0415 - slow to import
+
     touching = ndimage.generate_binary_structure(truth.ndim, truth.ndim)
     (true, lesions), (predicted, pieces) = (
         ndimage.label(mask, touching) for mask in (truth, prediction)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from pladapt.errors import InputError
 
@@ -49,6 +48,8 @@ def surface_distances(
     Raises:
         InputError: The shapes differ, or the spacing has another number of axes or is not above 0.
     """
+    from scipy import ndimage  # noqa: PLC0415 - slow to import
+
     steps = _checked(prediction, truth, spacing)
     if not prediction.any() or not truth.any():
         return None
@@ -79,6 +80,8 @@ def _checked(
 
 
 def _border(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    from scipy import ndimage  # noqa: PLC0415 - slow to import
+
     border: NDArray[np.bool_] = mask & ~ndimage.binary_erosion(mask)
     return border
 
