@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pladapt import InputError, LabelledSample
+from pladapt import InputError, LabelledSample, Sample
+from pladapt.errors import DataError, MissingDataError
 from pladapt.evaluation import FewLabels
 from pladapt.predictors import LogitShiftPredictor
+from pladapt.predictors.fraction import shift_to_fraction
+from pladapt.runs import Chosen
+from pladapt.runs.choosing import read_chosen, write_chosen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 
@@ -160,3 +166,38 @@ def test_too_few_or_empty_labels_are_refused() -> None:
         FewLabels(samples=some(), margin=1)
     with pytest.raises(InputError, match="the model as it is"):
         FewLabels(samples=some()).choose({"other": Known(0)})
+
+
+@pytest.mark.parametrize("taught", [(), ("s0", "s1")], ids=["taught nothing", "taught as well"])
+def test_a_choice_is_read_as_it_was_written(taught: tuple[str, ...], tmp_path: Path) -> None:
+    choice = FewLabels(samples=some()).choose({"none": Known(0), "right": Known(1)})
+    chosen = Chosen(choice, ("s0", "s1"), taught, {"paper": "no sample was kept"})
+    with pytest.raises(MissingDataError):
+        read_chosen(tmp_path)
+    write_chosen(chosen, tmp_path)
+    found = read_chosen(tmp_path)
+    assert found.choice.evidence.equals(choice.evidence)
+    assert (found.chose, found.taught, found.dropped) == (
+        chosen.chose,
+        taught,
+        {"paper": "no sample was kept"},
+    )
+    assert found.verdict == chosen.verdict
+    assert found.verdict.outcome == "adapted"
+    assert ("their DSC is too high" in found.verdict.reason) == bool(taught)
+    (tmp_path / "choice.json").write_text("{}")
+    with pytest.raises(DataError):
+        read_chosen(tmp_path)
+
+
+@given(st.floats(0.05, 0.95), st.floats(0.1, 0.9))
+@settings(max_examples=20, deadline=None)
+def test_a_shift_makes_a_predictor_mark_the_fraction_that_is_asked_for(
+    fraction: float, cutoff: float
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0.01, 0.99, (3, 1, 16, 16))
+    target = [Sample(f"s{i}", "g", image) for i, image in enumerate(images)]
+    shift = shift_to_fraction(Known(0), target, fraction, cutoff=cutoff)
+    marked = np.asarray(LogitShiftPredictor(Known(0), shift).predict(images)) > cutoff
+    assert marked.mean() == pytest.approx(fraction, abs=2 / images.size)

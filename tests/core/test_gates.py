@@ -17,7 +17,13 @@ import pladapt
 from pladapt import DoNoHarm, InputError, Judgement, LabelledSample, Sample, Verdict
 from pladapt.errors import MissingDataError, RunChangedError
 from pladapt.evidence.comparison import compare, judge_fall, sure_fall
-from pladapt.evidence.gates import Churn, FlipAgreement, ForegroundFraction, InDomain
+from pladapt.evidence.gates import (
+    Churn,
+    FlipAgreement,
+    ForegroundFraction,
+    GivenFraction,
+    InDomain,
+)
 from pladapt.plugins import PluginManager
 from pladapt.testing import GateContract
 from pladapt.types import EVIDENCE
@@ -197,6 +203,21 @@ def test_what_lies_between_the_share_before_and_the_source_s_is_allowed(
     said = gate.judge(SAME, much, target)
     assert said.accepted == accepted
     assert rows(said, "foreground fraction")[0]["reference"] == (reference and reference[0])
+
+
+@pytest.mark.parametrize(("low", "high", "accepted"), [(0.2, 0.4, True), (0.0, 0.2, False)])
+def test_a_fraction_that_someone_gave_is_all_that_counts(
+    low: float, high: float, *, accepted: bool
+) -> None:
+    target = samples([np.arange(100).reshape(10, 10) < 2])
+    much = by(lambda x: np.broadcast_to(np.arange(100).reshape(10, 10) < 30, x.shape) * 1.0)
+    said = DoNoHarm(measures=[GivenFraction(low, high)]).judge(SAME, much, target)
+    assert said.accepted == accepted
+    assert accepted or "0.3 of all pixels would be foreground, and given was 0 to 0.2" in str(
+        said.reasons
+    )
+    with pytest.raises(InputError, match="the lower first"):
+        GivenFraction(high, low)
 
 
 def test_a_handful_of_pixels_may_come_and_go() -> None:
