@@ -55,7 +55,7 @@ class RunMasks:
         run: The run folder.
 
     Raises:
-        InputError: In the run labelled images chose (`--labelled`).
+        InputError: In the run labelled images chose (``--labelled``).
         MissingDataError: There is no run, or none of its rounds has labelled anything.
         DataError: A file is damaged.
     """
