@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pladapt.errors import InputError
+from pladapt.functional.overlap import check_shapes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,11 +39,7 @@ def count_lesions(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> Le
     Raises:
         InputError: The shapes differ.
     """
-    if prediction.shape != truth.shape:
-        raise InputError(
-            f"The prediction has shape {prediction.shape} and the truth {truth.shape}; they must "
-            "agree."
-        )
+    check_shapes(prediction, truth)
     from scipy import ndimage  # noqa: PLC0415 - slow to import
 
     touching = ndimage.generate_binary_structure(truth.ndim, truth.ndim)

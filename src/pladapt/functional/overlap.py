@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -45,14 +45,23 @@ def confusion(
     Raises:
         InputError: The shapes differ.
     """
+    check_shapes(prediction, truth)
+    return np.array(
+        [_confusion(p, t, class_) for p, t in zip(prediction, truth, strict=True)], np.int64
+    ).reshape(-1, 4)
+
+
+def check_shapes(prediction: NDArray[Any], truth: NDArray[Any]) -> None:
+    """Refuse masks of different shapes.
+
+    Raises:
+        InputError: They differ.
+    """
     if prediction.shape != truth.shape:
         raise InputError(
             f"The prediction has shape {prediction.shape} and the truth {truth.shape}; they must "
             "agree."
         )
-    return np.array(
-        [_confusion(p, t, class_) for p, t in zip(prediction, truth, strict=True)], np.int64
-    ).reshape(-1, 4)
 
 
 def _confusion(

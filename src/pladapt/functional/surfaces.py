@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from pladapt.errors import InputError
+from pladapt.functional.overlap import check_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,11 +66,7 @@ def surface_distances(
 def _checked(
     prediction: NDArray[np.bool_], truth: NDArray[np.bool_], spacing: Sequence[float] | None
 ) -> tuple[float, ...]:
-    if prediction.shape != truth.shape:
-        raise InputError(
-            f"The prediction has shape {prediction.shape} and the truth {truth.shape}; they must "
-            "agree."
-        )
+    check_shapes(prediction, truth)
     steps = (1.0,) * truth.ndim if spacing is None else tuple(spacing)
     if len(steps) != truth.ndim or not all(0 < step < np.inf for step in steps):
         raise InputError(

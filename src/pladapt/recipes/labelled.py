@@ -19,7 +19,7 @@ from pladapt.runs.adaptation import AdaptationResult
 from pladapt.runs.choosing import CHOICE, Chosen, write_chosen
 from pladapt.runs.manifest import describe, locked_run
 from pladapt.runs.records import CANDIDATES
-from pladapt.runs.stages import named_evaluators, read_evaluation, write_evaluation
+from pladapt.runs.stages import named_evaluators, stored_evaluations
 from pladapt.runs.usable import LEFT_OUT
 from pladapt.storage import is_stored
 
@@ -169,13 +169,7 @@ class _Work:
         return chooser.choose(candidates, start=start, cutoffs=False), {what: "; ".join(reasons)}
 
     def _evaluated(self, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
-        evaluations = {}
-        for name, evaluator in self.evaluators.items():
-            path = folder / "evaluations" / name
-            if not is_stored(path):
-                write_evaluation(evaluator.evaluate(predictor), path)
-            evaluations[name] = read_evaluation(path)
-        return evaluations
+        return stored_evaluations(self.evaluators, predictor, folder)
 
 
 def _shifted(predictor: Predictor, choice: Choice) -> Predictor:

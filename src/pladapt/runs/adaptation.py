@@ -31,7 +31,7 @@ from pladapt.runs.records import (
 )
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
-from pladapt.runs.stages import named_evaluators, read_evaluation, write_evaluation, write_judgement
+from pladapt.runs.stages import named_evaluators, stored_evaluations, write_judgement
 from pladapt.runs.target import check_unchanged, known_target, tried
 from pladapt.runs.usable import Usable, read_left_out, write_left_out
 from pladapt.selection.rules import kept_rows
@@ -383,11 +383,4 @@ def _judgement(job: Job, after: Predictor, folder: Path) -> Judgement | None:
 
 
 def _evaluate(job: Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
-    evaluations = {}
-    for done, (name, evaluator) in enumerate(job.evaluators.items(), start=1):
-        path = folder / "evaluations" / name
-        if not is_stored(path):
-            write_evaluation(evaluator.evaluate(predictor), path)
-        evaluations[name] = read_evaluation(path)
-        job.progress("evaluate", done, len(job.evaluators))
-    return evaluations
+    return stored_evaluations(job.evaluators, predictor, folder, job.progress)

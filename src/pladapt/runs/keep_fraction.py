@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pladapt.data.batches import batches
-from pladapt.data.views import draw_places, subsample
+from pladapt.data.views import subsample
 from pladapt.functional.arrays import to_numpy
-from pladapt.functional.logits import foreground_logit, logit
-from pladapt.predictors.prediction import predict
+from pladapt.predictors.fraction import drawn_logits, shift_for
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.runs.manifest import describe
 from pladapt.storage import read_json
@@ -20,7 +18,6 @@ from pladapt.types import IGNORE
 from pladapt.typing import ResumableRetrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from pladapt.typing import Predictor, Retrainer
 
 _SHIFT: Final = "shift.json"
-_PIXELS: Final = 1_000_000  # measured at the most, all samples together
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +56,7 @@ class FractionKeeping:
         )
         fraction = float(np.mean(marked)) if marked.size else 0.0
         reachable = 0 < fraction < 1
-        shift = logit(self.cutoff) - float(np.quantile(odds, 1 - fraction)) if reachable else 0.0
+        shift = shift_for(odds, fraction, self.cutoff) if reachable else 0.0
         return LogitShiftPredictor(trained, shift)
 
     def describe(self) -> dict[str, Any]:
@@ -116,17 +112,13 @@ def _labelled_logits(
     predictor: Predictor, labels: Samples[PseudoLabelled], batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the log-odds of pixels that have a label, and whether it is foreground."""
-    most = max(1, _PIXELS // max(1, len(labels)))
     odds, marked = [], []
-    for batch, images in batches(_samples(labels), batch_size=batch_size):
-        probabilities = predict(predictor, batch, images).probabilities
-        for sample, values in zip(batch, to_numpy(foreground_logit(probabilities)), strict=True):
-            label = to_numpy(sample.label)
-            places = draw_places(sample.id, (label != IGNORE).reshape(-1), most)
-            odds.append(values.reshape(-1)[places])
-            marked.append(label.reshape(-1)[places] > 0)
+    for sample, places, values in drawn_logits(predictor, labels, _labelled, batch_size):
+        odds.append(values)
+        marked.append(to_numpy(sample.label).reshape(-1)[places] > 0)
     return np.concatenate(odds), np.concatenate(marked)
 
 
-def _samples(labels: Samples[PseudoLabelled]) -> Iterator[PseudoLabelled]:
-    return (labels[index] for index in range(len(labels)))
+def _labelled(sample: PseudoLabelled, _size: int) -> NDArray[np.bool_]:
+    labelled: NDArray[np.bool_] = (to_numpy(sample.label) != IGNORE).reshape(-1)
+    return labelled

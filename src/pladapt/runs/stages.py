@@ -12,6 +12,7 @@ from pladapt.errors import InputError
 from pladapt.runs.usable import LEFT_OUT_FILE
 from pladapt.storage import (
     check_stored,
+    is_stored,
     read_json,
     read_table,
     stored_folder,
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pladapt.typing import Evaluator
+    from pladapt.types import Progress
+    from pladapt.typing import Evaluator, Predictor
 
 
 def named_evaluators(
@@ -48,6 +50,31 @@ def named_evaluators(
         name = type(evaluator).__name__
         named[name if name not in named else f"{name}-{len(named) + 1}"] = evaluator
     return named
+
+
+def stored_evaluations(
+    evaluators: Mapping[str, Evaluator],
+    predictor: Predictor,
+    folder: Path,
+    progress: Progress | None = None,
+) -> dict[str, Evaluation]:
+    """Evaluate a predictor as far as a stage's folder does not have it, and return what it has.
+
+    Args:
+        evaluators: By name.
+        predictor: What they evaluate.
+        folder: The stage's.
+        progress: Called after each.
+    """
+    evaluations = {}
+    for done, (name, evaluator) in enumerate(evaluators.items(), start=1):
+        path = folder / "evaluations" / name
+        if not is_stored(path):
+            write_evaluation(evaluator.evaluate(predictor), path)
+        evaluations[name] = read_evaluation(path)
+        if progress is not None:
+            progress("evaluate", done, len(evaluators))
+    return evaluations
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:

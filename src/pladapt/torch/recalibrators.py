@@ -191,7 +191,8 @@ class AgreementRecalibrator:
                 channels than the source's.
             LabelledTargetError: A sample has a mask.
         """
-        found = {_NONE: self._measured(predictor, target)}
+        compared = subsample(target, self.max_samples)
+        found = {_NONE: self._measured(predictor, compared)}
         unlike = None
         if self.source is not None:
             unlike = measure_likeness(target, self.source, batch_size=self.batch_size)
@@ -199,14 +200,14 @@ class AgreementRecalibrator:
             evidence = self._evidence(found, _NONE, unlike)
             return Recalibration(predictor, predictor, evidence, verdict)
         taken, winner = _NONE, predictor
-        for name, images in self._looked_at(predictor, target, found[_NONE]):
+        for name, images in self._looked_at(predictor, target, compared, found[_NONE]):
             normalised = self._normalised(predictor, images)
-            found[name] = self._measured(normalised, target)
+            found[name] = self._measured(normalised, compared)
             if self._better(found[name], found[taken], found[_NONE]):
                 taken, winner = name, normalised
         if self._outside(found[taken]):
-            moved = self._moved(winner, found[taken], target)
-            again = self._measured(moved, target)
+            moved = self._moved(winner, found[taken], compared)
+            again = self._measured(moved, compared)
             if not self._outside(again):
                 taken, winner, found[_SHIFTED] = _SHIFTED, moved, again
         verdict = self._warned(self._without_training(taken, found[taken]), found)
@@ -218,10 +219,10 @@ class AgreementRecalibrator:
         named = {k: describe(v) for k, v in vars(self).items() if k not in ignored}
         return {"type": f"{type(self).__module__}.{type(self).__qualname__}", **named}
 
-    def _measured(self, predictor: Predictor, target: Samples[Sample]) -> Agreement:
+    def _measured(self, predictor: Predictor, compared: Samples[Sample]) -> Agreement:
         return measure_agreement(
             predictor,
-            subsample(target, self.max_samples),
+            compared,
             cutoff=self.cutoff,
             views=self.views,
             batch_size=self.batch_size,
@@ -229,14 +230,17 @@ class AgreementRecalibrator:
         )
 
     def _looked_at(
-        self, predictor: Predictor, target: Samples[Sample], as_it_is: Agreement
+        self,
+        predictor: Predictor,
+        target: Samples[Sample],
+        compared: Samples[Sample],
+        as_it_is: Agreement,
     ) -> Iterator[tuple[str, Samples[Sample]]]:
         """Yield the images on which statistics are to be measured, with the adjustment's name."""
         if not batch_norms(module_of(predictor)):
             return
         yield _BATCH_NORM, target
         matching = set(as_it_is.matching(self._usual)) if self._usual else set()
-        compared = subsample(target, self.max_samples)
         if _FEWEST <= len(matching) < len(compared):
             places = [i for i, (id_, _) in enumerate(names_of(compared)) if id_ in matching]
             yield _MATCHED, Subset(compared, places)
@@ -260,7 +264,9 @@ class AgreementRecalibrator:
     def _outside(self, agreement: Agreement) -> bool:
         return self.given is not None and not self.given.holds(float(agreement.fraction.sum()))
 
-    def _moved(self, predictor: Predictor, marked: Agreement, target: Samples[Sample]) -> Predictor:
+    def _moved(
+        self, predictor: Predictor, marked: Agreement, compared: Samples[Sample]
+    ) -> Predictor:
         """Return a predictor that marks about the nearest fraction of what was given."""
         if self.given is None:
             return predictor
@@ -268,11 +274,7 @@ class AgreementRecalibrator:
         inside = _INSIDE * (high - low)
         near = low + inside if float(marked.fraction.sum()) < low else high - inside
         shift = shift_to_fraction(
-            predictor,
-            subsample(target, self.max_samples),
-            near,
-            cutoff=self.cutoff,
-            batch_size=self.batch_size,
+            predictor, compared, near, cutoff=self.cutoff, batch_size=self.batch_size
         )
         return LogitShiftPredictor(predictor, shift)
 
