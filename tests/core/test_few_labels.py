@@ -201,3 +201,9 @@ def test_a_shift_makes_a_predictor_mark_the_fraction_that_is_asked_for(
     shift = shift_to_fraction(Known(0), target, fraction, cutoff=cutoff)
     marked = np.asarray(LogitShiftPredictor(Known(0), shift).predict(images)) > cutoff
     assert marked.mean() == pytest.approx(fraction, abs=2 / images.size)
+
+
+def test_masks_with_values_that_are_no_class_choose_nothing() -> None:
+    wrong = [*some(3), LabelledSample("odd", "g", some()[3].image, 3 * some()[3].mask)]
+    with pytest.raises(InputError, match="'odd' has the value 3"):
+        FewLabels(samples=wrong).choose({"none": Known(0)})

@@ -14,7 +14,7 @@ from pladapt.evaluation.calibration import DEFAULT_CUTOFFS, class_counts
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import foreground
 from pladapt.functional.logits import logit
-from pladapt.functional.overlap import EMPTY_DSC, dsc
+from pladapt.functional.overlap import EMPTY_DSC, check_truth, dsc
 from pladapt.predictors.prediction import predictions
 from pladapt.types import IGNORE
 
@@ -166,7 +166,8 @@ class FewLabels:
             cutoffs: Whether another cut-off than the source's may be chosen.
 
         Raises:
-            InputError: The model as it is, or ``start``, is not among them.
+            InputError: The model as it is, or ``start``, is not among them; or a mask has a value
+                that is no class.
         """
         if not {AS_IT_IS, start} <= candidates.keys():
             raise InputError(
@@ -198,6 +199,7 @@ class FewLabels:
         for batch, prediction in predictions(predictor, self.samples, batch_size=self.batch_size):
             planes = to_numpy(foreground(prediction.probabilities))
             truth = np.stack([to_numpy(sample.mask) for sample in batch])
+            check_truth(batch, truth, planes.shape[1])
             counts.append(class_counts(planes, truth, tuple(grid)))
         found = np.concatenate(counts)
         fp, tp = found[:, :, 0, 1:], found[:, :, 1, 1:]
