@@ -22,6 +22,7 @@ from pladapt.optional import needs
 from pladapt.review.journal import Journal, Stroke
 from pladapt.review.pictures import value_range
 from pladapt.review.reviewing import Review
+from pladapt.runs.answers import file_name
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Desk:
         order = [id_ for id_ in review.queue(self._count) if id_ in self._positions]
         return {
             "run": review.run.resolve().name,
+            "key": file_name(str(review.run.resolve())),
             "who": review.writer.who,
             "order": order,
             "samples": review.masks.ids,

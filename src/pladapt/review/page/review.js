@@ -26,13 +26,14 @@ async function send(name, said) {
 
 async function checked(response) {
   if (response.ok) return response;
-  const said = await response.json().catch(() => ({ error: "The address is not that of a running review." }));
-  throw Object.assign(new Error(said.error), { status: response.status });
+  const said = await response.json().catch(() => null); // of a review that ended, or of something else
+  const error = said?.error ?? "The address is not that of a running review; open the one that was printed.";
+  throw Object.assign(new Error(error), { refused: Boolean(said) && response.status < 500 });
 }
 
 // strokes that are not yet on the server's disk; they outlive the page and the server
 
-const pendingKey = () => `pladapt ${queue.run} strokes`;
+const pendingKey = () => `pladapt ${queue.key} strokes`; // of this run, whatever its folder is named
 const pending = () => JSON.parse(localStorage[pendingKey()] ?? "[]");
 let sending = null;
 
@@ -57,8 +58,8 @@ async function sendAll() {
       if (current?.id === stroke.id) Object.assign(current, said);
       noteDecision(stroke.id, null);
     } catch (error) {
-      if (!error.status) return keep(pending()); // no server: later
-      complain(error); // refused: somebody else is at it
+      if ("refused" in error) complain(error); // the server said why
+      if (!error.refused) return keep(pending()); // no server, or none that can save: later
       sent(stroke);
       if (current?.id === stroke.id) await loadMask();
       continue;
