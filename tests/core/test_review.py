@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -114,10 +115,16 @@ def test_a_folder_without_a_run_or_without_masks_says_so(tmp_path: Path, run: Pa
         Review(run, who="Ann")
 
 
-def test_a_run_in_which_labels_chose_takes_no_review(tmp_path: Path) -> None:
-    open_run(tmp_path, {"chooser": "few labels"})
-    with pytest.raises(InputError, match="labelled images chose"):
-        Review(tmp_path, who="Ann")
+def test_where_labels_chose_the_candidate_that_they_started_from_is_reviewed(
+    tmp_path: Path, run: Path
+) -> None:
+    open_run(tmp_path / "chosen", {"chooser": "few labels", "start": "robust"})
+    shutil.copytree(run, tmp_path / "chosen" / "candidates" / "robust")
+    assert pladapt.review.queue(tmp_path / "chosen") == pladapt.review.queue(run)
+    review = Review(tmp_path / "chosen", who="Ann")
+    review.accept("s1")
+    assert [*review.answers] == ["s1"]
+    assert "s1" not in pladapt.review.queue(tmp_path / "chosen")
 
 
 # answers

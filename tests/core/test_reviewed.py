@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import pladapt
 from pladapt import DataError, Judgement, Verdict
 from pladapt.review import Review
+from pladapt.runs import Restart
 from pladapt.runs.reviewed import REPEATS
 from pladapt.types import EVIDENCE
+from pladapt.typing import Recalibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +46,10 @@ def seen(toy: SimpleNamespace) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.labels: list[list[pladapt.PseudoLabelled]] = []
+            self.given: list[Any] = []
 
         def retrain(self, predictor: Any, labels: Any, /) -> Any:
+            self.given.append(predictor)
             self.labels.append([labels[index] for index in range(len(labels))])
             return super().retrain(predictor, labels)
 
@@ -181,3 +186,75 @@ def test_a_damaged_answer_ends_the_run_before_it_teaches(adapt: Adapt) -> None:
     path.write_text(path.read_text().replace("Ann", "Eve"))
     with pytest.raises(DataError, match="review this sample again"):
         adapt()
+
+
+class Dimmer:
+    """A recalibrator that makes everything darker or brighter, and counts."""
+
+    def __init__(self, by: float) -> None:
+        self.by, self.asked = by, 0
+
+    def recalibrate(self, predictor: Any, target: Any, /) -> Recalibration:
+        self.asked += 1
+        made = replace(predictor, shift=predictor.shift + self.by)
+        return Recalibration(made, made, EVIDENCE.empty_table())
+
+    def describe(self) -> str:
+        return f"{self.by:+}"
+
+
+def restart(by: float) -> Restart:
+    return Restart(recalibrators={"other": Dimmer(by)})
+
+
+def answered(folder: Path, count: int) -> None:
+    review = Review(folder, who="Ann")
+    for number in range(count):
+        review.correct(f"s{number}", lesion())
+
+
+def lesion() -> Any:
+    mask = np.zeros((6, 6), np.uint8)
+    mask[1:4, 1:4] = 1
+    return mask
+
+
+@pytest.mark.parametrize(("by", "count", "chosen"), [(0.2, 7, "other"), (-0.4, 7, "so far")])
+def test_masks_choose_what_they_are_to_teach(
+    adapt: Adapt, seen: Any, by: float, count: int, chosen: str
+) -> None:
+    kept = {"retrainer": seen, "restart": restart(by)}
+    first = adapt(**kept)
+    assert first.workdir is not None
+    answered(first.workdir, count)
+    result = adapt(**kept)
+    start = result.rounds[1].start
+    assert start is not None
+    assert start.choice.name == chosen
+    assert start.chose == tuple(f"s{number}" for number in range(count))
+    assert set(start.choice.evidence["candidate"].to_pylist()) == {"none", "so far", "other"}
+    began = seen.given[1]
+    assert (began.shift == pytest.approx(by)) == (chosen == "other")
+    read = pladapt.read_run(first.workdir).rounds[1].start
+    assert read is not None
+    assert read.choice.name == chosen
+    assert adapt(**kept).predictor == result.predictor
+
+
+def test_fewer_than_three_masks_choose_nothing(adapt: Adapt, seen: Any) -> None:
+    kept = {"retrainer": seen, "restart": restart(0.2)}
+    folder = adapt(**kept).workdir
+    assert folder is not None
+    answered(folder, 2)
+    assert adapt(**kept).rounds[1].start is None
+
+
+def test_masks_that_have_taught_choose_no_more(adapt: Adapt, seen: Any) -> None:
+    kept = {"retrainer": seen, "restart": restart(0.2)}
+    folder = adapt(**kept).workdir
+    assert folder is not None
+    answered(folder, 3)
+    adapt(**kept)
+    answered(folder, 5)  # three of them as before
+    result = adapt(**kept)
+    assert [each.start is None for each in result.rounds] == [True, False, True]

@@ -14,7 +14,9 @@ from pladapt import InputError, Sample
 from pladapt.errors import RunChangedError
 from pladapt.evaluation.evaluators import OverlapEvaluator
 from pladapt.plugins import PluginManager
-from pladapt.runs.records import CANDIDATES
+from pladapt.review import Review
+from pladapt.runs.manifest import read_manifest
+from pladapt.runs.reviewed import CANDIDATES
 from pladapt.storage import read_stored_table
 from pladapt.testing.checks import contents
 from pladapt.torch import TorchPredictor, load_predictor, module_of, save_predictor
@@ -174,6 +176,29 @@ def test_a_run_goes_on_with_the_same_bytes_and_refuses_other_labels(
     assert contents(tmp_path) == stored
     with pytest.raises(RunChangedError, match="chooser"):
         adapt(tmp_path, [replace(s, mask=1 - s.mask) for s in few])
+
+
+def test_people_s_answers_teach_a_candidate_and_the_labels_choose_again(
+    adapt: Any, faint: list[LabelledSample], tmp_path: Path
+) -> None:
+    first = adapt(tmp_path)
+    review = Review(tmp_path, who="Ann")
+    for sample in faint[:3]:
+        review.correct(sample.id, sample.mask, seconds=20)
+    result = adapt(tmp_path)
+    taught = pladapt.read_run(tmp_path / CANDIDATES / "robust").rounds[-1]
+    assert taught.reviewed is not None
+    assert taught.reviewed["id"].to_pylist() == ["t0", "t1", "t2"]
+    assert result.choice.chose == first.choice.chose
+    assert not result.choice.choice.evidence.equals(first.choice.choice.evidence)
+    read = pladapt.read_run(tmp_path)
+    assert read.verdict == result.verdict
+    assert dsc(read.after) == dsc(result.after)
+    (noted,) = read_manifest(tmp_path)["reviews"]
+    assert (noted["who"], noted["corrected"], noted["seconds"]) == ("Ann", 3, 60)
+    stored = contents(tmp_path)
+    assert adapt(tmp_path).verdict == result.verdict
+    assert contents(tmp_path) == stored
 
 
 def test_all_images_labelled_leaves_none_to_adapt_to(

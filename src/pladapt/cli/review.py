@@ -83,9 +83,11 @@ def review(
 def _predict(run: Path, samples: FileSamples, device: str) -> None:
     """Store the adapted model's masks as a candidate."""
     from pladapt.review.masks import predict_candidate  # noqa: PLC0415 - for help
+    from pladapt.runs.reviewed import reviewed_run  # noqa: PLC0415 - the same
     from pladapt.torch import load_predictor  # noqa: PLC0415 - the same
 
     predictor = load_predictor(run / "adapted", device=device)
     cutoff = read_json(run / "adapted" / "predictor.json").get("cutoff") or 0.5
     with progress_bars() as progress:
-        predict_candidate(predictor, samples, run, "adapted", cutoff=cutoff, progress=progress)
+        folder = reviewed_run(run)
+        predict_candidate(predictor, samples, folder, "adapted", cutoff=cutoff, progress=progress)

@@ -42,7 +42,9 @@ EVIDENCE: Final = pa.schema(
 )
 """The columns of a `Choice`'s evidence."""
 
-_LEAST: Final = 3  # images; of fewer, any order is luck
+LEAST: Final = 3
+"""The fewest labelled images that choose; of fewer, any order is luck."""
+
 _TWO: Final = 2  # images on which it must be better, and how many times as many as worse
 _CUTOFF_IMAGES: Final = 5  # of fewer, a cut-off is luck
 _GAP: Final = 1e-9  # between two figures that are the same
@@ -134,9 +136,9 @@ class FewLabels:
                 f"cutoff is {self.cutoff} and margin {self.margin}; a cut-off lies between 0 and "
                 "1, and a margin in [0, 1)."
             )
-        if len(self.samples) < _LEAST:
+        if len(self.samples) < LEAST:
             raise InputError(
-                f"There are {len(self.samples)} labelled images; label at least {_LEAST}, since "
+                f"There are {len(self.samples)} labelled images; label at least {LEAST}, since "
                 "fewer say next to nothing."
             )
         each = (self.samples[index] for index in range(len(self.samples)))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.adaptation import AdaptationResult
+    from pladapt.runs.restarting import Restart
     from pladapt.types import Progress, Sample, Samples
     from pladapt.typing import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
 
@@ -31,6 +32,7 @@ class Recipe:
         gates: Each judges what a round made.
         rounds: How many rounds.
         batch_size: How many samples are predicted at once.
+        restart: What a round starts from that people's answers teach, as for `pladapt.adapt`.
     """
 
     selector: Selector | Sequence[Selector]
@@ -39,6 +41,7 @@ class Recipe:
     gates: Sequence[Gate] = ()
     rounds: int = 1
     batch_size: int = 8
+    restart: Restart | None = None
 
     def adapt(
         self,
@@ -80,6 +83,7 @@ class Recipe:
             rounds=self.rounds,
             workdir=workdir,
             batch_size=self.batch_size,
+            restart=self.restart,
             on_error=on_error,
             max_errors=max_errors,
             plugins=plugins,

@@ -16,12 +16,11 @@ from pladapt.evaluation.few_labels import AS_IT_IS
 from pladapt.predictors.shift import LogitShiftPredictor
 from pladapt.recipes.bundle import Recipe
 from pladapt.runs.adaptation import AdaptationResult
-from pladapt.runs.choosing import CHOICE, Chosen, write_chosen
-from pladapt.runs.manifest import describe, locked_run
-from pladapt.runs.records import CANDIDATES
+from pladapt.runs.choosing import CHOICE, Chosen, renew_chosen
+from pladapt.runs.manifest import describe, locked_run, note_reviews, read_manifest
+from pladapt.runs.reviewed import CANDIDATES
 from pladapt.runs.stages import named_evaluators, stored_evaluations
 from pladapt.runs.usable import LEFT_OUT
-from pladapt.storage import is_stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +70,8 @@ class LabelledRecipe(Recipe):
     ) -> AdaptationResult:
         """Run every candidate's recipe, and choose; the arguments are those of `Recipe.adapt`.
 
-        In the run folder each candidate has a run of its own, in ``candidates``.
+        In the run folder each candidate has a run of its own, in ``candidates``. People's answers
+        to its masks teach that which ``start`` names, and the labelled images choose again.
 
         Raises:
             InputError: The target has no images beside the labelled ones; and as the parts say.
@@ -132,8 +132,10 @@ class _Work:
             dropped,
             left_out=_left_out(runs, places),
         )
-        if not is_stored(folder / CHOICE / "choice.json"):
-            write_chosen(chosen, folder / CHOICE)
+        renew_chosen(chosen, folder / CHOICE)
+        first = folder / CANDIDATES / self.recipe.start
+        if reviews := read_manifest(first).get("reviews"):
+            note_reviews(folder, reviews)
         predictor = _shifted({AS_IT_IS: self.given, **made}[choice.name], choice)
         after = self._evaluated(predictor, folder / CHOICE) if choice.changes else before
         own = runs.get(choice.name)

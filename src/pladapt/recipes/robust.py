@@ -15,6 +15,7 @@ from pladapt.recipes.labelled import LabelledRecipe
 from pladapt.recipes.options import check_names, single_cutoff
 from pladapt.recipes.paper import PaperOptions
 from pladapt.runs.keep_fraction import keep_fraction
+from pladapt.runs.restarting import Restart
 from pladapt.selection.certain_negatives import CertainNegativesSelector
 from pladapt.selection.soft_dice import SoftDiceSelector
 from pladapt.torch.augmentation import (
@@ -60,6 +61,9 @@ class RobustOptions:
     (``none``), batch normalisation's statistics of the target (``batch-norm``), the paper's recipe
     (``paper``) or another cut-off is clearly better. The labels choose and teach nothing.
 
+    Masks that people reviewed (`pladapt.review.Review`) choose as well before they teach: what the
+    run has made, the model as it is or the target's statistics (`pladapt.runs.Restart`).
+
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
             ``source``, or else 0.5.
@@ -79,7 +83,8 @@ class RobustOptions:
             can be foreground, where a user knows that. What would mark another is refused, and a
             model that does is shifted to the nearest one. It takes the place of the gate's limits.
         labelled: Three to five labelled images of the target, or more, which are to decide.
-        labelled_margin: By how much a candidate's DSC on these must be higher, in the mean.
+        labelled_margin: By how much a candidate's DSC on these, or on reviewed masks, must be
+            higher, in the mean.
         train_on_labelled: Whether there are two candidates more, trained on these labels beside
             the pseudo-labels: ``trained``, and ``batch-norm-trained`` with the target's statistics.
             The DSC by which they are chosen is too high.
@@ -141,6 +146,7 @@ class RobustOptions:
             gates=gates,
             rounds=rounds,
             batch_size=self.batch_size,
+            restart=self._restart(),
         )
 
     def _chosen_by(self, labelled: Samples[LabelledSample]) -> Recipe:
@@ -244,6 +250,16 @@ class RobustOptions:
             batch_size=self.batch_size,
             device=self.device,
             progress=self.progress,
+        )
+
+    def _restart(self) -> Restart:
+        """Let reviewed masks choose the target's statistics, which no label had chosen."""
+        normalised = BatchNormRecalibrator(device=self.device, progress=self.progress)
+        return Restart(
+            recalibrators={"batch-norm": normalised},
+            cutoff=self._cutoff,
+            margin=self.labelled_margin,
+            batch_size=self.batch_size,
         )
 
     def _gate(self, measures: Sequence[Measure]) -> DoNoHarm:

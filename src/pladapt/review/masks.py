@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
 
 from pladapt.data.batches import batches
 from pladapt.errors import InputError, MissingDataError
 from pladapt.functional.arrays import to_numpy
-from pladapt.functional.certainty import hard_labels
+from pladapt.functional.certainty import foreground, hard_labels
+from pladapt.functional.uncertainty import soft_dice
 from pladapt.predictors.prediction import predict
 from pladapt.runs.labels import StoredLabels, packed_labels, write_labels
-from pladapt.runs.manifest import read_manifest
-from pladapt.storage import is_stored, read_stored_table, read_table
+from pladapt.storage import is_stored, read_stored_table, read_table, write_stored_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
-    import pyarrow as pa
     from numpy.typing import NDArray
 
     from pladapt.functional.certainty import Cutoff
-    from pladapt.types import Progress, Sample, Samples
+    from pladapt.types import Array, Progress, Sample, Samples
     from pladapt.typing import Predictor
+
+_SCORED: Final = pa.schema([("id", pa.string()), ("group", pa.string()), ("score", pa.float64())])
 
 CANDIDATES: Final = "review/candidates"
 """Where masks of other predictors are, in a file for each by its name."""
+
+
+SCORES: Final = "review/scores"
+"""Where the groups and scores of these masks are, likewise."""
 
 
 class Candidate(NamedTuple):
@@ -55,17 +62,11 @@ class RunMasks:
         run: The run folder.
 
     Raises:
-        InputError: In the run labelled images chose (``--labelled``).
         MissingDataError: There is no run, or none of its rounds has labelled anything.
         DataError: A file is damaged.
     """
 
     def __init__(self, run: Path) -> None:
-        if "chooser" in read_manifest(run)["config"]:
-            raise InputError(
-                f"In {run} labelled images chose, and a review would teach nothing. Adapt without "
-                "them (--labelled) into another folder and review that, or label more images."
-            )
         self.candidates = _candidates(run)
         """Those of the rounds, the last one first, and then the others by name."""
         if not self.candidates:
@@ -123,6 +124,8 @@ def _known(run: Path, name: str, ids: list[str]) -> tuple[dict[str, str], dict[s
     """Return the samples' groups and the scores by which they were selected, as far as stored."""
     scores, selection = run / name / "scores.parquet", run / name / "selection.parquet"
     groups, values = dict.fromkeys(ids, ""), dict.fromkeys(ids, None)
+    if is_stored(predicted := run / SCORES / f"{name}.parquet"):
+        scores = selection = predicted
     if is_stored(scores):
         groups |= _columns(read_stored_table(scores, ["id", "group"]))
     if is_stored(selection):
@@ -144,7 +147,10 @@ def predict_candidate(
     batch_size: int = 8,
     progress: Progress | None = None,
 ) -> None:
-    """Store a predictor's masks of a run's images as a candidate.
+    """Store a predictor's masks of a run's images as a candidate, and how sure it is of them.
+
+    A mask's score is its Soft Dice Confidence, the lowest of its classes'; without foreground it is
+    1 minus the highest foreground probability.
 
     Args:
         predictor: Predicts.
@@ -155,6 +161,7 @@ def predict_candidate(
         batch_size: How many samples are predicted at once.
         progress: Called as samples are predicted.
     """
+    known: list[dict[str, Any]] = []
 
     def tables() -> Iterator[pa.Table]:
         each = (samples[index] for index in range(len(samples)))
@@ -162,6 +169,11 @@ def predict_candidate(
         for batch, images in batches(each, batch_size=batch_size):
             probabilities = predict(predictor, batch, images).probabilities
             masks = to_numpy(hard_labels(probabilities, cutoff))
+            scores = _sureness(probabilities, cutoff).tolist()
+            known.extend(
+                {"id": sample.id, "group": sample.group, "score": score}
+                for sample, score in zip(batch, scores, strict=True)
+            )
             done += len(batch)
             if progress is not None:
                 progress("predict", done, len(samples))
@@ -169,3 +181,12 @@ def predict_candidate(
             yield packed_labels((sample.id, {"label": mask}) for sample, mask in named)
 
     write_labels(tables(), run / CANDIDATES / f"{name}.parquet")
+    write_stored_table(pa.Table.from_pylist(known, _SCORED), run / SCORES / f"{name}.parquet")
+
+
+def _sureness(probabilities: Array, cutoff: Cutoff) -> NDArray[np.float64]:
+    """Return how sure a predictor is of each mask: ``(B,)`` in [0, 1]."""
+    scores, pixels = (to_numpy(each) for each in soft_dice(probabilities, cutoff))
+    lowest = np.where(pixels > 0, scores, np.inf).min(axis=1)
+    peak = to_numpy(foreground(probabilities)).reshape(len(scores), -1).max(axis=1)
+    return np.where(np.isfinite(lowest), lowest, 1 - peak).astype(np.float64)

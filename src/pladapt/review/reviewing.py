@@ -15,6 +15,7 @@ from pladapt.review.leases import Writer, held, let_go
 from pladapt.review.masks import RunMasks
 from pladapt.review.ordering import CEILING, doubts, embedding, in_order, likeness
 from pladapt.runs.answers import Answer, read_answer, read_answers, remove_answer, write_answer
+from pladapt.runs.reviewed import reviewed_run
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Review:
     The next `pladapt.adapt` in the folder takes it in: see the how-to.
 
     Args:
-        run: The run folder.
+        run: The run folder. Where labelled images chose in it, the masks are those of the candidate
+            `robust`, which the answers teach, and the labelled images choose again.
         who: The person's name, which is noted with every answer.
         session: Tells two pages of one person apart; by default it is made up.
         masks: The run's, where they are known; by default they are read.
@@ -50,7 +52,7 @@ class Review:
     ) -> None:
         if not who.strip():
             raise InputError("The reviewer has no name; give who, such as a person's initials.")
-        self.run = Path(run)
+        self.run = reviewed_run(Path(run))
         self.masks = masks or RunMasks(self.run)
         self.writer = Writer(who.strip(), session or uuid.uuid4().hex)
 
@@ -190,7 +192,8 @@ def queue(run: str | Path, n: int = 20) -> list[str]:
         MissingDataError: There is no run, or it has no masks.
         DataError: A file is damaged.
     """
-    return _queue(RunMasks(Path(run)), n, [*read_answers(Path(run))])
+    folder = reviewed_run(Path(run))
+    return _queue(RunMasks(folder), n, [*read_answers(folder)])
 
 
 def _queue(masks: RunMasks, n: int, answered: list[str]) -> list[str]:

@@ -29,6 +29,7 @@ from pladapt.runs.records import (
     stored_left_out,
     write_outcome,
 )
+from pladapt.runs.restarting import Start, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
 from pladapt.runs.stages import named_evaluators, stored_evaluations, write_judgement
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.answers import Answer
+    from pladapt.runs.restarting import Restart
     from pladapt.types import Evaluation, Judgement, Progress, PseudoLabelled, Sample, Samples
     from pladapt.typing import (
         Evaluator,
@@ -91,6 +93,7 @@ def adapt(
     recalibrator: Recalibrator | None = None,
     gates: Sequence[Gate] = (),
     rounds: int = 1,
+    restart: Restart | None = None,
     workdir: str | Path | None = None,
     batch_size: int = 8,
     on_error: OnError = "skip",
@@ -118,6 +121,8 @@ def adapt(
             with the predictor that was given. Where any refuses it, the run ends with what was
             there before it.
         rounds: How many rounds, at least 1; or 0 to stop after recalibration.
+        restart: Chooses what a round starts from that people's answers teach; by default that is
+            what the run has made so far.
         workdir: The run folder. An interrupted run continues in it with the first stage that is
             missing, and ends with the same bytes. A finished one goes on with a further round where
             people have reviewed its masks since (`pladapt.review.Review`). Without a folder nothing
@@ -162,6 +167,7 @@ def adapt(
         manager_of(plugins),
         progress or _silent,
         predictor,
+        restart=restart,
     )
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
@@ -230,8 +236,9 @@ def _reviewed_rounds(
     """Go on with a round for what people said of the masks since, and return what came of it."""
     before: Mapping[str, Answer] = {}
     while answers := answers_for(folder, number := len(done) + 1, before):
-        of_round = replace(job, answers=answers)
-        current, new = _round(of_round, teacher, student, number, folder / f"round-{number}")
+        of_round, own = replace(job, answers=answers), folder / f"round-{number}"
+        start = start_of(of_round, Start(teacher, student), before, own)
+        current, new = _round(of_round, *start, number, own)
         job = replace(job, target=job.target.without(current.left_out))
         done.append(current)
         if current.stands:
@@ -281,7 +288,9 @@ def _round(
     job = replace(job, target=job.target.without(found))
     selection = _selection(job, scores, number, folder / "selection.parquet")
     current = Round(
-        number, scores, selection, {}, stored_judgement(folder), reviewed=stored_review(folder)
+        *(number, scores, selection, {}, stored_judgement(folder)),
+        reviewed=stored_review(folder),
+        start=stored_start(folder),
     )
     if current.stands:
         labels = _labels(job, selection, folder / _LABELS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ from pladapt.evaluation.few_labels import Choice
 from pladapt.runs.usable import LEFT_OUT, read_left_out, write_left_out
 from pladapt.storage import (
     check_stored,
+    is_stored,
     read_json,
     read_stored_table,
     stored_file,
@@ -70,6 +72,20 @@ def write_chosen(chosen: Chosen, folder: Path) -> None:
     told |= {"chose": chosen.chose, "taught": chosen.taught, "dropped": dict(chosen.dropped)}
     with stored_file(folder / _FILE) as temporary:
         temporary.write_text(to_json(told), encoding="utf-8")
+
+
+def renew_chosen(chosen: Chosen, folder: Path) -> None:
+    """Write what was chosen, unless it is there.
+
+    Another choice that is there was made before people's answers taught a candidate: it goes, and
+    what was measured of it.
+    """
+    if is_stored(folder / _FILE):
+        known = read_chosen(folder).choice
+        if known.reason == chosen.choice.reason and known.evidence.equals(chosen.choice.evidence):
+            return
+        shutil.rmtree(folder)
+    write_chosen(chosen, folder)
 
 
 def read_chosen(folder: Path) -> Chosen:

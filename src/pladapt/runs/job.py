@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.answers import Answer
+    from pladapt.runs.restarting import Restart
     from pladapt.runs.usable import Usable
     from pladapt.types import Progress
     from pladapt.typing import Evaluator, Gate, Predictor, Recalibrator, Retrainer, Selector
@@ -37,10 +38,12 @@ class Job:
     given: Predictor
     checked: list[bool] = field(default_factory=list)
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    restart: Restart | None = None
 
     def config(self) -> dict[str, Any]:
         """Return what the run depends on, for its manifest."""
         optional = {"gates": self.gates, "recalibrator": self.recalibrator}
+        optional |= {"restart": self.restart}
         return {name: describe(part) for name, part in optional.items() if part} | {
             "predictor": describe(self.given),
             "target": {"samples": len(self.target.target)},

@@ -12,7 +12,8 @@ from pladapt.errors import MissingDataError
 from pladapt.evaluation.few_labels import AS_IT_IS
 from pladapt.runs.choosing import CHOICE, read_chosen
 from pladapt.runs.manifest import read_manifest
-from pladapt.runs.reviewed import REJECTED, REVIEWED_FILE, stored_review
+from pladapt.runs.restarting import stored_start
+from pladapt.runs.reviewed import CANDIDATES, REJECTED, REVIEWED_FILE, stored_review
 from pladapt.runs.stages import read_evaluation, read_judgement
 from pladapt.runs.usable import LEFT_OUT, read_left_out
 from pladapt.storage import (
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from pladapt.runs.choosing import Chosen
     from pladapt.types import Evaluation, Judgement
-
-CANDIDATES: Final = "candidates"
-"""The folder of the runs that gave the candidates, where labelled images chose."""
 
 EVIDENCE_FILE: Final = "evidence.parquet"
 """The file of what a recalibrator went by."""
@@ -59,6 +57,7 @@ class Round:
             and ``reason``. They have no row among the scores.
         reviewed: What people said of the masks before the round, which it was taught with: ``id``,
             ``decision``, ``who``, ``at`` and ``seconds``; None where nobody did.
+        start: What these masks chose that the round starts from, or None where they did not.
     """
 
     number: int
@@ -68,6 +67,7 @@ class Round:
     judgement: Judgement | None = None
     left_out: pa.Table = field(default_factory=LEFT_OUT.empty_table)
     reviewed: pa.Table | None = None
+    start: Chosen | None = None
 
     @property
     def stands(self) -> bool:
@@ -265,8 +265,8 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
     judgement = stored_judgement(folder)
     scores = read_stored_table(folder / "scores.parquet")
     left_out = stored_left_out(folder)
-    reviewed = stored_review(folder)
-    current = Round(number, scores, selection, evaluations, judgement, left_out, reviewed)
+    reviewed, start = stored_review(folder), stored_start(folder)
+    current = Round(number, scores, selection, evaluations, judgement, left_out, reviewed, start)
     _check_finished(current, folder, evaluators, judged=gated and bool(selection.kept))
     return current
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pladapt.data.views import Mapped, Subset
 from pladapt.runs.answers import answers_of, answers_table, read_answers
-from pladapt.runs.manifest import note_reviews
+from pladapt.runs.manifest import note_reviews, read_manifest
 from pladapt.selection.rules import kept_rows, selection_of
 from pladapt.storage import is_stored, read_stored_table, write_stored_table
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from pladapt.runs.answers import Answer
     from pladapt.types import PseudoLabelled, Samples, Selection
+
+CANDIDATES: Final = "candidates"
+"""The folder of the runs that gave the candidates, where labelled images chose."""
 
 REVIEWED_FILE: Final = "reviewed.parquet"
 """The file of the answers that a round is taught with."""
@@ -32,6 +35,20 @@ REPEATS: Final = 10
 """How often a reviewed sample is gone through at most, for each time that another one is."""
 
 _SHOWN: Final = ["id", "decision", "who", "at", "seconds"]
+
+
+def reviewed_run(run: Path) -> Path:
+    """Return the folder of the run whose masks are reviewed, and which answers teach.
+
+    It is the one given; where labelled images chose (``--labelled``), it is that of the candidate
+    which stays unless another is clearly better. They choose again once it has been taught.
+
+    Raises:
+        MissingDataError: There is no run.
+        DataError: Its manifest is damaged.
+    """
+    config = read_manifest(run)["config"]
+    return run / CANDIDATES / config["start"] if "chooser" in config else run
 
 
 def answers_for(run: Path, number: int, before: Mapping[str, Answer]) -> dict[str, Answer]:
