@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -9,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pladapt.errors import MissingDataError
+from pladapt.evaluation.few_labels import AS_IT_IS
 from pladapt.functional.overlap import EMPTY_DSC, confusion, dsc, sen
 from pladapt.reports.document import Section, Table, Text
 from pladapt.reports.tables import overlap_evaluators
 from pladapt.runs.labels import StoredLabels
+from pladapt.runs.restarting import SO_FAR
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
@@ -20,13 +23,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.runs.records import RunRecord
+    from pladapt.runs.records import Round, RunRecord
     from pladapt.types import Evaluation, LabelledSample, Samples
 
 _READING: Final = (
     "The truth came afterwards and decided nothing. `pseudo-labels` are what was learnt from; "
     "`predictions` are those of the model that made them, at the evaluator's cut-off, for the kept "
-    "and the dropped samples alike, so that these two can be compared. Pixels are pooled. "
+    "and the dropped samples alike, so that these two can be compared. What people reviewed "
+    "is in neither: their masks were taught in the place of pseudo-labels. Pixels are pooled. "
     "Precision is the fraction of the marked pixels that are right, undefined where none is marked."
 )
 
@@ -65,7 +69,7 @@ def label_counts(
 
     Returns:
         For each class ``(samples, 4)``: true and false positives, false and true negatives, of the
-        kept samples that ``truth`` has.
+        kept samples that ``truth`` has and nobody reviewed.
 
     Raises:
         MissingDataError: The run was kept in no folder, or the round has no pseudo-labels.
@@ -76,7 +80,8 @@ def label_counts(
     if not path.exists():
         raise MissingDataError(f"There is no {path}; the round labelled nothing.")
     places = {truth[index].id: index for index in range(len(truth))}
-    kept = set(record.rounds[number - 1].selection.kept) & places.keys()
+    current = record.rounds[number - 1]
+    kept = set(current.selection.kept) & places.keys() - _reviewed(current)
     stored = StoredLabels(path)
     each = (stored[index] for index in range(len(stored)))
     known = [(id_, arrays["label"]) for id_, arrays in each if id_ in kept]
@@ -104,18 +109,30 @@ def _round(
             yield (number, str(class_), "pseudo-labels, kept", *_measured(counts))
     for name in overlap_evaluators(record)[:1]:
         evaluation = _labeller(record, place, name)
-        parts = {"kept": kept, "dropped": current.selection.dropped}
+        if evaluation is None:
+            continue
+        people = _reviewed(current)
+        parts = {"kept": {*kept} - people, "dropped": current.selection.dropped.keys() - people}
+        parts |= {"reviewed": people} if people else {}
         for class_ in np.unique(evaluation.samples["class"].to_numpy()).tolist():
             for fate, ids in parts.items():
                 counts = _of(evaluation, ids, class_)
                 yield (number, str(class_), f"predictions, {fate}", *_measured(counts))
 
 
-def _labeller(record: RunRecord, place: int, name: str) -> Evaluation:
-    """Return what was measured of the predictor that made a round's pseudo-labels."""
-    first = record.recalibration.evaluations if record.recalibration else record.before
-    earlier = [current.evaluations for current in record.rounds[:place]]
-    return (earlier[-1] if earlier else first)[name]
+def _reviewed(current: Round) -> set[str]:
+    """Return the ids of the samples that people reviewed before a round."""
+    return set() if current.reviewed is None else {*current.reviewed["id"].to_pylist()}
+
+
+def _labeller(record: RunRecord, place: int, name: str) -> Evaluation | None:
+    """Return what was measured of the predictor that made a round's pseudo-labels, if it was."""
+    start = record.rounds[place].start
+    if start is not None and start.choice.name == AS_IT_IS:
+        return record.before[name]
+    if start is not None and start.choice.name != SO_FAR:
+        return None
+    return replace(record, rounds=record.rounds[:place], choice=None).after[name]
 
 
 def _of(evaluation: Evaluation, ids: Collection[str], class_: int) -> NDArray[np.int64]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from pladapt.evaluation.few_labels import AS_IT_IS
 from pladapt.reports.document import Section, Table, Text
 from pladapt.reports.tables import overlap_evaluators
 from pladapt.runs.answers import DECISIONS
+from pladapt.runs.restarting import SO_FAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +34,21 @@ def review_sections(record: RunRecord) -> Iterator[Section]:
     tables = [Table("Who reviewed what", header, people)]
     names = overlap_evaluators(record)
     tables += [_gain(record, rounds, name) for name in names]
-    yield Section("Review by people", (Text(_READING), *tables))
+    chose = [Text(words) for each in rounds if (words := _start(each))]
+    yield Section("Review by people", (Text(_READING), *chose, *tables))
+
+
+def _start(current: Round) -> str:
+    """Tell what the masks chose that the round starts from, if they did."""
+    if current.start is None:
+        return ""
+    choice = current.start.choice
+    whose = {AS_IT_IS: "the model as it was", SO_FAR: "what the run had made"}
+    name = whose.get(choice.name, choice.name)
+    return (
+        f"Round {current.number} starts from {name}, chosen by {len(current.start.chose)} of these "
+        f"masks before they taught: {choice.reason}."
+    )
 
 
 def _people(current: Round) -> Iterator[tuple[str, ...]]:
