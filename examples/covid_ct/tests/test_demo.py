@@ -9,9 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pladapt.cli.application import application
-from pladapt.errors import RunChangedError
+from pladapt.errors import InputError, RunChangedError
+from pladapt.review import Review
 from pladapt.runs.records import read_run
 from pladapt_covid_ct import demo
+from pladapt_covid_ct.experiment import slices_of
 
 RECIPES = ("paper", "robust")
 VERDICTS = ("adapted", "left as it was", "not fit for these images")
@@ -106,3 +108,24 @@ def test_only_the_paper_s_recipe_is_asked_for_a_gate(tmp_path, monkeypatch, gate
     monkeypatch.setattr(demo, "run_round", run_round)
     demo.run_demo(tmp_path, seed=0, progress=lambda *_: None, gate=gate)
     assert seen == {"paper": gate, "robust": False}
+
+
+def test_a_targets_slices_are_reviewed_and_teach_a_further_round(finished):
+    out, _ = finished
+    run = out / "paper" / "A-to-B"
+    slices = slices_of(run, out / "data", lambda *_: None)
+    assert not any(hasattr(slices[index], "mask") for index in range(len(slices)))
+    review = Review(run, who="Ann")
+    assert {slices[index].id for index in range(len(slices))} == {*review.masks.ids}
+    (first,) = review.queue(1)
+    review.correct(first, 1 - review.mask(first), seconds=30)
+    output = invoke(out)
+    assert "A to B, paper: adapted: trained with 1 reviewed mask" in output
+    assert read_run(run).rounds[-1].reviewed["id"].to_pylist() == [first]
+    assert "Review by people" in (out / "paper" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_review_asks_for_the_folder_of_a_target(finished):
+    out, _ = finished
+    with pytest.raises(InputError, match="A-to-B"):
+        slices_of(out / "paper", out / "data", lambda *_: None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,29 +56,21 @@ def review(
     run folder at once; the same pladapt adapt as before goes on with a round that it teaches.
     Ctrl-C ends the command.
     """
-    from pladapt.review.server import (  # noqa: PLC0415 - help must not wait for it
-        HOST,
-        Desk,
-        application,
-        new_token,
-        serve,
-    )
+    from pladapt.review.server import open_page  # noqa: PLC0415 - help must not wait for it
 
     samples = run_samples(run, images)
     if predict:
         _predict(run, samples, device)
-    positions = {place.id: position for position, place in enumerate(samples.places)}
-    token = new_token()
-    app = application(Desk(run, samples, positions, who=who, count=number), token)
-    address = f"http://{HOST}:{port}/{token}/"
+    ready = partial(announce, show=show)
+    open_page(run, samples, who=who, ids=samples.ids, count=number, port=port, ready=ready)
 
-    def ready() -> None:
-        print_line(f"Review: {address}")
-        sys.stdout.flush()  # who reads it from a pipe waits for it
-        if show:
-            webbrowser.open(address)
 
-    serve(app, port, ready=ready)
+def announce(address: str, *, show: bool) -> None:
+    """Print a page's address, and open it in a browser if that is wanted."""
+    print_line(f"Review: {address}")
+    sys.stdout.flush()  # who reads it from a pipe waits for it
+    if show:
+        webbrowser.open(address)
 
 
 def _predict(run: Path, samples: FileSamples, device: str) -> None:

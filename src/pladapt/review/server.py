@@ -12,10 +12,12 @@ import socket
 import threading
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pladapt.data.leakage import names_of
 from pladapt.errors import BusyError, DataError, InputError, MissingDataError, PladaptError
 from pladapt.functional.arrays import to_numpy
 from pladapt.optional import needs
@@ -26,8 +28,7 @@ from pladapt.runs.answers import file_name
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.applications import Starlette
     from starlette.requests import Request
@@ -280,6 +281,39 @@ class _Guard:
         else:
             said = PlainTextResponse("Not found. Open the address that was printed.", 404)
             await said(scope, receive, with_headers)
+
+
+def open_page(
+    run: str | Path,
+    samples: Samples[Sample],
+    *,
+    who: str,
+    ids: Sequence[str] | None = None,
+    count: int = 20,
+    port: int = 8642,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve the page of a run's review until it is ended.
+
+    Args:
+        run: The run folder.
+        samples: Its images, with the ids that they had there; more may be among them.
+        who: The reviewer's name.
+        ids: Theirs, in their order, where they are known; else each image is read once for it.
+        count: How many samples are looked at in a row.
+        port: Where on this machine.
+        ready: Called with the address once it is served.
+
+    Raises:
+        MissingDataError: There is no run, or it has no masks.
+        BusyError: Something else listens at this port.
+        MissingDependencyError: Starlette or uvicorn is not installed.
+    """
+    known = [id_ for id_, _ in names_of(samples)] if ids is None else ids
+    positions = {id_: place for place, id_ in enumerate(known)}
+    token = new_token()
+    app = application(Desk(Path(run), samples, positions, who=who, count=count), token)
+    serve(app, port, ready=lambda: ready(f"http://{HOST}:{port}/{token}/"))
 
 
 def serve(app: Starlette, port: int, *, ready: Callable[[], None]) -> None:

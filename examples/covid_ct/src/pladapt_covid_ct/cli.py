@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.progress import progress_bars
+from pladapt.cli.review import announce
 from pladapt_covid_ct.inventory_cli import show_data
 from pladapt_covid_ct.options import with_settings
 from pladapt_covid_ct.protocol_cli import reproduce
@@ -86,6 +88,35 @@ def run(
             data, source, target, settings=settings, out=out, progress=progress
         )
     _show(outcome, out)
+
+
+@app.command()
+def review(
+    run: Annotated[Path, typer.Argument(help="The run folder of a target, such as OUT/A-to-B.")],
+    *,
+    data: Annotated[Path, typer.Option(help="The folder with the data sets' folders A, B, ...")],
+    who: Annotated[str, typer.Option(help="Your name, which is noted with every answer.")],
+    number: Annotated[
+        int, typer.Option("-n", "--number", help="How many slices to offer at a time.", min=1)
+    ] = 20,
+    port: Annotated[
+        int, typer.Option(help="Where on 127.0.0.1 the page is served.", min=1, max=65535)
+    ] = 8642,
+    show: Annotated[
+        bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
+    ] = True,
+) -> None:
+    """Open a page with the target's slices of which a look is worth most, as pladapt review does.
+
+    They are shown as the network is given them, without their true masks. The same command as
+    before goes on with a round that the answers teach.
+    """
+    from pladapt.review.server import open_page  # noqa: PLC0415 - help must not wait for it
+    from pladapt_covid_ct.experiment import slices_of  # noqa: PLC0415 - torch is slow
+
+    with progress_bars() as progress:
+        slices = slices_of(run, data, progress)
+    open_page(run, slices, who=who, count=number, port=port, ready=partial(announce, show=show))
 
 
 app.command()(reproduce)

@@ -7,21 +7,22 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pladapt
-from pladapt.runs.manifest import describe, open_run
+from pladapt.errors import InputError
+from pladapt.runs.manifest import describe, open_run, read_manifest
 from pladapt.storage import atomic_write
 from pladapt_covid_ct.domains import check_letters, load_domains
 from pladapt_covid_ct.recipes import recipe_of
+from pladapt_covid_ct.settings import Settings
 from pladapt_covid_ct.source import EVALUATOR, evaluator_of, train_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pladapt import AdaptationResult, LabelledSample
+    from pladapt import AdaptationResult, LabelledSample, Sample
     from pladapt.types import Progress
     from pladapt.typing import Samples
     from pladapt_covid_ct.domains import Domain
-    from pladapt_covid_ct.settings import Settings
     from pladapt_covid_ct.source import Trained
 
 
@@ -129,6 +130,27 @@ def _config(source: str, domain: Domain, settings: Settings) -> dict[str, Any]:
         "settings": asdict(replace(settings, device="any")),
         "data": describe(domain.samples),
     }
+
+
+def slices_of(run: Path, data: Path, progress: Progress) -> Samples[Sample]:
+    """Return a target's slices as its run was given them: prepared, and without their masks.
+
+    Args:
+        run: The target's run folder, in that of the experiment.
+        data: The folder with the data sets' own folders.
+        progress: Called as work advances.
+
+    Raises:
+        InputError: It is no target's folder.
+        MissingDataError: The experiment or the data set is not there.
+        DataError: The data set has no usable slice.
+    """
+    source, to, target = run.name.partition("-to-")
+    if not to:
+        raise InputError(f"{run} is no run folder of a target; give one such as OUT/A-to-B.")
+    check_letters(source, [target])
+    settings = Settings(**read_manifest(run.parent)["config"]["settings"] | {"device": "auto"})
+    return pladapt.unlabelled(load_domains(data, [target], settings, progress)[target].samples)
 
 
 def adapt_to(
