@@ -81,6 +81,18 @@ def test_doubt_goes_by_rank_whatever_the_scale() -> None:
     np.testing.assert_array_equal(found, ordering.doubts([9000, None, -1, 0]))
 
 
+def test_many_pixels_of_a_middling_score_are_more_doubtful_than_a_speck_of_a_low_one() -> None:
+    found = ordering.doubtful_pixels([0.2, 0.7, None, 1.0, 0.9], [3, 400, 40, 500, 0])
+    assert np.argsort(-found).tolist() == [1, 2, 0, 4, 3]
+    assert (found > 0).all()
+    assert found[1] == pytest.approx(0.3 * 401, rel=1e-3)
+
+
+def test_scores_of_another_scale_go_by_rank() -> None:
+    found = ordering.doubtful_pixels([-9.0, -1.0, None], [9, 9, 9])
+    np.testing.assert_allclose(found, 10 * ordering.doubts([-9.0, -1.0, None]), rtol=1e-3)
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8), st.integers(1, 9), st.data())
 def test_each_sample_comes_once_and_none_that_was_done(
     groups: list[str], n: int, data: st.DataObject

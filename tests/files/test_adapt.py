@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from pladapt import DataError, InputError, LabelledSample, Sample, SourceStatistics, read_run
 from pladapt.cli.application import application
 from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, read_samples, read_truth
+from pladapt.review.pictures import png
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,6 +177,37 @@ def test_source_then_adapt_with_truth(folders: Path, weights: Path) -> None:
     dsc = 2 * np.sum(found & truth) / (found.sum() + truth.sum())
     assert record.after["truth"].value("dsc") == pytest.approx(dsc, abs=1e-6)
     assert dsc > 0.8 > record.before["truth"].value("dsc")
+
+
+@pytest.mark.torch
+def test_masks_from_another_tool_teach_the_next_round(folders: Path, weights: Path) -> None:
+    assert weights.exists()
+    line = f"{KNOWN} --truth truth --truth-label 255"
+    adapted = pladapt(line)
+    assert adapted.exit_code == 0, adapted.output
+    first = read_run(folders / "run")
+    exported = pladapt("labels export run --to png -o out -n 3")
+    assert exported.exit_code == 0, exported.output
+    ids = json.loads((folders / "out/pladapt-export.json").read_text())["files"]
+    truth = {f"p{index}_{index}": mask for index, (_, mask) in enumerate(faint())}
+    for file, id_ in ids.items():
+        (folders / "out/masks" / file).write_bytes(png(truth[id_]))
+    imported = pladapt("labels import run out --who Ann --minutes 2")
+    assert imported.exit_code == 0, imported.output
+    assert "3 masks corrected, 0 accepted." in imported.stdout
+    again = pladapt(line)
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("Verdict: adapted: trained with 3 reviewed masks\n")
+    result = read_run(folders / "run")
+    assert len(result.rounds) == len(first.rounds) + 1
+    report = (folders / "run/report.md").read_text()
+    before, after = (each.after["truth"].value("dsc") for each in (first, result))
+    assert f"| 0.0 | 0 | {before:.3f} |" in report
+    assert f"| 2.0 | 3 | {after:.3f} |" in report
+    assert "predictions, reviewed" in report
+    (noted,) = json.loads((folders / "run/run.json").read_text())["reviews"]
+    assert (noted["who"], noted["corrected"], noted["seconds"]) == ("Ann", 3, 120)
+    assert noted["first"] <= noted["last"]
 
 
 @pytest.mark.torch

@@ -71,12 +71,16 @@ def import_(
         bool,
         typer.Option("--unchanged", help="Accept the masks that were not changed, too."),
     ] = False,
+    minutes: Annotated[
+        float, typer.Option(help="How long they took in all, for the report.", min=0)
+    ] = 0,
 ) -> None:
     """Take in the masks that a tool made of an export: the changed ones are corrected."""
     from pladapt.review import Review  # noqa: PLC0415 - help must not wait for it
     from pladapt.review.exchange import import_masks  # noqa: PLC0415 - the same
 
     review = Review(run, who=who)
-    said = import_masks(review, run_samples(run, images), folder, unchanged=unchanged)
+    samples = run_samples(run, images)
+    said = import_masks(review, samples, folder, unchanged=unchanged, seconds=60 * minutes)
     counts = Counter(said.values())
     print_line(f"{counts['corrected']:,} masks corrected, {counts['accepted']:,} accepted.")

@@ -129,7 +129,12 @@ def export_masks(
 
 
 def import_masks(
-    review: Review, samples: FileSamples, folder: Path, *, unchanged: bool = False
+    review: Review,
+    samples: FileSamples,
+    folder: Path,
+    *,
+    unchanged: bool = False,
+    seconds: float = 0,
 ) -> dict[str, str]:
     """Take the masks that a tool made of an export: those that were changed are corrected.
 
@@ -138,6 +143,7 @@ def import_masks(
         samples: The run's images.
         folder: That of the export.
         unchanged: Whether masks that were not changed are accepted; else nothing is said of them.
+        seconds: How long they took in all; each is noted with its part.
 
     Returns:
         The decision by the sample's id.
@@ -148,6 +154,21 @@ def import_masks(
         BusyError: Somebody else is at a sample.
     """
     said: dict[str, str] = {}
+    total = sum(1 for _ in _answers(review, samples, folder, unchanged=unchanged)) if seconds else 1
+    each = seconds / max(1, total)
+    for id_, mask in _answers(review, samples, folder, unchanged=unchanged):
+        if mask is None:
+            review.accept(id_, seconds=each)
+        else:
+            review.correct(id_, mask, seconds=each)
+        said[id_] = "accepted" if mask is None else "corrected"
+    return said
+
+
+def _answers(
+    review: Review, samples: FileSamples, folder: Path, *, unchanged: bool
+) -> Iterator[tuple[str, NDArray[np.uint8] | None]]:
+    """Yield each sample that something is said of, with the mask where it was changed."""
     for id_, mask in _imported(Exported.read(folder), samples, folder):
         now = review.mask(id_)
         whole = np.zeros_like(now) if mask.size == 0 else mask
@@ -156,13 +177,9 @@ def import_masks(
                 f"The mask of {id_!r} in {folder} has the shape {whole.shape}; expected "
                 f"{now.shape}. Export it at the size of the image."
             )
-        if not np.array_equal(whole, now):
-            review.correct(id_, whole)
-            said[id_] = "corrected"
-        elif unchanged:
-            review.accept(id_)
-            said[id_] = "accepted"
-    return said
+        changed = not np.array_equal(whole, now)
+        if changed or unchanged:
+            yield id_, whole if changed else None
 
 
 def _imported(

@@ -13,7 +13,7 @@ from pladapt.errors import InputError
 from pladapt.review.journal import Journal, Stroke, drawn, runs_between
 from pladapt.review.leases import Writer, held, let_go
 from pladapt.review.masks import RunMasks
-from pladapt.review.ordering import CEILING, doubts, embedding, in_order, likeness
+from pladapt.review.ordering import CEILING, doubtful_pixels, doubts, embedding, in_order, likeness
 from pladapt.runs.answers import Answer, read_answer, read_answers, remove_answer, write_answer
 from pladapt.runs.reviewed import reviewed_run
 from pladapt.types import IGNORE
@@ -176,8 +176,8 @@ class Review:
 def queue(run: str | Path, n: int = 20) -> list[str]:
     """Return the ids of the samples whose review is worth most, in order.
 
-    A sample is worth much where the model is unsure of it, where many others that it is unsure of
-    have masks like it, and where none like it, nor of its group, was reviewed or chosen before:
+    A sample is worth much where many of its pixels may be wrong, where many others of which this is
+    so have masks like it, and where none like it, nor of its group, was reviewed or chosen before:
     see `pladapt.review.ordering`.
 
     Args:
@@ -202,11 +202,19 @@ def _queue(masks: RunMasks, n: int, answered: list[str]) -> list[str]:
     doubt = doubts([masks.scores[id_] for id_ in masks.ids])
     rows = np.sort(np.argsort(-doubt, kind="stable")[:CEILING])
     ids = [masks.ids[row] for row in rows]
-    embeddings = np.stack([embedding(masks.mask(id_)) for id_ in ids])
+    known_of = [_looked_at(masks.mask(id_)) for id_ in ids]
+    embeddings = np.stack([embedded for embedded, _ in known_of])
     alike = likeness(embeddings, [masks.groups[id_] for id_ in ids])
+    scores = [masks.scores[id_] for id_ in ids]
+    weights = doubtful_pixels(scores, [marked for _, marked in known_of])
     known = {*answered}
     done = [row for row, id_ in enumerate(ids) if id_ in known]
-    return [ids[row] for row in in_order(doubt[rows], alike, n, done)]
+    return [ids[row] for row in in_order(weights, alike, n, done)]
+
+
+def _looked_at(mask: NDArray[np.uint8]) -> tuple[NDArray[np.float64], int]:
+    """Return a mask's embedding, and how many pixels it marks."""
+    return embedding(mask), int(((mask > 0) & (mask != IGNORE)).sum())
 
 
 def _checked(mask: NDArray[Any], id_: str, model: NDArray[np.uint8]) -> NDArray[np.uint8]:
