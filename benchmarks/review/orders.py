@@ -88,7 +88,6 @@ def simulate(config: Config, pair: str, seed: int, asked: Asked) -> None:
     with_labels = work.Task(pair, seed, ORACLE)
     work.run(config, [with_labels], 1)
     folder = path_of(config.out, pair, seed).with_suffix("")
-    shutil.rmtree(folder, ignore_errors=True)
     cell = _Cell(source, target, folder, _recipe(source))
     first = cell.adapt("run")
     if not any((folder / "run").glob("round-*/labels")):
@@ -117,7 +116,9 @@ def _recipe(source: Source) -> pladapt.recipes.Recipe:
     made = pladapt.recipe(
         "robust", cutoff=source.cutoff, source=source.statistics, seed=source.seed
     )
-    return replace(made, recalibrator=Remembered(made.recalibrator))
+    others = {name: Remembered(each) for name, each in made.restart.recalibrators.items()}
+    restart = replace(made.restart, recalibrators=others)
+    return replace(made, recalibrator=Remembered(made.recalibrator), restart=restart)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +154,7 @@ class _Cell:
     def reviewed(self, order: str, draw: int, ids: list[str]) -> dict[str, Any]:
         """Correct these images by the truth, and go on with the round that they teach."""
         name = f"{order}-{draw}-{len(ids)}"
+        shutil.rmtree(self.folder / name, ignore_errors=True)
         shutil.copytree(self.folder / "run", self.folder / name)
         review = Review(self.folder / name, who=order, masks=RunMasks(self.folder / "run"))
         truth = {sample.id: to_numpy(sample.mask) for sample in self.target}
