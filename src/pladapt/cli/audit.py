@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,11 @@ from pladapt.cli.printing import AsJson, console, print_json, print_line
 from pladapt.errors import InputError, MissingDataError
 from pladapt.evaluation.auditing import audit_tables
 from pladapt.reports.audits import describe_audit, ranking_table
-from pladapt.selection.recorded import final_scores
+from pladapt.selection.recorded import final_scores, recorded_model
 from pladapt.storage import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -43,8 +44,11 @@ def audit(
 
     AURC is the mean risk of the k surest samples over all k, the risk being 1 minus the quality.
     """
+    tables = _named(scores)
+    _warn_of_models(tables)
     folder_or_file = evaluation / "samples.parquet" if evaluation.is_dir() else evaluation
-    found = audit_tables(_named(scores), _read(folder_or_file), metric=metric, seed=seed)
+    finals = {name: final_scores(table) for name, table in tables.items()}
+    found = audit_tables(finals, _read(folder_or_file), metric=metric, seed=seed)
     if report is not None:
         _write(found, report)
     shown = ranking_table(found)
@@ -68,8 +72,22 @@ def _named(given: Sequence[str]) -> dict[str, pa.Table]:
         name = name if separator else file.stem
         if name in found:
             raise InputError(f"Two files of scores are called {name!r}; give them as NAME=PATH.")
-        found[name] = final_scores(_read(file))
+        found[name] = _read(file)
     return found
+
+
+def _warn_of_models(tables: Mapping[str, pa.Table]) -> None:
+    """Warn where scores are of different models: an evaluation is of the masks of one."""
+    models = {name: model for name, table in tables.items() if (model := recorded_model(table))}
+    first = next(iter(models), None)
+    for name, model in models.items():
+        if model != models[first]:
+            warnings.warn(
+                f"The scores {name!r} are of another model than {first!r}, and the evaluation is "
+                "of the masks of one: how well the other's scores rank them says little. Give "
+                "scores and evaluation of the same model.",
+                stacklevel=2,
+            )
 
 
 def _read(path: Path) -> pa.Table:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pladapt.cli.reading import Reading
     from pladapt.files import Files
     from pladapt.torch import Network
+    from pladapt.types import Sample, Samples
     from pladapt.typing import Predictor
 
 _AXES: Final = {"X": -1, "Y": -2, "Z": -3}
@@ -139,13 +140,18 @@ def _look_at_some(
     network: Network, predictor: Predictor, files: Files, reading: Reading, *, force: bool
 ) -> None:
     """Look at a few images before the work; those that cannot be read are left out later."""
+    if (samples := a_few(files, reading)) is not None:
+        look_at(network, predictor, samples, force=force)
+
+
+def a_few(files: Files, reading: Reading) -> Samples[Sample] | None:
+    """Return the images of a few files, spread over all; None where none of them can be read."""
     names = list(files.paths)[:: max(1, len(files.paths) // _LOOKED_AT)]
     few = replace(files, paths={name: files.paths[name] for name in names})
     try:
-        samples, _ = replace(reading, on_error="skip", max_errors="100%").samples(few, _ignore)
+        return replace(reading, on_error="skip", max_errors="100%").samples(few, _ignore)[0]
     except DataError:
-        return
-    look_at(network, predictor, samples, force=force)
+        return None
 
 
 def _ignore(_stage: str, _done: int, _total: int) -> None:

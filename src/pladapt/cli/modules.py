@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - the options are read from annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -33,6 +33,14 @@ Factory: TypeAlias = Annotated[
 ]
 Force: TypeAlias = Annotated[
     bool, typer.Option("--force", help="Go on, with a warning, where the input is merely odd.")
+]
+SourceFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--source",
+        help="What pladapt source wrote: where the images' values are unlike the source's, the "
+        "command ends before the work.",
+    ),
 ]
 Device: TypeAlias = Annotated[
     str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")
@@ -144,6 +152,28 @@ def look_at(
         "--channel N.",
         force=force,
     )
+
+
+def look_at_values(samples: Samples[Sample], source: Path, *, force: bool = False) -> None:
+    """Compare the values of a few images with those of the source, before the work.
+
+    Args:
+        samples: The images.
+        source: The file that ``pladapt source`` wrote.
+        force: Whether what is odd is warned of, and no more.
+
+    Raises:
+        InputError: The images have other channels than the source's; or, unless ``force``, their
+            values are so unlike the source's that the network knows nothing like them.
+    """
+    from pladapt.source import SourceStatistics, measure_likeness  # noqa: PLC0415 - for help
+
+    if reason := measure_likeness(samples, SourceStatistics.load(source)).reason:
+        _be_odd(
+            f"These images are unlike the source's: {reason}. Look at how they are read: a window "
+            "that was forgotten or is another (--window), other units or channels.",
+            force=force,
+        )
 
 
 def _be_odd(message: str, *, force: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pladapt.cli.model import ModelName, ModelOptions, find_model, reading_of
+from pladapt.cli.model import ModelName, ModelOptions, a_few, find_model, reading_of
+from pladapt.cli.modules import SourceFile, look_at_values
 from pladapt.cli.options import BatchSize, with_options
 from pladapt.cli.printing import (
     AsJson,
@@ -53,6 +54,7 @@ def predict(
     probabilities: Annotated[
         Path | None, typer.Option(help="Write the probabilities as well, into this folder.")
     ] = None,
+    source: SourceFile = None,
     batch_size: BatchSize = 8,
     reading: Reading,
     as_json: AsJson = False,
@@ -69,6 +71,8 @@ def predict(
 
     files = Files.find(images)
     reading = reading_of(model, reading)
+    if source is not None and (few := a_few(files, reading)) is not None:
+        look_at_values(few, source, force=how.force)
     found = find_model(model, how, files, reading)
     with progress_bars() as progress:
         table, problems = write_masks(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from pladapt.cli.model import a_few
+from pladapt.cli.modules import Force, SourceFile, look_at_values
 from pladapt.cli.options import BatchSize, named_values, part_of, with_options
 from pladapt.cli.printing import (
     AsJson,
@@ -55,6 +57,8 @@ def score(
     cutoff: Annotated[
         float, typer.Option(help="The probability above which a pixel is foreground.")
     ] = 0.5,
+    source: SourceFile = None,
+    force: Force = False,
     reading: Reading,
     batch_size: BatchSize = 8,
     part: Annotated[
@@ -82,6 +86,8 @@ def score(
     layout = reading.image_layout(probabilities=probabilities is not None)
     with progress_bars() as progress:
         files = Files.find(folder)
+        if source is not None:
+            _look_at(source, probabilities, files, reading, force=force)
         try:
             problems = score_files(
                 made,
@@ -107,6 +113,15 @@ def score(
     print_line(f"Scores: {output}")
     if as_json:
         print_json(scores=output, selector=selector, left_out=named(problems))
+
+
+def _look_at(
+    source: Path, probabilities: Path | None, files: Files, reading: Reading, *, force: bool
+) -> None:
+    if probabilities is not None:
+        raise InputError("--source is about images, and --probabilities gives none; leave one out.")
+    if (few := a_few(files, reading)) is not None:
+        look_at_values(few, source, force=force)
 
 
 def _warn_of_all_or_nothing(output: Path, files: Files, layout: ImageLayout) -> None:

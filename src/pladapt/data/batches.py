@@ -58,6 +58,11 @@ def check_rank(sample: Sample | LabelledSample | PseudoLabelled) -> None:
     Raises:
         InputError: It is not ``(C, *S)`` with two or three spatial axes.
     """
+    if not hasattr(sample.image, "ndim"):
+        raise InputError(
+            f"Sample {sample.id!r} has an image that is a {type(sample.image).__name__}; expected "
+            "a floating-point array (channel, *spatial): numpy.asarray(image, numpy.float32)."
+        )
     if sample.image.ndim not in (3, 4):
         raise InputError(
             f"Sample {sample.id!r} has an image of shape {tuple(sample.image.shape)}; expected "

@@ -18,6 +18,7 @@ from pladapt.errors import (
     OutputError,
     RunChangedError,
 )
+from pladapt.functional.numbers import plain
 from pladapt.types import LabelledSample, Sample
 
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ class Tolerance:
     def __post_init__(self) -> None:
         if self.on_error not in get_args(OnError):
             raise InputError(f"on_error is {self.on_error!r}; give one of {get_args(OnError)}.")
-        if not (
-            self.max_errors >= 0 if isinstance(self.max_errors, int) else 0 <= self.max_errors <= 1
+        allowed = plain(self.max_errors)
+        object.__setattr__(self, "max_errors", allowed)
+        if not isinstance(allowed, int | float) or not (
+            allowed >= 0 if isinstance(allowed, int) else 0 <= allowed <= 1
         ):
             raise InputError(
                 f"max_errors is {self.max_errors!r}; give a number from 0 as an integer, or a "

@@ -64,11 +64,11 @@ def _told(path: Path) -> dict[str, Any]:
         metadata = pq.read_schema(path).metadata or {}
     try:
         told: dict[str, Any] = json.loads(metadata[METADATA])
-        number, count = told[_PART]
+        number, count = told.get(_PART, (1, 1))  # all of it in one piece
         told[_PART] = int(number), int(count)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is no file of scores of a part; give what `pladapt score --part` wrote."
+            f"{path} is no file of scores; give what `pladapt score --part` wrote."
         ) from error
     return told
 

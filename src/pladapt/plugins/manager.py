@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 import pluggy
 
 from pladapt.errors import InputError, PluginError, UnknownPluginError
+from pladapt.functional.numbers import plain
 from pladapt.plugins import hookspecs
 from pladapt.plugins.guard import CallFailedError, call
 from pladapt.plugins.hookspecs import Registration
@@ -236,7 +237,7 @@ class PluginManager:
             PluginError: Several plugins offer it, or its factory cannot be imported.
             TypeError: It does not take these parameters.
         """
-        return self.factory(kind, name)(**parameters)
+        return self.factory(kind, name)(**{k: plain(v) for k, v in parameters.items()})
 
     def factory(self, kind: Kind, name: str) -> Callable[..., Any]:
         """Return what makes the part of this kind and name.

@@ -15,7 +15,9 @@ import pyarrow as pa
 from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.data.views import checked
 from pladapt.errors import InputError
+from pladapt.functional.numbers import whole
 from pladapt.plugins.manager import manager_of
+from pladapt.runs.given import check_first, check_folder, check_part, check_target
 from pladapt.runs.job import Job
 from pladapt.runs.labels import PseudoLabels
 from pladapt.runs.manifest import describe, locked_run
@@ -148,14 +150,13 @@ def adapt(
         DiskFullError: There is no room in ``workdir``; the run continues once there is.
     """
     least = 0 if recalibrator is not None else 1
-    for name, value, low in (("rounds", rounds, least), ("batch_size", batch_size, 1)):
-        if value < low:
-            raise InputError(f"{name} is {value}; it must be at least {low}.")
-    if len(target) == 0:
-        raise InputError("The target is empty; give at least one unlabelled sample.")
-    usable = Usable(target, Tolerance(on_error, max_errors))
-    _refuse_masks(usable)
+    rounds, batch_size = whole("rounds", rounds, least), whole("batch_size", batch_size, 1)
     selectors = _per_round(selector, rounds)
+    _check_parts(predictor, selectors, retrainer, gates)
+    check_folder(workdir)
+    check_target(target)
+    usable = Usable(target, Tolerance(on_error, max_errors))
+    check_first(usable)
     job = Job(
         usable,
         selectors[0],
@@ -177,13 +178,15 @@ def adapt(
         return _run(job, selectors[:rounds], folder, folder)
 
 
-def _refuse_masks(target: Usable) -> None:
-    """Refuse a target of labelled samples before anything is written."""
-    try:
-        target[0]
-    except Exception as error:
-        if not target.tolerance.skips(error):
-            raise
+def _check_parts(
+    predictor: Predictor, selectors: Sequence[Selector], retrainer: Retrainer, gates: Sequence[Gate]
+) -> None:
+    check_part("predictor", predictor, "predict")
+    check_part("retrainer", retrainer, "retrain")
+    for selector in selectors:
+        check_part("selector", selector, "score", "select", "label")
+    for gate in gates:
+        check_part("gate", gate, "judge")
 
 
 def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:

@@ -75,6 +75,8 @@ def describe(value: object) -> Any:
 
 
 def _describe(value: object, outer: tuple[int, ...]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, os.PathLike):

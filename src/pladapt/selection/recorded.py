@@ -66,6 +66,18 @@ def recorded_selector(scores: pa.Table) -> tuple[str, Selector] | None:
         ) from error
 
 
+def recorded_model(scores: pa.Table) -> Any:
+    """Return what a file's metadata says of what predicted; None where it says nothing.
+
+    Probabilities that were scored are told apart by their files.
+    """
+    try:
+        said = json.loads((scores.schema.metadata or {})[METADATA])
+        return [said["predictor"], said["files"] if "Given" in str(said["predictor"]) else None]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def final_scores(scores: pa.Table) -> pa.Table:
     """Return ``id`` and the ``score`` by which the recorded selector selects.
 

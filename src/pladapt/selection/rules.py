@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pladapt.errors import InputError
+from pladapt.functional.numbers import plain
 from pladapt.types import SELECTION, Selection
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ def check_amount(name: str, amount: Amount) -> None:
     Raises:
         InputError: An integer below 1, or a float outside (0, 1].
     """
-    if not (amount >= 1 if isinstance(amount, int) else 0 < amount <= 1):
+    number = plain(amount)
+    if not isinstance(number, int | float) or not (
+        number >= 1 if isinstance(number, int) else 0 < number <= 1
+    ):
         raise InputError(
             f"{name} is {amount!r}; give a number from 1 as an integer, or a fraction in (0, 1] as "
             "a float."
@@ -44,7 +48,8 @@ def check_amount(name: str, amount: Amount) -> None:
 
 def number_of(amount: Amount, total: int) -> int:
     """Return the number that an amount of ``total`` is; a fraction is rounded, but not to none."""
-    return amount if isinstance(amount, int) else max(1, round(amount * total))
+    number: Amount = plain(amount)
+    return number if isinstance(number, int) else max(1, round(number * total))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import torch
 
-from pladapt.errors import InputError, PladaptError
+from pladapt.errors import InputError
 from pladapt.plugins import default_manager
+from pladapt.torch.calling import explained
 from pladapt.torch.devices import as_tensor
 from pladapt.torch.networks import known_networks, load_network
 from pladapt.torch.preparation import Prepared
@@ -124,18 +125,8 @@ def _range(images: list[torch.Tensor]) -> _Range:
 
 def _marked(predictor: Predictor, sample: Sample) -> float:
     image = as_tensor(sample.image)
-    try:
+    with explained(image[None]):
         probabilities = as_tensor(predictor.predict(image[None].float()))
-    except RuntimeError as error:  # torch's own names no sample
-        if isinstance(error, PladaptError):
-            raise
-        said = str(error).partition("\n")[0]
-        raise InputError(
-            f"The network cannot be used on {sample.id!r}, an image of shape {tuple(image.shape)}, "
-            f"channels first: {said.rstrip('.')}. Give images with the "
-            "channels that it takes, and of a size that it takes or has them padded to (--prepare "
-            "multiple_of=32)."
-        ) from error
     if probabilities.shape[1] == 1:
         return float((probabilities > 0.5).float().mean())  # noqa: PLR2004 - as likely as not
     return float((probabilities.argmax(1) > 0).float().mean())

@@ -92,7 +92,13 @@ def as_tensor(array: Array) -> torch.Tensor:
         return array
     if not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
         return _from_dlpack(array)
-    return _from_numpy(np.asarray(array))
+    given = np.asarray(array)
+    if given.dtype.kind not in "fiubc":
+        raise InputError(
+            f"An array has the type {given.dtype}, which holds no numbers; give floating point: "
+            "numpy.asarray(image, numpy.float32)."
+        )
+    return _from_numpy(given)
 
 
 def _from_dlpack(array: Any) -> torch.Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pladapt.errors import InputError
+from pladapt.functional.numbers import real, whole
 from pladapt.runs.manifest import describe
 from pladapt.torch.losses import DiceBCELoss
 from pladapt.torch.storage import state_sha256
@@ -86,12 +87,22 @@ class TrainingOptions:
             ("seed", 0),
             ("workers", 0),
         ):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {least}.")
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.keep not in ("val_dsc", "val_loss", "last"):
             raise InputError(f"keep is {self.keep!r}; give 'val_dsc', 'val_loss' or 'last'.")
+        for name in ("ema", "gradient_clip"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, real(name, getattr(self, name)))
         if self.ema is not None and not 0 <= self.ema < 1:
             raise InputError(f"ema is {self.ema!r}; give a decay from 0 and below 1, or None.")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise InputError(f"gradient_clip is {self.gradient_clip!r}; give above 0, or None.")
+        if not callable(self.optimizer) or not callable(self.loss):
+            raise InputError(
+                f"optimizer is {self.optimizer!r} and loss is {self.loss!r}; both are called. Give "
+                "what makes an optimizer of the parameters, such as functools.partial("
+                "torch.optim.Adam, lr=1e-3), and a loss such as DiceBCELoss()."
+            )
 
     def describe(self) -> dict[str, Any]:
         """Return what the trained weights depend on, for a manifest."""

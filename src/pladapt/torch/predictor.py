@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import torch
 
 from pladapt.errors import InputError, OutputError
+from pladapt.functional.numbers import whole
+from pladapt.torch.calling import called, check_given, check_module, explained
 from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.torch.outputs import (
     ACTIVATIONS,
@@ -82,8 +84,9 @@ class TorchPredictor:
     _seen: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; give at least 1, or None.")
+        check_module(self.module)
+        if self.batch_size is not None:
+            object.__setattr__(self, "batch_size", whole("batch_size", self.batch_size, 1))
         if self.activation not in ACTIVATIONS:
             raise InputError(f"activation is {self.activation!r}; give one of {ACTIVATIONS}.")
         if self.activation == "none":
@@ -105,7 +108,7 @@ class TorchPredictor:
         device = resolve_device(self.device)
         batch = _checked(as_tensor(images))
         self.module.to(device)
-        with torch.inference_mode(), evaluating(self.module):
+        with explained(batch), torch.inference_mode(), evaluating(self.module):
             parts = [self._probabilities(part, device) for part in self._parts(batch)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -147,11 +150,13 @@ class TorchPredictor:
             images = images.contiguous(memory_format=last)
         dtype = autocast_type(self.amp, device)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            logits = self.module(images)
+            logits = called(self.module, images)
         check_logits(logits, images)
         if "output" not in self._seen and self._looked_at(images, logits):
             self._seen.add("output")
-        return self._activate(logits.float())
+        probabilities = self._activate(logits.float())
+        check_given(self.module, images, probabilities)
+        return probabilities
 
     def _looked_at(self, images: torch.Tensor, logits: torch.Tensor) -> bool:
         """Refuse output that is not what the activation says; return whether that is settled."""
@@ -213,6 +218,13 @@ def _checked(images: torch.Tensor) -> torch.Tensor:
     if images.ndim not in (4, 5) or not images.is_floating_point():
         raise InputError(
             f"Images have shape {tuple(images.shape)} and type {images.dtype}; expected floating "
-            "point (batch, channel, *spatial) with two or three spatial axes."
+            "point (batch, channel, *spatial) with two or three spatial axes. Of whole numbers "
+            "make floating point, in the units that the network was trained on: "
+            "image.astype(numpy.float32)."
+        )
+    if images.numel() == 0:
+        raise InputError(
+            f"Images have shape {tuple(images.shape)}, and so no pixel; give at least one image of "
+            "at least one pixel."
         )
     return images

@@ -10,6 +10,7 @@ from torch import nn
 
 from pladapt.errors import DataError, InputError
 from pladapt.optional import needs
+from pladapt.torch.calling import called
 from pladapt.torch.steps import described, is_exporting, steps_of
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ class Prepared(nn.Module):
         return logits
 
     def _given(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.network(images)
+        logits: torch.Tensor = called(self.network, images)
         return logits
 
     def _slid(self, images: torch.Tensor, patch: Sequence[int]) -> torch.Tensor:
@@ -226,7 +227,7 @@ class Prepared(nn.Module):
             images,
             patch,
             len(images),
-            self.network,
+            self._given,
             overlap=self.preparation.overlap,
             mode="gaussian",
             padding_mode=mode,

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pladapt.data.batches import batches
 from pladapt.data.views import check_unlabelled
 from pladapt.errors import InputError
+from pladapt.torch.calling import called
 from pladapt.torch.devices import as_tensor, resolve_device
 from pladapt.torch.wrapping import module_of, with_module
 
@@ -80,7 +81,7 @@ def recalibrate_batch_norm(
         )
     with torch.no_grad(), _watched(layers) as moments:
         for images in mixed_batches(samples, batch_size, progress, "recalibrate"):
-            module(images.to(on, torch.float32))
+            called(module, images.to(on, torch.float32))
     for layer, seen in zip(layers, moments, strict=True):
         seen.mix_into(layer, momentum)
     return with_module(predictor, module.cpu())

@@ -14,6 +14,7 @@ import numpy as np
 from pladapt.data.leakage import check_leakage, names_of
 from pladapt.data.views import Subset
 from pladapt.errors import InputError, LabelledTargetError
+from pladapt.functional.numbers import plain
 from pladapt.runs.manifest import describe
 from pladapt.storage import read_json
 from pladapt.torch.data import epoch_seed, joined
@@ -69,6 +70,12 @@ class FineTune:
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "validation", plain(self.validation))
+        if isinstance(self.validation, str):
+            raise InputError(
+                f"validation is {self.validation!r}; give labelled source samples, a fraction "
+                "between 0 and 1, or None."
+            )
         if isinstance(self.validation, int | float) and not 0 < self.validation < 1:
             raise InputError(
                 f"validation is {self.validation}; a fraction must lie between 0 and 1."
@@ -122,7 +129,7 @@ class FineTune:
             MissingDataError: There is no such file.
             DataError: The weights are truncated or do not fit the predictor's module.
         """
-        module = copy.deepcopy(module_of(predictor))
+        module = copy.deepcopy(module_of(predictor)).float()  # as it was trained
         load_module(module, folder / "model.safetensors")
         loaded = with_module(predictor, module.eval())
         self._records[loaded] = read_json(folder / "history.json")

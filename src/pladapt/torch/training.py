@@ -12,12 +12,14 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 
 from pladapt.errors import InputError
+from pladapt.torch.calling import called, explained
 from pladapt.torch.data import Pairs, steps_in_epoch, training_batches, validation_batches
 from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.torch.options import TrainingOptions
 from pladapt.torch.predictor import check_logits, evaluating
 from pladapt.torch.preparation import Prepared
 from pladapt.torch.quiet import isolated
+from pladapt.torch.rehearsal import check_batch_norm, check_loss
 from pladapt.torch.resume import TrainingState, load_state, save_state
 from pladapt.torch.storage import state_sha256
 from pladapt.torch.task import Recorder, Task, early_stopping
@@ -95,14 +97,18 @@ def fit(
     if validation is None:
         check_unvalidated(options)
     check_trainable(module)
-    channels = _channels(module, train, validation)
+    logits = _logits(module, train, validation)
+    channels = int(logits.shape[1])
     options = _long_enough(options, len(train))
+    check_loss(options.loss, logits)
+    if not options.freeze_batch_norm:
+        check_batch_norm(module, min(options.batch_size, len(train)), train[0].image)
     fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
     state = TrainingState()
     if checkpoint is not None and checkpoint.exists():
         state = load_state(checkpoint, fingerprint)
     part, prepare, crop = _parts(module)
-    network = copy.deepcopy(part).cpu()
+    network = copy.deepcopy(part).cpu().float()
     if state.module:
         network.load_state_dict(state.module)
 
@@ -137,6 +143,12 @@ def check_trainable(module: nn.Module) -> None:
     Raises:
         InputError: It has no parameters, or each is frozen.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise InputError(
+            "The module is compiled by torch.jit, which can be used and not trained. Give the "
+            "module that it was made of, or adapt without training: rounds=0, or with the recipe "
+            "'robust' train=False (--set train=false)."
+        )
     parameters = list(module.parameters())
     if any(parameter.requires_grad for parameter in parameters):
         return
@@ -168,16 +180,19 @@ def _long_enough(options: TrainingOptions, samples: int) -> TrainingOptions:
     return replace(options, epochs=max(options.epochs, math.ceil(options.min_steps / steps)))
 
 
-def _channels(module: nn.Module, train: Samples[Taught], validation: Samples[Taught] | None) -> int:
+def _logits(
+    module: nn.Module, train: Samples[Taught], validation: Samples[Taught] | None
+) -> torch.Tensor:
+    """Return what the module gives for the first sample, on the CPU."""
     for name, samples in (("train", train), ("validation", validation)):
         if samples is not None and len(samples) == 0:
             raise InputError(f"There is no sample in {name!r}; training needs at least one.")
     parameter = next(module.parameters(), torch.empty(0))
     image = as_tensor(train[0].image).float()[None].to(parameter.device)
-    with torch.no_grad(), evaluating(module):
-        logits = module(image)
+    with explained(image), torch.no_grad(), evaluating(module):
+        logits = called(module, image)
     check_logits(logits, image)
-    return int(logits.shape[1])
+    return logits.float().cpu()
 
 
 def _fingerprint(
