@@ -246,6 +246,22 @@ def test_an_audit_of_a_file_is_of_the_score_that_selects(
     assert rows[0] != rows[1]
 
 
+def test_an_audit_of_scores_of_two_models_says_so(maps: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    for path in maps.glob("*.npy"):
+        np.save(others / path.name, 0.9 * np.load(path))
+    for folder, name in ((maps, "one"), (others, "other")):
+        assert pladapt(f"score --probabilities {folder} -o {name}.parquet").exit_code == 0
+    assert (
+        pladapt(f"evaluate {maps} truth -o evaluation --cutoff 0.5 --truth-label 255").exit_code
+        == 0
+    )
+    audit = "audit one.parquet other.parquet --evaluation evaluation"
+    with pytest.warns(UserWarning, match="'other' are of another model than 'one'"):
+        assert pladapt(audit).exit_code == 0
+
+
 def test_a_selector_without_a_name_is_asked_for(maps: Path, tmp_path: Path) -> None:
     selector = SoftDiceSelector(min_pixels=1, top_k=2)
     prediction = Prediction(("a", "b", "c"), MAPS[:3, None])

@@ -89,6 +89,18 @@ def test_a_network_s_masks_are_on_the_disk(folder: Path) -> None:
 
 
 @pytest.mark.torch
+def test_a_window_that_was_forgotten_is_said_before_the_work(folder: Path) -> None:
+    pytest.importorskip("lightning", reason="the extra torch is not installed")
+    done("source images -o source.npz --window 0 255")
+    predict = "predict marking:marks_bright images --device cpu --source source.npz"
+    assert "unlike the source's" in error_of(f"{predict} -o masks --prepare scale=0.0039")
+    assert not (folder / "masks").exists()
+    assert "Masks of 3 images" in done(f"{predict} -o masks --window 0 255")
+    with pytest.warns(UserWarning, match="unlike the source's"):
+        done(f"{predict} -o forced --prepare scale=0.0039 --force")
+
+
+@pytest.mark.torch
 def test_images_are_read_as_adapt_read_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightning", reason="the extra torch is not installed")
     from pladapt.cli.reading import Reading
@@ -134,6 +146,10 @@ def test_an_onnx_file_of_logits_marks_without_torch(
     assert "give activation='auto'" in error_of("predict bright.onnx images -o out --device cpu")
     done("predict bright.onnx images -o out --device cpu --activation auto")
     np.testing.assert_array_equal(mask(folder / "out/0.png"), PICTURE > 127)
+    done("source images -o source.npz --window 0 1000")
+    line = "bright.onnx images --source source.npz -o"
+    assert "unlike the source's" in error_of(f"predict {line} other --activation auto")
+    assert "unlike the source's" in error_of(f"score {line} s.parquet --option activation=auto")
     assert "There is no file gone.onnx" in error_of("predict gone.onnx images -o other")
     assert "takes no --weights" in error_of(
         "predict bright.onnx images -o other --weights bright.onnx"

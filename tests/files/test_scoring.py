@@ -236,9 +236,6 @@ def test_parts_that_are_merged_are_the_file_of_one_piece(folder: Path, count: in
         name = f"part-{number}.parquet"
         run(folder, name, part=(number, count), batch_size=number, max_errors=1.0)
         parts.append(folder.parent / name)
-    if count == 1:
-        assert parts[0].read_bytes() == whole
-        return
     rows = merge_files(parts[::-1], folder.parent / "merged.parquet")
     assert rows == 12
     assert (folder.parent / "merged.parquet").read_bytes() == whole
@@ -251,12 +248,14 @@ def test_parts_are_merged_only_where_all_are_there_and_of_the_same(folder: Path)
     run(folder)
     merged, at = folder.parent / "merged.parquet", folder.parent
     one, two, three, other = (at / f"{n}.parquet" for n in ("1-0.6", "2-0.6", "3-0.6", "3-0.7"))
-    copy = shutil.copy(two, at / "copy.parquet")
+    copy, other_file = shutil.copy(two, at / "copy.parquet"), at / "other.parquet"
+    pq.write_table(pq.read_table(two).replace_schema_metadata(), other_file)
     for given, said in (
         ([one, three], r"The parts are 1/3, 3/3; give each"),
         ([one, two, copy], r"1/3, 2/3, 2/3"),
         ([one, two, other], "other inputs or parameters than .*: selector"),
-        ([one, two, at / "scores.parquet"], "is no file of scores of a part"),
+        ([one, two, at / "scores.parquet"], "The parts are 1/1, 1/3, 2/3"),
+        ([one, two, other_file], "is no file of scores; give"),
         ([one, two, at / "gone.parquet"], "There is no file of scores"),
     ):
         with pytest.raises((InputError, MissingDataError), match=said):
