@@ -71,6 +71,7 @@ def test_an_image_that_is_no_array_is_said() -> None:
         ({"rounds": 1.5}, "rounds is 1.5; give a whole number"),
         ({"batch_size": "8"}, "batch_size is '8'"),
         ({"max_errors": "5%"}, "max_errors is '5%'"),
+        ({"evaluators": object()}, "The evaluators are a object; give a list"),
     ],
 )
 def test_a_part_or_option_of_another_kind_is_refused(given: dict[str, Any], said: str) -> None:
@@ -101,3 +102,11 @@ def test_amounts_of_numpy_are_those_of_python() -> None:
     assert pladapt.selector("certainty-index", cutoff=0.5, top_k=np.int64(2)).rules.top_k == 2
     with pytest.raises(InputError, match="top_k is 'all'"):
         pladapt.Rules(top_k="all")  # type: ignore[arg-type]  # by mistake
+
+
+@pytest.mark.parametrize("options", [{"cutoff": "0.5"}, {"cutoff": None}, {"ci_limit": "high"}])
+def test_what_is_no_number_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="give a number"):
+        pladapt.selector("certainty-index", **{"cutoff": 0.5} | options).score(
+            pladapt.Prediction(("a",), IMAGE[None])
+        )

@@ -402,7 +402,7 @@ def test_fractions_and_quantiles_are_of_what_passed_before() -> None:
         ({"spread": ["group"]}, "give top_k as well"),
         ({"spread": ["patient"], "top_k": 1}, "Cannot spread over 'patient'"),
         ({"sizes": 0}, "sizes is 0"),
-        ({"min_pixels": -1}, "min_pixels is -1; it must not be negative"),
+        ({"min_pixels": -1}, "min_pixels is -1; it must be at least 0"),
         ({"limit": math.nan}, "limit is nan"),
     ],
 )
@@ -482,7 +482,7 @@ def test_several_classes_show_each_class_and_combine_those_present() -> None:
     [
         ({"cutoff": 1.0}, "cut-off is 1.0"),
         ({"cutoff": (0.5, 0.0)}, "cut-off is 0.0"),
-        ({"min_pixels": -1}, "min_pixels is -1; it must not be negative"),
+        ({"min_pixels": -1}, "min_pixels is -1; it must be at least 0"),
         ({"ci_limit": 1.5}, r"ci_limit is 1.5; a CI lies in \[0, 1\]"),
         ({"ci_limit": math.nan}, "ci_limit is nan"),
     ],

@@ -313,7 +313,7 @@ def test_what_cannot_be_selected_from_is_said(tmp_path: Path) -> None:
     assert "Cannot spread over 'patient'" in error_of(
         f"select {path} -o {out} --top-k 3 --spread patient"
     )
-    with pytest.raises(InputError, match="must not be negative"):
+    with pytest.raises(InputError, match="must be at least 0"):
         select_file(path, out, min_pixels=-1)
     pq.write_table(pa.concat_tables([table(10), table(10)]), path)
     with pytest.raises(InputError, match="is there twice"):

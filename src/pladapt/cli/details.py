@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from pladapt.cli.options import Options
+from pladapt.cli.options import Options, spacing_of
 from pladapt.cli.printing import console, figure, print_line
 from pladapt.errors import InputError
 from pladapt.functional.overlap import METRICS, pool
@@ -66,7 +66,7 @@ class MoreFigures(Options):
             surface=self.surface,
             lesions=self.lesions,
             volumes=self.volumes,
-            spacing=_numbers(self.spacing),
+            spacing=spacing_of(self.spacing, "--spacing"),
         )
 
     def show(self, evaluation: Evaluation) -> None:
@@ -75,15 +75,6 @@ class MoreFigures(Options):
             _show_details(evaluation)
         if self.by_group:
             _show_groups(evaluation)
-
-
-def _numbers(spacing: str | None) -> tuple[float, ...] | None:
-    try:
-        return None if spacing is None else tuple(float(part) for part in spacing.split(","))
-    except ValueError:
-        raise InputError(
-            f"--spacing is {spacing!r}; expected numbers in mm such as 5,0.7,0.7."
-        ) from None
 
 
 def _show_details(evaluation: Evaluation) -> None:

@@ -196,12 +196,19 @@ def _odd_spacing(network: Network, samples: Samples[Sample]) -> str | None:
         if loaded.affine is None:
             continue
         # the affine's columns are X, Y and Z; the last axes of an image are those of the network
-        found = np.linalg.norm(loaded.affine[:3, :3], axis=0)[::-1][-len(network.spacing) :]
+        own = np.linalg.norm(loaded.affine[:3, :3], axis=0)[::-1]
+        found = np.array(_resampled(samples) or own)[-len(network.spacing) :]
         if np.abs(np.log(found / network.spacing)).max() > _SPACING:
             return (
                 f"{path} has the spacing {np.round(found, 3).tolist()} mm, and the network was "
                 f"trained at {np.round(network.spacing, 3).tolist()} mm: it would see all things "
-                "at another scale. Resample the images before, and the masks back after. Up to a "
-                "tenth of difference is let through."
+                f"at another scale. Give --resample {','.join(f'{s:g}' for s in network.spacing)}, "
+                "and the masks come back to the images' own pixels. Up to a tenth of difference is "
+                "let through."
             )
     return None
+
+
+def _resampled(samples: Samples[Sample]) -> tuple[float, ...] | None:
+    """Return the spacing that images are resampled to where they are read, or None."""
+    return getattr(getattr(samples, "layout", None), "resample", None)

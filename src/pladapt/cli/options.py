@@ -123,6 +123,20 @@ def errors_of(text: str) -> int | float:
         ) from error
 
 
+def spacing_of(text: str | None, option: str) -> tuple[float, ...] | None:
+    """Return a size of pixels: ``3,0.8,0.8`` as numbers.
+
+    Raises:
+        InputError: It is no list of numbers.
+    """
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{option} is {text!r}; expected numbers in mm such as 5,0.7,0.7."
+        ) from None
+
+
 def part_of(text: str) -> tuple[int, int]:
     """Return what --part says: ``2/8`` as ``(2, 8)``.
 

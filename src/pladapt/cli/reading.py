@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Se
 import typer
 
 from pladapt.cli.logs import LOG
-from pladapt.cli.options import Options, errors_of
+from pladapt.cli.options import Options, errors_of, spacing_of
 from pladapt.data.tolerance import Tolerance
 from pladapt.errors import DataError, InputError
 from pladapt.storage import read_json, to_json
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from pladapt.types import Progress
 
 _NAME: Final = "reading.json"
-_RECORDED: Final = ("dimensions", "axes", "window", "channels", "key", "max_values", "group_by")
+_RECORDED: Final = (
+    "dimensions",
+    "axes",
+    "window",
+    "channels",
+    "key",
+    "max_values",
+    "resample",
+    "group_by",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +83,14 @@ class Reading(Options):
         typer.Option(
             help="How many values a file may hold.  [default: 2^29, and 89 million in a slice]",
             min=1,
+        ),
+    ] = None
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MM,...",
+            help="Resample images to pixels of this size along Z, Y and X, or Y and X, such as "
+            "3,0.8,0.8; masks come back to the images' own.",
         ),
     ] = None
     group_by: Annotated[
@@ -187,7 +204,8 @@ class Reading(Options):
 
     def _shared(self) -> dict[str, Any]:
         dimensions = 3 if self.dimensions == "3" else 2
-        return {"dimensions": dimensions, "key": self.key, "max_values": self.max_values}
+        shared = {"dimensions": dimensions, "key": self.key, "max_values": self.max_values}
+        return shared | {"resample": spacing_of(self.resample, "--resample")}
 
 
 class Truth(NamedTuple):

@@ -16,6 +16,7 @@ from pladapt.files.folder import Grouping
 from pladapt.files.mask_folder import RUN, MaskFolder, sha256
 from pladapt.files.reading import ImageLayout
 from pladapt.files.segmentation import check_highdicom
+from pladapt.files.spacing import resized
 from pladapt.files.streaming import Names, SampleReader, join
 from pladapt.files.writing import Values, is_dicom
 from pladapt.functional.arrays import to_numpy
@@ -258,6 +259,10 @@ class _Pass:
         image.error = image.error or error
         if probabilities is None or classes is None:
             return
+        own = image.shape_of(probabilities.ndim - 1)
+        if probabilities.shape[1:] != own:  # of an image that was resampled
+            probabilities = resized(probabilities, own)
+            classes = self._values.classes(probabilities[None])[0]
         image.channels = len(probabilities)
         image.classes.append(classes)
         if self._target.keeps_maps:

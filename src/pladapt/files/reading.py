@@ -11,6 +11,7 @@ from pladapt.errors import DataError, InputError
 from pladapt.files.formats import decode
 from pladapt.files.labels import to_classes
 from pladapt.files.probabilities import to_probabilities
+from pladapt.files.spacing import check_resample, resampled
 from pladapt.files.stored import Decoding, one_if_grey
 from pladapt.types import IGNORE
 
@@ -83,6 +84,8 @@ class ImageLayout:
         key: Which array of an NPZ file, where it has several.
         max_values: How many values a file may hold, in place of
             ``pladapt.files.stored.MAX_VALUES``.
+        resample: The size of a pixel in mm, along Z, Y and X with three dimensions and along Y and
+            X with two, that images are resampled to; None for their own.
 
     Raises:
         InputError: A parameter is not what it must be.
@@ -96,9 +99,11 @@ class ImageLayout:
     channels: int | None = None
     key: str | None = None
     max_values: int | None = None
+    resample: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self.axes)
+        check_resample(self.resample, self.dimensions)
         if self.window is not None and not self.window[0] < self.window[1]:
             raise InputError(f"The window is {self.window}; its low end must be below its high.")
         if self.scale is not None and not (self.probabilities and self.scale > 0):
@@ -126,7 +131,10 @@ class ImageLayout:
             DataError: Their values cannot be used.
         """
         for item in _items(name, loaded, self.dimensions):
-            yield Item(item.id, self._values(item.array))
+            values = self._values(item.array)
+            if self.resample is not None:
+                values = resampled(values, loaded.spacing, self.resample)
+            yield Item(item.id, values)
 
     def _values(self, array: NDArray[Any]) -> NDArray[np.float32]:
         with np.errstate(over="ignore"):  # beyond float32 is infinity, and refused
@@ -157,6 +165,7 @@ class MaskLayout:
         as_stored: Masks are matched voxel by voxel, whatever places the files give.
         key: Which array of an NPZ file, where it has several.
         max_values: As in `ImageLayout`.
+        resample: The same, by the nearest pixel.
 
     Raises:
         InputError: A parameter is not what it must be.
@@ -170,9 +179,11 @@ class MaskLayout:
     as_stored: bool = False
     key: str | None = None
     max_values: int | None = None
+    resample: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_axes(self.axes)
+        check_resample(self.resample, self.dimensions)
         known = [0, *self.labels, *([] if self.ignore is None else [self.ignore])]
         if not self.labels or len(set(known)) < len(known) or len(self.labels) > _MOST_CLASSES:
             raise InputError(
@@ -205,7 +216,10 @@ class MaskLayout:
     def items(self, name: str, loaded: Loaded) -> Iterator[Item]:
         """Yield a file's masks: uint8 ``(*S)``, 0, then 1 to F, and 255 where ignored."""
         for item in _items(name, loaded, self.dimensions):
-            yield Item(item.id, item.array[0])
+            mask = item.array[0]
+            if self.resample is not None:
+                mask = resampled(mask, loaded.spacing, self.resample, nearest=True)
+            yield Item(item.id, mask)
 
 
 def _check_axes(axes: str | None) -> None:

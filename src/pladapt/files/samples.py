@@ -68,7 +68,7 @@ class FileSamples(Samples[Sample]):
         kept: int,
         outlines: Mapping[Source, Loaded],
     ) -> None:
-        self.places, self.outlines = places, outlines
+        self.places, self.outlines, self.layout = places, outlines, layout
         self._images = _arrays(layout, kept)
 
     @property
@@ -292,7 +292,9 @@ def _masks(
 
     @lru_cache(maxsize=kept)
     def decoded(name: str, image: Source) -> list[NDArray[Any]]:
-        loaded = turned_onto(layout.load(masks[name]), samples.outlines[image])
+        outline = samples.outlines[image]
+        loaded = turned_onto(layout.load(masks[name]), outline)
+        loaded = loaded._replace(spacing=outline.spacing or loaded.spacing)
         return [item.array for item in layout.items(name, loaded)]
 
     return decoded

@@ -62,6 +62,11 @@ class ImageMasks:
     channels: int = 0
     error: Exception | None = None
 
+    def shape_of(self, dimensions: int) -> tuple[int, ...]:
+        """Return the spatial shape of its samples as the file has them."""
+        slices, _, *plane = self.shape.array.shape
+        return (slices, *plane)[-dimensions:]
+
     def planes(self, parts: list[NDArray[Any]], axis: int) -> NDArray[Any]:
         """Return samples' arrays as one whose first axis is that of the slices.
 

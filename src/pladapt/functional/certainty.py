@@ -17,6 +17,7 @@ from array_api_compat import array_namespace, device
 
 from pladapt.errors import InputError
 from pladapt.functional.arrays import host_view, native_float
+from pladapt.functional.numbers import real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,13 +45,15 @@ def class_cutoffs(cutoff: Cutoff, classes: int) -> tuple[float, ...]:
     Raises:
         InputError: A cut-off outside (0, 1), or another number of them than of classes.
     """
-    values = tuple(cutoff) if isinstance(cutoff, Sequence) else (cutoff,) * classes
+    many = isinstance(cutoff, Sequence) and not isinstance(cutoff, str)
+    given = tuple(cutoff) if many else (cutoff,) * classes
+    values = tuple(real("cutoff", value) for value in given)
     if len(values) != classes:
         raise InputError(f"{len(values)} cut-offs for {classes} classes; give one, or one a class.")
     for value in values:
         if not 0 < value < 1:
             raise InputError(f"The cut-off is {value}; it must lie between 0 and 1, both excluded.")
-    return tuple(float(value) for value in values)
+    return values
 
 
 def foreground(probabilities: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -45,6 +45,11 @@ def named_evaluators(
                     "letters, digits, blanks, dots, hyphens and underscores."
                 )
         return evaluators
+    if not isinstance(evaluators, Iterable):
+        raise InputError(
+            f"The evaluators are a {type(evaluators).__name__}; give a list of them, or a mapping "
+            "from names."
+        )
     named: dict[str, Evaluator] = {}
     for evaluator in evaluators:
         name = type(evaluator).__name__

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pladapt.errors import InputError
 from pladapt.functional.certainty import certainty_index
+from pladapt.functional.numbers import real
 from pladapt.selection.base import BaseSelector
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class CertaintyIndexSelector(BaseSelector):
     column: ClassVar[str] = "ci"
 
     def __post_init__(self) -> None:
-        if self.ci_limit is not None and not 0 <= self.ci_limit <= 1:
+        if self.ci_limit is not None and not 0 <= real("ci_limit", self.ci_limit) <= 1:
             raise InputError(f"ci_limit is {self.ci_limit}; a CI lies in [0, 1].")
         object.__setattr__(self, "limit", self.ci_limit)
         super().__post_init__()

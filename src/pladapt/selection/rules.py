@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pladapt.errors import InputError
-from pladapt.functional.numbers import plain
+from pladapt.functional.numbers import plain, real, whole
 from pladapt.types import SELECTION, Selection
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class Rules:
     sizes: int = 3
 
     def __post_init__(self) -> None:
-        if self.min_pixels is not None and self.min_pixels < 0:
-            raise InputError(f"min_pixels is {self.min_pixels}; it must not be negative.")
+        self._as_pythons()
         if self.limit is not None and math.isnan(self.limit):
             raise InputError("limit is nan; give a number, or None for no limit.")
         if self.quantile is not None and not 0 <= self.quantile < 1:
@@ -105,8 +104,15 @@ class Rules:
             raise InputError(f"Cannot spread over {unknown[0]!r}; give some of {get_args(Stratum)}")
         if self.spread and self.top_k is None:
             raise InputError("spread shares out the places that top_k gives; give top_k as well.")
-        if self.sizes < 1:
-            raise InputError(f"sizes is {self.sizes}; it must be at least 1.")
+
+    def _as_pythons(self) -> None:
+        """Make numbers of other libraries Python's, and refuse what is none."""
+        for name, least in (("min_pixels", 0), ("sizes", 1)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        for name in ("limit", "quantile"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, real(name, getattr(self, name)))
 
     def select(self, scores: pa.Table, /) -> Selection:
         """Apply the rules, and note for every other sample which one dropped it.
