@@ -27,6 +27,7 @@ from pladapt.errors import MissingDataError
 from pladapt.functional.overlap import dsc
 from pladapt.functional.uncertainty import foreground_entropy
 from pladapt.predictors.agreement import Views
+from pladapt.source.features import ImageFeatures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +82,13 @@ def same(one: SourceStatistics, other: SourceStatistics) -> bool:
         (getattr(one, field.name), getattr(other, field.name))
         for field in dataclasses.fields(SourceStatistics)
     ]
-    np.testing.assert_equal([a for a, _ in pairs], [b for _, b in pairs])
+    ours, theirs = ([plain(value) for value in side] for side in zip(*pairs, strict=True))
+    np.testing.assert_equal(ours, theirs)
     return all(type(a) is type(b) for a, b in pairs)
+
+
+def plain(value: Any) -> Any:
+    return vars(value) if isinstance(value, ImageFeatures) else value
 
 
 def test_the_numbers_of_the_images() -> None:

@@ -9,11 +9,10 @@ import pytest
 from pladapt import FlipPredictor, InputError, LabelledSample, SourceStatistics
 from pladapt.errors import LabelledTargetError
 from pladapt.predictors import Views, measure_agreement
-from pladapt.runs import keep_fraction
-from pladapt.testing import RecalibratorContract, RetrainerContract
+from pladapt.source import measure_likeness
+from pladapt.testing import RecalibratorContract
 from pladapt.torch import (
     AgreementRecalibrator,
-    FineTune,
     TorchPredictor,
     TrainingOptions,
     module_of,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import Sample
-    from pladapt.types import PseudoLabelled
 
 pytestmark = pytest.mark.torch
 
@@ -74,18 +72,6 @@ class TestAgreement(RecalibratorContract):
         return lesions("t") if kind == "left as it is" else shifted(8)
 
 
-class TestFractionKeepingFineTune(RetrainerContract):
-    tolerance = 1e-6
-
-    @pytest.fixture
-    def retrainer(self) -> Any:
-        return keep_fraction(FineTune(validation=None, options=QUICK))
-
-    @pytest.fixture
-    def predictor(self, net: Callable[..., nn.Module]) -> Any:
-        return FlipPredictor(cpu(net()))
-
-
 # What is found on images of a target
 
 
@@ -121,7 +107,7 @@ def test_statistics_that_make_it_mark_much_more_than_before_and_on_the_source_ar
         (less, 1.5, "unchanged"),
         (replace(less, foreground_fraction=np.array([96 / 1024])), 1.5, "adapted"),
     ):
-        made = recalibrator(source=known, factor=factor, room=0.9).recalibrate(trained, target)
+        made = recalibrator(source=known, factor=factor, shift=99).recalibrate(trained, target)
         assert made.verdict is not None
         assert made.verdict.outcome == outcome
         assert (made.teacher is trained) == (outcome == "unchanged")
@@ -153,28 +139,51 @@ def test_the_evidence_has_a_row_for_each_network_and_one_for_the_source(
     assert alone.to_pylist() == [as_it_is, normalised]
 
 
-def test_what_won_is_trained_where_it_agrees_less_than_on_the_source(
+def test_what_won_is_trained_where_there_is_a_shift_and_its_masks_are_worth_learning(
     trained: TorchPredictor,
     source: SourceStatistics,
     lesions: Callable[..., list[Sample]],
     shifted: Callable[..., list[Sample]],
 ) -> None:
-    room = recalibrator(source=source).recalibrate(trained, shifted(8))
-    assert room.verdict is None
-    assert room.teacher is room.student
-    assert room.teacher is not trained
-    none = recalibrator(source=source).recalibrate(trained, shifted(12))
-    assert none.verdict is not None
-    assert none.verdict.outcome == "adapted"
-    usual = room.evidence["fraction"][1].as_py()
-    for times, outcome in ((2.9, None), (3.1, "adapted")):
-        more = replace(source, foreground_fraction=np.array([times * usual]))
-        verdict = recalibrator(source=more).recalibrate(trained, shifted(8)).verdict
-        assert (verdict and verdict.outcome) == outcome
-    wider = recalibrator(source=source, room=0.5).recalibrate(trained, shifted(8))
-    assert wider.verdict == none.verdict
+    made = recalibrator(source=source).recalibrate(trained, shifted())
+    assert made.verdict is None
+    assert made.teacher is made.student
+    assert made.teacher is not trained
+    agreement, marked = (made.evidence[name][1].as_py() for name in ("agreement", "fraction"))
+    away = measure_likeness(shifted(), source).shift
+    few = [replace(sample, group=f"g{index % 4}") for index, sample in enumerate(shifted())]
     unmeasured = SourceStatistics.measure(lesions("s"), region=None)
-    assert recalibrator(source=unmeasured).recalibrate(trained, shifted(8)).verdict is not None
+    for options, target, outcome in (
+        ({"min_agreement": agreement - 0.05}, shifted(), None),
+        ({"min_agreement": agreement + 0.01}, shifted(), "adapted"),
+        ({"shift": away}, shifted(), None),
+        ({"shift": away + 0.01}, shifted(), "adapted"),
+        ({"source": replace(source, foreground_fraction=np.array([2.9 * marked]))}, None, None),
+        (
+            {"source": replace(source, foreground_fraction=np.array([3.1 * marked]))},
+            None,
+            "adapted",
+        ),
+        ({"source": replace(source, features=None)}, shifted(), "adapted"),
+        ({"source": unmeasured, "factor": 9}, shifted(), "adapted"),
+        ({}, few, "unchanged"),  # of four groups nothing is sure
+    ):
+        verdict = (
+            recalibrator(**{"source": source} | options).recalibrate(trained, target or shifted())
+        ).verdict
+        assert (verdict and verdict.outcome) == outcome
+
+
+def test_a_network_that_marks_far_more_than_on_the_source_is_not_trained(
+    trained: TorchPredictor, source: SourceStatistics, lesions: Callable[..., list[Sample]]
+) -> None:
+    brighter = lesions("t", edge=2.0, core=2.0)
+    made = recalibrator(source=source, margin=0.9).recalibrate(trained, brighter)
+    assert made.verdict is None
+    less = replace(source, foreground_fraction=np.array([47 / 1024]))  # 144 pixels are marked
+    made = recalibrator(source=less, margin=0.9).recalibrate(trained, brighter)
+    assert made.verdict is not None
+    assert "marks 14.06% of all pixels here and 4.59% on the source" in made.verdict.reason
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["with the source", "without it"])
@@ -189,7 +198,8 @@ def test_without_a_shift_the_network_stays_as_it_is(
     assert made.teacher is made.student is trained
     assert made.verdict is not None
     assert made.verdict.outcome == "unchanged"
-    said = "no change surely helps" if known else "no change makes the model surely agree better"
+    assert "no change makes the model surely agree better" in made.verdict.reason
+    said = "the images are like the source's" if known else "without the source's statistics"
     assert said in made.verdict.reason
     assert made.evidence["adjustment"].to_pylist()[:2] == ["none", "batch norm"]
     assert made.evidence["taken"].to_pylist()[:2] == [True, False]
@@ -270,13 +280,13 @@ def test_a_network_without_batch_normalisation_has_nothing_to_measure_anew(
     assert made.verdict.outcome == "unchanged"
     assert made.evidence["adjustment"].to_pylist() == ["none"]
     less = replace(source, foreground_fraction=np.array([48 / 1024]))
-    room = recalibrator(source=less).recalibrate(plain, shifted())
+    room = recalibrator(source=less, min_agreement=0.1).recalibrate(plain, shifted())
     assert room.teacher is room.student is plain  # to be trained as it is
     assert room.verdict is None
     little = recalibrator(source=source).recalibrate(plain, shifted())  # 16 pixels of 144
     assert little.verdict is not None
     assert little.verdict.outcome == "unchanged"
-    assert little.verdict.reason.endswith("too little to learn from")
+    assert little.verdict.reason.endswith("too far off to learn from")
 
 
 # Its parameters
@@ -324,7 +334,8 @@ def test_the_manifest_tells_of_what_decides_and_not_of_the_machine(
         {"source": source},
         {"views": Views(axes=(-2,))},
         {"margin": 0.1},
-        {"room": 0.1},
+        {"shift": 0.1},
+        {"min_agreement": 0.1},
         {"max_fraction": 0.5},
         {"max_samples": 5},
         {"statistics_batch_size": 4},
@@ -337,7 +348,9 @@ def test_the_manifest_tells_of_what_decides_and_not_of_the_machine(
     [
         ({"cutoff": 1.0}, "cutoff is 1.0"),
         ({"margin": -0.1}, "margin is -0.1"),
-        ({"room": 1.0}, "room is 1.0"),
+        ({"factor": 0.9}, "factor is 0.9"),
+        ({"shift": -1.0}, "shift is -1.0"),
+        ({"min_agreement": 1.1}, "min_agreement is 1.1"),
         ({"max_fraction": 0.0}, "max_fraction is 0.0"),
         ({"max_samples": 0}, "max_samples is 0"),
     ],
@@ -374,24 +387,6 @@ def test_a_predictor_without_a_module_an_empty_target_and_other_channels_are_ref
     two = [replace(s, image=np.concatenate([s.image] * 2)) for s in lesions("t")]
     with pytest.raises(InputError, match="have 2 channels"):
         recalibrator(source=source).recalibrate(Constant(), two)
-
-
-def test_a_fine_tuned_student_keeps_the_fraction(
-    net: Callable[..., nn.Module], pseudo: Callable[..., list[PseudoLabelled]]
-) -> None:
-    labels = pseudo(6)
-    fine_tune = FineTune(validation=None, options=QUICK)
-    trained = keep_fraction(fine_tune).retrain(cpu(net()), labels)
-    alone = fine_tune.retrain(cpu(net()), labels)
-    assert state_sha256(module_of(trained)) == state_sha256(module_of(alone))
-    images = np.stack([item.image for item in labels])
-    marked = np.asarray(trained.predict(images))[:, 0] > 0.5
-    taught = np.stack([item.label for item in labels]) > 0
-    assert marked.mean() == pytest.approx(taught.mean(), abs=2 / marked.size)
-    again = keep_fraction(fine_tune).retrain(trained, labels)
-    assert np.mean(np.asarray(again.predict(images))[:, 0] > 0.5) == pytest.approx(
-        taught.mean(), abs=2 / marked.size
-    )
 
 
 def test_statistics_are_also_measured_on_images_with_as_much_foreground_as_the_source_s(

@@ -145,9 +145,9 @@ class Agreement:
         pooled, per_image = np.stack(self._drawn(seed)) - np.stack(other._drawn(seed))
         return self._sure((pooled > margin) & (per_image >= -margin))
 
-    def surely_below(self, level: float, *, seed: int = 0) -> bool:
-        """Tell whether the agreement of all pixels is surely below a level, as `surely_above`."""
-        return self._sure(self._drawn(seed)[0] < level)
+    def surely_reaches(self, level: float, *, seed: int = 0) -> bool:
+        """Tell whether the agreement of all pixels surely reaches a level, as `surely_above`."""
+        return self._sure(self._drawn(seed)[0] >= level)
 
     def _sure(self, holds: NDArray[np.bool_]) -> bool:
         enough = len(self.counts["group"].unique()) >= _GROUPS

@@ -14,7 +14,6 @@ from pladapt.recipes.bundle import Recipe
 from pladapt.recipes.labelled import LabelledRecipe
 from pladapt.recipes.options import check_names, single_cutoff
 from pladapt.recipes.paper import PaperOptions
-from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.runs.restarting import Restart
 from pladapt.selection.certain_negatives import CertainNegativesSelector
 from pladapt.selection.soft_dice import SoftDiceSelector
@@ -50,7 +49,7 @@ class RobustOptions:
 
     First `pladapt.torch.AgreementRecalibrator` looks whether the model is fit for the images,
     whether batch normalisation's statistics of the target surely make it agree better with itself,
-    and whether there is room for a training. Where there is, what won labels the target, and is
+    and whether there is a shift to train for. Where there is, what won labels the target, and is
     trained on its labels, those of samples without foreground among them, with an exponential
     moving average of its weights, on strongly varied geometry, intensity and sharpness, and so that
     it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
@@ -78,7 +77,9 @@ class RobustOptions:
             1.25).
         margin: By how much an agreement must be higher.
         factor: How many times as much may be marked as before or as on the source.
-        room: How far below the source's the agreement must be for a training.
+        shift: How far from the source's the images must be for a training, in the standard
+            deviations of the source's own images (`pladapt.source.Likeness.shift`).
+        min_agreement: How far the model must agree with itself on them for a training, in [0, 1].
         foreground_fraction: The lowest and the highest fraction of all pixels of the target that
             can be foreground, where a user knows that. What would mark another is refused, and a
             model that does is shifted to the nearest one. It takes the place of the gate's limits.
@@ -110,7 +111,8 @@ class RobustOptions:
     scales: tuple[float, ...] | None = None
     margin: float = 0.005
     factor: float = 1.5
-    room: float = 0.02
+    shift: float = 1.75
+    min_agreement: float = 0.8
     foreground_fraction: tuple[float, float] | None = None
     labelled: Samples[LabelledSample] | None = None
     labelled_margin: float = 0.05
@@ -236,7 +238,7 @@ class RobustOptions:
         )
         if self.labelled is not None and self.train_on_labelled:
             retrainer = TaughtBeside(retrainer=retrainer, labelled=self.labelled)
-        return keep_fraction(retrainer, self._cutoff, batch_size=self.batch_size)
+        return retrainer
 
     def _recalibrator(self) -> AgreementRecalibrator:
         return AgreementRecalibrator(
@@ -245,7 +247,8 @@ class RobustOptions:
             views=self._views,
             margin=self.margin,
             factor=self.factor,
-            room=self.room,
+            shift=self.shift,
+            min_agreement=self.min_agreement,
             given=next(iter(self._given), None),
             batch_size=self.batch_size,
             device=self.device,

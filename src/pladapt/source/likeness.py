@@ -1,7 +1,8 @@
-"""How unlike the source's images a target's are, by their intensities alone."""
+"""How unlike the source's images a target's are, without a model's view of them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -9,14 +10,16 @@ import numpy as np
 
 from pladapt.data.views import check_unlabelled
 from pladapt.errors import InputError
+from pladapt.source.features import FeatureCounter
 from pladapt.source.measuring import RegionQuantiles, checked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from pladapt.functional.intensities import Region
+    from pladapt.source.features import ImageFeatures
     from pladapt.source.statistics import SourceStatistics
     from pladapt.types import Array, Sample, Samples
 
@@ -32,19 +35,24 @@ OTHER_SHAPE: Final = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Distances of a target's intensities from the source's; of several channels the largest.
+    """Distances of a target's images from the source's.
 
-    Each is the mean distance of the two quantile functions (the Wasserstein-1 distance).
+    Those of the intensities are the mean distances of the two quantile functions (the Wasserstein-1
+    distance); of several channels the largest.
 
     Args:
         distance: As they are, in standard deviations of the source's pixels.
         shape: With both standardised to mean 0 and standard deviation 1.
         inverted: The same, with the target's intensities negated.
+        shift: How far the mean image's intensities, contrast and texture lie from the source's, in
+            standard deviations of the source's images (`pladapt.source.features.ImageFeatures`);
+            NaN where that was not measured.
     """
 
     distance: float
     shape: float
     inverted: float
+    shift: float = math.nan
 
     @property
     def reason(self) -> str | None:
@@ -79,14 +87,24 @@ def measure_likeness(
         LabelledTargetError: A sample has a mask.
     """
     region: Region = None if source.region is None else "informative"
-    pooled = RegionQuantiles(region, source.quantiles.shape[1])
-    for images in _images(target, source, batch_size):
-        pooled.count(images)
-    quantiles, _ = pooled.refined(_images(target, source, batch_size))
+    pooled, features = RegionQuantiles(region, source.quantiles.shape[1]), FeatureCounter()
+    for batch, images in _images(target, source, batch_size):
+        features.add(batch, images, pooled.count(images))
+    again = (images for _, images in _images(target, source, batch_size))
+    quantiles, _ = pooled.refined(again)
     found = [_distances(s, t) for s, t in zip(source.quantiles, quantiles, strict=True)]
     worst = max(range(len(found)), key=lambda channel: found[channel].distance)
     shaped = max(range(len(found)), key=lambda channel: found[channel].shape)
-    return Likeness(found[worst].distance, found[shaped].shape, found[shaped].inverted)
+    return Likeness(
+        found[worst].distance,
+        found[shaped].shape,
+        found[shaped].inverted,
+        _shift(source.features, features.result()),
+    )
+
+
+def _shift(source: ImageFeatures | None, target: ImageFeatures | None) -> float:
+    return math.nan if source is None or target is None else source.distance(target)
 
 
 def _distances(source: NDArray[np.floating], target: NDArray[np.floating]) -> Likeness:
@@ -107,7 +125,9 @@ def _standardised(quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
     return standardised
 
 
-def _images(target: Samples[Sample], source: SourceStatistics, batch_size: int) -> Iterator[Array]:
+def _images(
+    target: Samples[Sample], source: SourceStatistics, batch_size: int
+) -> Iterator[tuple[Sequence[Sample], Array]]:
     expected = len(source.quantiles)
     for batch, images in checked(target, batch_size):
         for sample in batch:
@@ -117,4 +137,4 @@ def _images(target: Samples[Sample], source: SourceStatistics, batch_size: int) 
                 f"The images have {images.shape[1]} channels and the source's have {expected}; "
                 "give images prepared as the source's were."
             )
-        yield images
+        yield batch, images

@@ -18,6 +18,7 @@ from pladapt.functional.intensities import region_name
 from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.predictors.prediction import predict
 from pladapt.source.estimation import DscCalibration
+from pladapt.source.features import FeatureCounter, ImageFeatures
 from pladapt.source.measuring import PredictionStatistics, RegionQuantiles, checked
 from pladapt.storage import atomic_write
 from pladapt.types import Sample
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 LEVELS: Final = 1001
 """How many quantiles are kept: one for each thousandth of the pixels, and the least."""
 
-_VERSION: Final = 3
-_READ: Final = (2, _VERSION)
-"""The versions that are read; of version 2 no estimate of a DSC can be made."""
+_VERSION: Final = 4
+_READ: Final = (2, 3, _VERSION)
+"""The versions that are read; 2 is without the estimate of a DSC, and both without features."""
 
 _PAIR: Final = 2
 _MAX_BYTES: Final = 2**30
@@ -63,6 +64,8 @@ class SourceStatistics:
         region: What the region is called: ``informative``, None for all pixels, or the name of a
             function.
         samples: The number of images.
+        features: What a few numbers about each image are in the mean, and how the images vary in
+            them; None where every image is constant, or the file is of an older version.
         cutoff: The probability above which a pixel is foreground.
         fraction: ``(F,)``, in [0, 1]: each foreground class's fraction of the region's pixels.
         foreground_fraction: ``(F,)``, in [0, 1]: its fraction of all pixels.
@@ -96,6 +99,7 @@ class SourceStatistics:
     axes: tuple[int, ...] = Views.axes
     scales: tuple[float, ...] = Views.scales
     estimation: DscCalibration | None = None
+    features: ImageFeatures | None = None
 
     def __post_init__(self) -> None:
         given = self.quantiles
@@ -140,10 +144,11 @@ class SourceStatistics:
                 finite; images of several numbers of channels; or an option out of its range.
         """
         pooled = RegionQuantiles(region, levels)
-        predicted = PredictionStatistics(cutoff)
+        predicted, features = PredictionStatistics(cutoff), FeatureCounter()
         images_alone = Mapped(samples, _without_mask)
         for batch, images in checked(images_alone, batch_size):
             inside = pooled.count(images)
+            features.add(batch, images, inside)
             if predictor is not None:
                 predicted.add(predict(predictor, batch, images), inside)
         again = (images for _, images in checked(images_alone, batch_size))
@@ -162,16 +167,22 @@ class SourceStatistics:
             agreement=agreement,
             axes=views.axes,
             scales=views.scales,
+            features=features.result(),
             **predicted.summary(),
         )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one compressed file of numpy's format, ``.npz``, without pickle."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        features = values.pop("features")
         arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
         others = {k: v for k, v in values.items() if k not in arrays and v is not None}
         if self.estimation is not None:
             others["estimation"] = self.estimation.as_dict()
+        if features is not None:
+            arrays |= {
+                f"features_{name}": np.asarray(each) for name, each in vars(features).items()
+            }
         about = np.array(json.dumps({"version": _VERSION, **others}))
         with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, about=about, **arrays)  # type: ignore[arg-type]  # arrays
@@ -219,6 +230,10 @@ def _read(path: Path) -> dict[str, Any]:
     about = {k: tuple(v) if isinstance(v, list) else v for k, v in about.items()}
     if "estimation" in about:
         about["estimation"] = DscCalibration.from_dict(about["estimation"])
+    if "features_mean" in values:
+        named = (values.pop(f"features_{field.name}") for field in fields(ImageFeatures))
+        mean, covariance, groups = named
+        values["features"] = ImageFeatures(mean, covariance, int(groups))
     optional = dict.fromkeys(("background", "region"))
     return optional | values | about
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,7 +38,7 @@ _MATCHED: Final = "matched batch norm"
 _SHIFTED: Final = "shifted"
 _FEWEST: Final = 16  # images of which statistics are measured at the source's fraction
 _INSIDE: Final = 0.05  # how far from the end of a given range what is moved there lies
-_LITTLE: Final = 3.0  # how many times less than on the source may be marked for a training
+_NEAR: Final = 3.0  # how many times more or less than on the source is marked, for a training
 _EVIDENCE: Final = pa.schema(
     [
         ("adjustment", pa.string()),
@@ -118,11 +119,16 @@ class AgreementRecalibrator:
     marks twice as much agrees better even where it is worse. Of fewer than five groups (patients,
     volumes, pictures) nothing is sure, and nothing is changed.
 
-    What won is to be trained where it surely agrees with itself less than the model did on the
-    source, by more than ``room``: where it agrees as well, training has little to teach and only
-    loses. It must mark a third of what it marks on the source, too: a few specks agree badly as
-    well, and teach nothing. Where the network as it is won and is not to be trained, adaptation
-    ends and it stays as it is.
+    What won is to be trained where there is a shift to learn, and its masks are worth learning:
+
+    - The mean image lies ``shift`` or more from the source's (`pladapt.source.Likeness.shift`), in
+      the standard deviations of the source's own images. Training on images that are like the
+      source's can only lose.
+    - Its masks agree with those of the views to ``min_agreement``, whichever groups are drawn.
+    - It marks between a third of what it marks on the source and three times that: a few specks,
+      and most of the background, agree as well and teach nothing.
+
+    Where the network as it is won and is not to be trained, adaptation ends and it stays as it is.
 
     Where a user says which fraction of all pixels is foreground, statistics with which the network
     marks another are refused. Where the network marks another itself, its logits are shifted, so
@@ -135,7 +141,9 @@ class AgreementRecalibrator:
         views: What the network is asked about, as for ``source``; give natural mirror axes.
         margin: By how much an agreement must be higher, in [0, 1).
         factor: How many times as much may be marked as before or as on the source, at least 1.
-        room: How far below the source's the agreement must be for a training, in [0, 1).
+        shift: How far from the source's the images must be for a training, at least 0. A tenth of
+            the source's own images, chosen by any one quality, lies 1.75 away.
+        min_agreement: The least agreement for a training, in [0, 1].
         given: The fraction of foreground that a user expects, or None.
         max_fraction: A network that marks more of the target's pixels than this is not fit for it.
         batch_size: How many samples are predicted at once.
@@ -154,7 +162,8 @@ class AgreementRecalibrator:
     views: Views = field(default_factory=Views)
     margin: float = 0.005
     factor: float = 1.5
-    room: float = 0.02
+    shift: float = 1.75
+    min_agreement: float = 0.8
     given: GivenFraction | None = None
     max_fraction: float = 0.9
     batch_size: int = 8
@@ -167,13 +176,14 @@ class AgreementRecalibrator:
         for name, low, high in (
             ("cutoff", self.cutoff > 0, self.cutoff < 1),
             ("margin", self.margin >= 0, self.margin < 1),
-            ("room", self.room >= 0, self.room < 1),
+            ("min_agreement", self.min_agreement >= 0, self.min_agreement <= 1),
             ("max_fraction", self.max_fraction > 0, self.max_fraction <= 1),
         ):
             if not (low and high):
                 raise InputError(f"{name} is {getattr(self, name)}; give a number from 0 to 1.")
-        if not self.factor >= 1:
-            raise InputError(f"factor is {self.factor}; give at least 1.")
+        for name, least in (("factor", 1), ("shift", 0)):
+            if not getattr(self, name) >= least:
+                raise InputError(f"{name} is {getattr(self, name)}; give at least {least}.")
         if self.max_samples < 1:
             raise InputError(f"max_samples is {self.max_samples}; give at least 1.")
 
@@ -210,7 +220,7 @@ class AgreementRecalibrator:
             again = self._measured(moved, compared)
             if not self._outside(again):
                 taken, winner, found[_SHIFTED] = _SHIFTED, moved, again
-        verdict = self._warned(self._without_training(taken, found[taken]), found)
+        verdict = self._warned(self._without_training(taken, found[taken], unlike), found)
         return Recalibration(winner, winner, self._evidence(found, taken, unlike), verdict)
 
     def describe(self) -> dict[str, Any]:
@@ -310,31 +320,43 @@ class AgreementRecalibrator:
             return Verdict("unchanged", "the model finds no foreground in these images")
         return None
 
-    def _without_training(self, taken: str, winner: Agreement) -> Verdict | None:
+    def _without_training(
+        self, taken: str, winner: Agreement, unlike: Likeness | None
+    ) -> Verdict | None:
         """Return the verdict where what won is not to be trained, or None where it is."""
-        known = None if self.source is None else self.source.agreement
-        room = known is not None and winner.surely_below(known - self.room)
-        marked, usual = float(winner.fraction.sum()), self._usual
-        if room and _LITTLE * marked >= usual:
-            return None
         if taken == _SHIFTED:
+            marked = float(winner.fraction.sum())
             reason = f"it now marks {marked:.3g} of all pixels, since given was {self.given}"
             return Verdict("adapted", reason)
-        if taken != _NONE:
-            reason = "with batch normalisation's statistics of the target it agrees better"
-            return Verdict("adapted", f"{reason} with itself on other views of the images")
-        if known is None:
-            return Verdict("unchanged", "no change makes the model surely agree better with itself")
-        if room:
-            reason = (
-                f"the model marks {marked:.2%} of all pixels here and {usual:.2%} on the source"
+        if (why_not := self._nothing_to_learn(winner, unlike)) is None:
+            return None
+        if taken == _NONE:
+            reason = "no change makes the model surely agree better with itself"
+            return Verdict("unchanged", f"{reason}, and nothing is trained: {why_not}")
+        reason = "with batch normalisation's statistics of the target it agrees better"
+        return Verdict("adapted", f"{reason} with itself on other views of the images")
+
+    def _nothing_to_learn(self, winner: Agreement, unlike: Likeness | None) -> str | None:
+        """Return why a training would teach nothing, or None."""
+        if unlike is None or math.isnan(unlike.shift):
+            return "without the source's statistics no shift is known"
+        if unlike.shift < self.shift:
+            return (
+                f"the images are like the source's (their mean lies {unlike.shift:.1f} standard "
+                f"deviations away, and {self.shift:g} would be a shift)"
             )
-            return Verdict("unchanged", f"{reason}, which is too little to learn from")
-        return Verdict(
-            "unchanged",
-            f"no change surely helps: the model agrees with itself to {winner.pooled:.3f} on these "
-            f"images, and to {known:.3f} on the source's",
-        )
+        marked, usual = float(winner.fraction.sum()), self._usual
+        if not usual / _NEAR <= marked <= usual * _NEAR:
+            return (
+                f"the model marks {marked:.2%} of all pixels here and {usual:.2%} on the source, "
+                "which is too far off to learn from"
+            )
+        if not winner.surely_reaches(self.min_agreement):
+            return (
+                f"the model agrees with itself to {winner.pooled:.3f} on these images, and below "
+                f"{self.min_agreement:g} there is too little to learn from"
+            )
+        return None
 
     def _evidence(
         self, found: Mapping[str, Agreement], taken: str, unlike: Likeness | None
