@@ -51,9 +51,9 @@ class RobustOptions:
     whether batch normalisation's statistics of the target surely make it agree better with itself,
     and whether there is a shift to train for. Where there is, what won labels the target, and is
     trained on its labels, those of samples without foreground among them, with an exponential
-    moving average of its weights, on strongly varied geometry, intensity and sharpness, and so that
-    it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
-    collapses. In every other case the model stays as it was, and the verdict says why.
+    moving average of its weights, on strongly varied geometry, intensity and sharpness.
+    `pladapt.DoNoHarm` refuses what collapses. In every other case the model stays as it was, and
+    the verdict says why.
 
     With a few labelled images of the target these decide instead, as `pladapt.evaluation.FewLabels`
     does: what this recipe makes without labels (``robust``) stays, unless the model as it is
