@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from pladapt.files import (
     write_masks,
 )
 from pladapt.files.spacing import resampled, resized
+from pladapt.review.exchange import export_masks, import_masks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,3 +142,31 @@ def test_resizing_keeps_the_range_and_the_values(
     mask = (255 * image[0]).astype(np.uint8)
     assert set(np.unique(resized(mask, new, nearest=True))) <= set(np.unique(mask))
     np.testing.assert_array_equal(resized(image, old), image)
+
+
+@pytest.mark.parametrize(("dimensions", "wanted"), [(3, (1.5, 1.6, 1.0)), (2, (1.6, 1.0))])
+def test_masks_for_another_tool_lie_where_the_image_lies(
+    images: Path, tmp_path: Path, dimensions: Any, wanted: tuple[float, ...]
+) -> None:
+    layout = ImageLayout(dimensions=dimensions, resample=wanted)
+    samples, _ = read_samples(Files.find(images), layout=layout, grouping=Grouping())
+    masks = {place.id: samples[at].image[0] > 0.5 for at, place in enumerate(samples.places)}
+    masks = {id_: mask.astype(np.uint8) for id_, mask in masks.items()}
+    said: dict[str, Any] = {}
+    review: Any = SimpleNamespace(
+        mask=masks.__getitem__, masks=SimpleNamespace(ids=[*masks]), correct=said.__setitem__
+    )
+    export_masks(review, samples, tmp_path / "out", "nifti", ids=[*masks])
+    made, own = (
+        nibabel.load(path) for path in (tmp_path / "out/masks/ball.nii.gz", images / "ball.nii.gz")
+    )
+    places = [_centre(np.asarray(image.dataobj), image.affine) for image in (made, own)]
+    np.testing.assert_allclose(*places, atol=0.6)
+    assert import_masks(review, samples, tmp_path / "out") == {}
+    assert not said
+
+
+def _centre(volume: NDArray[Any], affine: NDArray[Any]) -> NDArray[Any]:
+    """Return the centre in mm of what is above 0.5 in ``(X, Y, Z)``."""
+    index = np.argwhere(volume > 0.5).mean(0)
+    return affine[:3, :3] @ index + affine[:3, 3]

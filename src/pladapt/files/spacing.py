@@ -84,3 +84,20 @@ def resized(array: NDArray[Any], shape: tuple[int, ...], *, nearest: bool = Fals
         for part in array.reshape(-1, *old)
     ]
     return np.stack(made).reshape(*lead, *shape)
+
+
+def scaled(
+    affine: NDArray[np.float64], old: tuple[int, ...], new: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return the affine of a volume that was resized, which covers the same place.
+
+    Args:
+        affine: ``(4, 4)``, of an index (x, y, z, 1) before.
+        old: The shape ``(Z, Y, X)`` before.
+        new: The shape after.
+    """
+    ratio = (np.array(old) / np.array(new))[::-1]
+    matrix = np.diag([*ratio, 1.0])
+    matrix[:3, 3] = (ratio - 1) / 2  # pixels have their middle at whole numbers
+    made: NDArray[np.float64] = affine @ matrix
+    return made

@@ -12,6 +12,7 @@ from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.files.folder import Files
 from pladapt.files.reading import MaskLayout
 from pladapt.files.samples import read_truth
+from pladapt.files.spacing import scaled
 from pladapt.files.stored import EXTRA
 from pladapt.optional import needs
 from pladapt.review.annotations import IMAGES, Coco, Cvat, Item, LabelStudio
@@ -243,12 +244,15 @@ def _write_volumes(
             by_name.setdefault(place.name, []).append(place)
     for name, places in by_name.items():
         outline = samples.outlines[places[0].path]
-        planes = np.zeros((outline.array.shape[0], *outline.array.shape[2:]), np.uint8)
+        shape = outline.array.shape[0], *outline.array.shape[2:]
+        seen = samples[samples.places.index(places[0])].image.shape[1:]
+        planes = np.zeros((*shape[: 3 - len(seen)], *seen), np.uint8)  # as it was resampled
         for place in places:
             if place.id in known:  # what could not be used has no mask
                 mask = review.mask(place.id)
                 planes[place.number if mask.ndim == _PLANE else ...] = mask
-        _write(folder / _MASKS / f"{name}.nii.gz", _nifti(planes, outline.affine))
+        affine = None if outline.affine is None else scaled(outline.affine, shape, planes.shape)
+        _write(folder / _MASKS / f"{name}.nii.gz", _nifti(planes, affine))
     return {name: name for name in by_name}
 
 
