@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt.errors import DataError, InputError
+from pladapt.evaluation import DetailEvaluator
 from pladapt.files import (
     Files,
     Grouping,
@@ -99,8 +100,31 @@ def test_the_truth_is_resampled_as_the_images_are(images: Path, tmp_path: Path) 
         layout=MaskLayout(dimensions=3, resample=wanted),
     )
     assert not left_out
+    assert labelled.spacing == wanted
     assert labelled[0].mask.shape == labelled[0].image.shape[1:] == (12, 12, 10)
     assert np.mean((labelled[0].image[0] > 0.5) == labelled[0].mask) > 0.95
+
+
+def test_borders_are_measured_in_the_files_own_mm(images: Path, tmp_path: Path) -> None:
+    for place, volume in (("images", BALL.astype(np.float32)), ("truth", BALL.astype(np.uint8))):
+        for index in range(2):
+            nifti(tmp_path / f"{place}/{index}.nii.gz", volume)
+    np.save(tmp_path / "images/flat.npy", BALL.astype(np.float32))
+    np.save(tmp_path / "truth/flat.npy", BALL.astype(np.uint8))
+    layout = ImageLayout(dimensions=3)
+    samples, _ = read_samples(Files.find(images), layout=layout, grouping=Grouping())
+    truth = Files.find(tmp_path / "truth")
+    labelled, _ = read_truth(samples, truth, layout=MaskLayout(dimensions=3))
+    assert labelled.spacing is None  # flat.npy says none
+    (tmp_path / "images/flat.npy").unlink()
+    samples, _ = read_samples(Files.find(images), layout=layout, grouping=Grouping())
+    labelled, _ = read_truth(samples, truth, layout=MaskLayout(dimensions=3))
+    assert labelled.spacing == pytest.approx(STEPS)
+    moved = DetailEvaluator(samples=labelled, spacing=labelled.spacing, surface=1.0)
+    shifted = SimpleNamespace(predict=lambda images: np.roll(images, 2, 3))
+    assert moved.evaluate(shifted).value("hd95", aggregation="sample") == pytest.approx(
+        1.6, abs=0.3
+    )
 
 
 def test_what_has_no_spacing_is_not_resampled(tmp_path: Path) -> None:

@@ -175,6 +175,8 @@ def test_a_batch_of_one_is_refused_where_batch_normalisation_cannot_learn_from_i
     once(batch_size=2).retrain(predictor, pseudo(2))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_scripted_network_predicts_and_is_not_trained(net: Net, pseudo: Pseudo) -> None:
     scripted = torch.jit.trace(net().eval(), torch.zeros(1, 1, 16, 16))
     predictor = TorchPredictor(scripted, device="cpu")

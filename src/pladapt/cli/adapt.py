@@ -181,7 +181,7 @@ def _evaluators(
         samples=labelled, cutoff=cutoff, batch_size=batch_size, tolerance=tolerance
     )
     return {"truth": evaluator} | parts.evaluators(
-        samples=labelled, cutoff=cutoff, batch_size=batch_size
+        samples=labelled, cutoff=cutoff, batch_size=batch_size, spacing=labelled.spacing
     )
 
 

@@ -25,7 +25,7 @@ _GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "retrainer": ("checkpoints", "progress", "seed", "device"),
     "recalibrator": ("cutoff", "batch_size", "source", "progress"),
     "gate": ("cutoff", "batch_size"),
-    "evaluator": ("samples", "cutoff", "batch_size"),
+    "evaluator": ("samples", "cutoff", "batch_size", "spacing"),
 }
 """What is given to the parts of a kind that take it, unless their own parameters say otherwise."""
 

@@ -109,6 +109,21 @@ class TrueFileSamples(Samples[LabelledSample]):
         """The samples' names, in order; no file is read for them."""
         return [self._samples.places[position].id for position in self._positions]
 
+    @property
+    def spacing(self) -> tuple[float, ...] | dict[str, tuple[float, ...]] | None:
+        """The size of a pixel in mm along Z, Y and X, or Y and X.
+
+        One for all samples, or one by the id of each; None where not every file says it.
+        """
+        places = [self._samples.places[position] for position in self._positions]
+        own = self._samples.layout.resample
+        each = {place.id: own or self._samples.outlines[place.path].spacing for place in places}
+        known = {id_: spacing for id_, spacing in each.items() if spacing is not None}
+        if len(known) < len(each):
+            return None
+        different = {*known.values()}
+        return different.pop() if len(different) == 1 else known
+
     def describe(self) -> dict[str, Any]:
         """Return what the masks depend on: the samples they are of, the files' bytes, the labels.
 
