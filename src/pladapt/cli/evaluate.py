@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _EVALUATION = {"digests.json", "notes.json", "samples.parquet", "summary.parquet"}
 
 
-@with_options(without=["truth_label", "window", "channels", "max_errors", "resample"])
+@with_options(without=["truth_label", "window", "channels", "max_errors", "resample", "neighbours"])
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Predicted masks: a folder, or a file.")],
     truth: Annotated[Path, typer.Argument(help="True masks of the same names.")],

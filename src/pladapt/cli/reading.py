@@ -36,6 +36,7 @@ _RECORDED: Final = (
     "key",
     "max_values",
     "resample",
+    "neighbours",
     "group_by",
 )
 
@@ -93,6 +94,13 @@ class Reading(Options):
             "3,0.8,0.8; masks come back to the images' own.",
         ),
     ] = None
+    neighbours: Annotated[
+        int,
+        typer.Option(
+            help="How many slices on each side a slice is given as further channels (2.5-D).",
+            min=0,
+        ),
+    ] = 0
     group_by: Annotated[
         str,
         typer.Option(
@@ -152,6 +160,7 @@ class Reading(Options):
             scale=self.scale,
             channels=None if self.channels is None else int(self.channels),
             axes=self.axes,
+            neighbours=0 if probabilities else self.neighbours,
             **self._shared(),
         )
 

@@ -16,7 +16,7 @@ from pladapt.files.stored import Decoding, one_if_grey
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,6 +86,9 @@ class ImageLayout:
             ``pladapt.files.stored.MAX_VALUES``.
         resample: The size of a pixel in mm, along Z, Y and X with three dimensions and along Y and
             X with two, that images are resampled to; None for their own.
+        neighbours: How many slices on each side a slice is given as further channels (2.5-D), in
+            their order; beyond the first and the last slice these are repeated. DICOM series are
+            then read as volumes.
 
     Raises:
         InputError: A parameter is not what it must be.
@@ -100,10 +103,16 @@ class ImageLayout:
     key: str | None = None
     max_values: int | None = None
     resample: tuple[float, ...] | None = None
+    neighbours: int = 0
 
     def __post_init__(self) -> None:
         _check_axes(self.axes)
         check_resample(self.resample, self.dimensions)
+        if self.neighbours < 0 or (self.neighbours and self.dimensions == 3):  # noqa: PLR2004
+            raise InputError(
+                f"neighbours is {self.neighbours} and a sample has {self.dimensions} dimensions; "
+                "give 0 or more slices on each side, of samples of two dimensions."
+            )
         if self.window is not None and not self.window[0] < self.window[1]:
             raise InputError(f"The window is {self.window}; its low end must be below its high.")
         if self.scale is not None and not (self.probabilities and self.scale > 0):
@@ -112,8 +121,9 @@ class ImageLayout:
             raise InputError(f"The channels are {self.channels}; expected 1 or 3.")
 
     def arranged(self, files: Files) -> Files:
-        """Return files as this layout takes them: DICOM series as volumes with three dimensions."""
-        return files.volumes() if self.dimensions == 3 else files  # noqa: PLR2004 - a volume
+        """Return files as this layout takes them: DICOM series as volumes where slices count."""
+        whole = self.dimensions == 3 or self.neighbours  # noqa: PLR2004 - a volume
+        return files.volumes() if whole else files
 
     def load(self, path: Source) -> Loaded:
         """Decode a file.
@@ -130,6 +140,10 @@ class ImageLayout:
         Raises:
             DataError: Their values cannot be used.
         """
+        found = self._each(name, loaded)
+        yield from _with_neighbours(list(found), self.neighbours) if self.neighbours else found
+
+    def _each(self, name: str, loaded: Loaded) -> Iterator[Item]:
         for item in _items(name, loaded, self.dimensions):
             values = self._values(item.array)
             if self.resample is not None:
@@ -320,3 +334,11 @@ def _items(name: str, loaded: Loaded, dimensions: Dimensions) -> Iterator[Item]:
     else:
         for z, slice_ in enumerate(loaded.array):
             yield Item(f"{name}/z{z:03}", slice_)
+
+
+def _with_neighbours(items: Sequence[Item], count: int) -> Iterator[Item]:
+    """Yield slices whose channels are those of the slices around them, first to last."""
+    for at, item in enumerate(items):
+        around = range(at - count, at + count + 1)
+        places = (min(max(place, 0), len(items) - 1) for place in around)
+        yield Item(item.id, np.concatenate([items[place].array for place in places]))
