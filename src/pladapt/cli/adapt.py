@@ -98,6 +98,7 @@ def adapt(
 
     known = None if truth is None else masks.truth(truth, images, reading)
     few = None if labelled is None else masks.truth(labelled[1], labelled[0], reading)
+    statistics = None if source is None else SourceStatistics.load(source)
     files = Files.find(images)
     # imported before the work, so that what is missing is said before it
     from pladapt.cli.report import (  # noqa: PLC0415 - the same
@@ -107,7 +108,6 @@ def adapt(
     )
     from pladapt.torch import check_trainable, save_predictor  # noqa: PLC0415 - the same
 
-    statistics = None if source is None else SourceStatistics.load(source)
     given: dict[str, Any] = {"cutoff": cutoff, "seed": seed, "device": device}
     given |= {"foreground_fraction": foreground_fraction}
     given |= {"train_on_labelled": train_on_labelled or None}
