@@ -21,8 +21,8 @@ travel better. Where a method computes the same, its result was compared with ou
 and the last column says how; a difference would have ended the run.
 
 Run them with `python benchmarks/run.py` (`--only` for some, `--quick` to see that they work).
-`benchmarks/gpu.sh` measures a CUDA device in at most eight minutes: inference by every road, training,
-and an adaptation. It has never run on a GPU, only `benchmarks/gpu.sh --quick` on a CPU.
+`benchmarks/gpu.sh` measures a CUDA device in at most eight minutes: inference by every road,
+training, and an adaptation. It has never run on a GPU, only `benchmarks/gpu.sh --quick` on a CPU.
 """
 
 _UNITS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
