@@ -92,7 +92,7 @@ def check_images(network: Network, samples: Samples[Sample], *, count: int = 8) 
             f"The images' values reach from {stored.least:.4g} to {stored.largest:.4g}, and "
             "nothing prepares them: neither a window nor what is known of the network. Networks "
             "are mostly trained on values near 0 and 1. If this one was, say how: --window LOW "
-            "HIGH, or --prepare scale=bytes, mean=..., std=...."
+            "HIGH; or --prepare scale=bytes, and perhaps --prepare mean=... --prepare std=...."
         )
     if not isinstance(preparation.steps[-1], Normalise | NormaliseEach):
         return None
