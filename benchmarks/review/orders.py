@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from families import Config
     from sources import Source
 
-    from pladapt import AdaptationResult, LabelledSample
-    from pladapt.typing import Predictor, Recalibration, Recalibrator, Sample, Samples
+    from pladapt import AdaptationResult, LabelledSample, Sample
+    from pladapt.typing import Predictor, Recalibration, Recalibrator, Samples
 
 QUEUE: Final = "queue"
 LOWEST: Final = "lowest certainty"
@@ -116,6 +116,8 @@ def _recipe(source: Source) -> pladapt.recipes.Recipe:
     made = pladapt.recipe(
         "robust", cutoff=source.cutoff, source=source.statistics, seed=source.seed
     )
+    if made.recalibrator is None or made.restart is None:
+        return made
     others = {name: Remembered(each) for name, each in made.restart.recalibrators.items()}
     restart = replace(made.restart, recalibrators=others)
     return replace(made, recalibrator=Remembered(made.recalibrator), restart=restart)
