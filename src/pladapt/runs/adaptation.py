@@ -352,7 +352,7 @@ def _selection(job: Job, scores: pa.Table, number: int, path: Path) -> Selection
             f"a row for each of the {len(scores)} samples, in their order."
         )
     if job.answers:
-        selection = with_answers(selection, job.answers)
+        selection = with_answers(selection, job.answers, path.parent / _LABELS)
     write_stored_table(selection.table, path)
     job.plugins.notify("pladapt_selected", number=number, selection=selection)
     return selection

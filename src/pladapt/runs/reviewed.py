@@ -10,14 +10,20 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.data.views import Mapped, Subset
+from pladapt.evaluation.few_labels import LEAST
+from pladapt.functional.overlap import EMPTY_DSC, dsc
 from pladapt.runs.answers import answers_of, answers_table, read_answers
+from pladapt.runs.labels import StoredLabels
 from pladapt.runs.manifest import note_reviews, read_manifest
 from pladapt.selection.rules import kept_rows, selection_of
-from pladapt.storage import is_stored, read_stored_table, write_stored_table
+from pladapt.storage import is_stored, read_stored_table, read_table, write_stored_table
+from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pladapt.runs.answers import Answer
     from pladapt.types import PseudoLabelled, Samples, Selection
@@ -30,6 +36,12 @@ REVIEWED_FILE: Final = "reviewed.parquet"
 
 REJECTED: Final = "rejected"
 """The rule that drops what a person rejected."""
+
+DOUBTED: Final = "doubted"
+"""The rule that drops what nobody reviewed, where people's masks say that it is not worth it."""
+
+WORTH: Final = 0.5
+"""The DSC with people's masks below which pseudo-labels are not worth learning."""
 
 REPEATS: Final = 10
 """How often a reviewed sample is gone through at most, for each time that another one is."""
@@ -101,12 +113,58 @@ def stored_review(folder: Path) -> pa.Table | None:
     return read_stored_table(path, _SHOWN) if is_stored(path) else None
 
 
-def with_answers(selection: Selection, answers: Mapping[str, Answer]) -> Selection:
-    """Keep what has a person's mask, as the surest, and drop what a person rejected."""
+def _worth_learning(answers: Mapping[str, Answer], path: Path) -> bool:
+    """Tell whether pseudo-labels are worth learning beside people's masks.
+
+    They are not where at least `pladapt.evaluation.few_labels.LEAST` masks that people accepted or
+    corrected have a DSC below `WORTH`, all pixels together, with the pseudo-labels of the same
+    samples: a model that is wrong on those teaches its faults on the others.
+
+    Args:
+        answers: By the samples' ids.
+        path: The file of the pseudo-labels of all samples.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    rows = {id_: row for row, id_ in enumerate(read_table(path, ["id"])["id"].to_pylist())}
+    masks = {id_: each.mask for id_, each in answers.items() if each.mask is not None}
+    known = [id_ for id_ in masks if id_ in rows]
+    if len(known) < LEAST:
+        return True
+    stored = StoredLabels(path)
+    counts = np.sum([_overlap(stored[rows[id_]][1]["label"], masks[id_]) for id_ in known], axis=0)
+    return bool(dsc(*counts, empty=EMPTY_DSC) >= WORTH)
+
+
+def _overlap(label: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return true positives, false positives and false negatives; a wrong class is both false."""
+    counted = (label != IGNORE) & (mask != IGNORE)
+    marked, right = (label > 0) & counted, (mask > 0) & counted
+    hit = marked & (label == mask)
+    return np.array([hit.sum(), (marked & ~hit).sum(), (right & ~hit).sum()], np.int64)
+
+
+def with_answers(selection: Selection, answers: Mapping[str, Answer], labels: Path) -> Selection:
+    """Keep what has a person's mask, as the surest, and drop what a person rejected.
+
+    What nobody reviewed is kept as far as it was selected, where it is worth it.
+
+    Args:
+        selection: By the scores.
+        answers: By the samples' ids.
+        labels: The file of the pseudo-labels of all samples.
+
+    Raises:
+        DataError: It is damaged.
+    """
     table, ids = selection.table, selection.table["id"].to_pylist()
     taught = [row for row, id_ in enumerate(ids) if _mask(answers, id_) is not None]
     others = [row for row in kept_rows(selection).tolist() if ids[row] not in answers]
     rules = table["rule"].to_pylist()
+    if not _worth_learning(answers, labels):
+        rules = [DOUBTED if rule is None else rule for rule in rules]
+        others = []
     rules = [REJECTED if id_ in answers else rules[row] for row, id_ in enumerate(ids)]
     score = table["score"].to_numpy()
     return selection_of(
