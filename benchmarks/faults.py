@@ -13,7 +13,7 @@ import resource
 import signal
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +35,25 @@ COUNT: Final = 24
 _WRITES: Final = ((os, "replace"), (os, "fsync"), (Path, "write_text"), (pq, "write_table"))
 
 
+BROKEN: dict[str, Callable[[], Any]] = {}
+"""What is called in place of a part's method, by the part and the method; see `broken_parts`."""
+
+
+def breakable(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method be broken, by which its code does not become another."""
+
+    @wraps(method)
+    def called(*args: Any) -> Any:
+        fault = BROKEN.get(method.__qualname__, _whole)
+        return method(*args) if (made := fault()) is _whole else made
+
+    return called
+
+
+def _whole() -> Any:
+    return _whole
+
+
 @dataclass
 class Bright:
     """A predictor that returns the images, a little brighter, and counts them."""
@@ -43,6 +62,7 @@ class Bright:
     shift: float = 0.0
     pause: float = field(default=0.002, compare=False, repr=False)
 
+    @breakable
     def predict(self, images: Any, /) -> Any:
         """Return the images."""
         time.sleep(self.pause)
@@ -57,6 +77,7 @@ class Brighter:
 
     step: float = 0.01
 
+    @breakable
     def retrain(self, predictor: Bright, labels: Any, /) -> Bright:
         """Look at the labels."""
         seen = sum(float(labels[index].label.mean()) for index in range(len(labels)))
@@ -74,6 +95,7 @@ class Brighter:
 class Anything:
     """A gate that predicts every sample with both predictors, and accepts."""
 
+    @breakable
     def judge(self, before: Bright, after: Bright, target: Any, /) -> pladapt.Judgement:
         """Return how far the two differ."""
         stacked = np.stack([target[index].image for index in range(len(target))])
@@ -113,7 +135,8 @@ class Job:
 def adapt(folder: Path, **changes: Any) -> None:
     """Adapt in two rounds with a gate and an evaluator."""
     parts.SECONDS = 0.01
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
     samples = images()
     given = {
         "predictor": Bright(folder / "log"),
@@ -124,6 +147,7 @@ def adapt(folder: Path, **changes: Any) -> None:
         "gates": [Anything()],
         "rounds": 2,
         "batch_size": 4,
+        "max_errors": 0,
     }
     pladapt.adapt(**given | changes, workdir=folder / "run", plugins=PluginManager())
 
@@ -272,6 +296,68 @@ def _ticking(
         return made
 
     return ticking
+
+
+_PARTS: Final = (
+    (Bright, "predict"),
+    (Brighter, "retrain"),
+    (Anything, "judge"),
+    (pladapt.OverlapEvaluator, "evaluate"),
+    (pladapt.CertaintyIndexSelector, "score"),
+    (pladapt.CertaintyIndexSelector, "select"),
+    (pladapt.CertaintyIndexSelector, "label"),
+)
+_WAYS: Final = ("returns None", "raises an error", "exits", "returns NaN")
+
+
+def broken_parts() -> list[tuple[str, Callable[[], None]]]:
+    """Return faults by name: a method of a part that breaks from a call on, in a way."""
+    return [
+        (f"{owner.__name__}.{name} {way}", partial(_break, owner, name, way, number))
+        for owner, name in _PARTS
+        for way in _WAYS
+        for number in (0, 1, 5)
+    ]
+
+
+def _break(owner: Any, name: str, way: str, number: int) -> None:
+    calls = [0]
+
+    def broken() -> Any:
+        calls[0] += 1
+        if calls[0] <= number:
+            return _whole
+        match way:
+            case "raises an error":
+                raise RuntimeError(way)
+            case "exits":
+                raise SystemExit(0)
+            case "returns NaN":
+                return np.full((1, 1, 16, 16), np.nan, np.float32)
+        return None
+
+    method = getattr(owner, name)
+    BROKEN[method.__qualname__] = broken
+    if not hasattr(method, "__wrapped__"):
+        setattr(owner, name, breakable(method))
+
+
+def read_only() -> None:
+    """Refuse to write, rename, make or remove anything."""
+
+    def refused(*_args: Any, **_options: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    opened = Path.open
+
+    def open_(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        allowed = mode.strip("bt") == "r" or path.name == "log"
+        return opened(path, mode, *args, **options) if allowed else refused()
+
+    places = ((os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "mkdir"), (pq, "write_table"))
+    for owner, name in (*places, (Path, "write_text")):
+        setattr(owner, name, refused)
+    Path.open = open_  # type: ignore[method-assign]  # as a file system would
 
 
 def crash() -> None:

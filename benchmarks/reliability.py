@@ -49,7 +49,9 @@ predicted more often than in an undisturbed run, the median and the most of all 
 
 The jobs: `adapt` in two rounds with a gate and an evaluator (216 predictions), `score` from a
 folder of files (24), both with a predictor that only waits, and stored every 10 ms so that there is
-much to interrupt; and the recipe `robust`. There are 24 images of 16 x 16 pixels.
+much to interrupt; and with `--training` the recipe `robust`, which recalibrates and trains three
+epochs. There are 24 images of 16 x 16 pixels. *A broken part* returns None or NaN, raises an error,
+or exits, from its first, second or sixth call on.
 
 """
 
@@ -194,6 +196,27 @@ class Trials:
             self.again(folder, row, bad[0] if bad else None)
         return row
 
+    def read_only(self) -> Row:
+        """Give a finished run again where nothing can be written."""
+        row = Row(self.job.name, "finished run in a read-only folder")
+        folder = self.folder()
+        shutil.copytree(self.whole, folder)
+        after = run(self.job, folder, faults.read_only)
+        same = contents(folder / self.job.output) == self.expected
+        row.add(_RAW if after.error else _SAME if same else _OTHER, str(after), 0)
+        return row
+
+    def broken(self, count: int) -> Row:
+        """Break a part in the middle of a run, and run again with a whole one."""
+        row = Row(self.job.name, "a broken part, then mended")
+        ways = faults.broken_parts()
+        for name, fault in self.draw.sample(ways, min(count, len(ways))):
+            folder = self.folder()
+            run(self.job, folder, fault)
+            self.again(folder, row)
+            row.notes = [note if note.startswith("[") else f"[{name}] {note}" for note in row.notes]
+        return row
+
     def changes(self) -> Row:
         """Continue an interrupted run with something else."""
         row = Row(self.job.name, "continued with another input")
@@ -280,24 +303,43 @@ def _loaded(statistics: Path) -> str:
     return str(describe(pladapt.SourceStatistics.load(statistics)))
 
 
-def measure(
-    jobs: Sequence[Job], root: Path, draw: random.Random, count: int, training: int
-) -> Iterator[Row]:
-    """Make all trials, about as many as ``count`` of each kind."""
+@dataclass(frozen=True)
+class Counts:
+    """How many trials are made.
+
+    Args:
+        each: Of each kind that has no number of its own, about.
+        kills: Of SIGKILL at random.
+        pairs: Of two at once.
+        training: Of SIGKILL of a training.
+    """
+
+    each: int
+    kills: int
+    pairs: int
+    training: int
+
+
+def measure(jobs: Sequence[Job], root: Path, draw: random.Random, counts: Counts) -> Iterator[Row]:
+    """Make all trials."""
+    count = counts.each
     for job in jobs:
         trials = Trials(job, root, draw)
         yield from trials.writes(max(1, 480 // count | 1))  # both before and after writes
         yield trials.sizes(count)
-        yield trials.kills(count)
+        yield trials.kills(counts.kills)
         yield from trials.damage(count)
-        yield trials.pairs(max(1, count // 3))
+        yield trials.pairs(counts.pairs)
         yield trials.changes()
+        if job.name == "adapt":
+            yield trials.read_only()
+            yield trials.broken(4 * count)
         if job.name == "score":
             scores = trials.whole / "run" / "scores.parquet"
             yield from files(scores, root, draw, 10 * count)
-    if training:
+    if counts.training:
         trials = Trials(TRAINING, root, draw)
-        yield trials.kills(training)
+        yield trials.kills(counts.training)
 
 
 def page(rows: list[Row]) -> str:
@@ -314,6 +356,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few trials of each kind")
     parser.add_argument("--only", choices=[job.name for job in JOBS], help="of the two jobs")
     parser.add_argument("--trials", type=int, default=100, help="of each kind, about")
+    parser.add_argument("--kills", type=int, default=200, help="of each job, at random")
+    parser.add_argument("--pairs", type=int, default=100, help="of two of each job at once")
     parser.add_argument("--training", type=int, default=0, help="kills of a training; needs torch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, help="where the page goes")
@@ -327,8 +371,12 @@ def main() -> int:
             job.run(Path(folder) / "warm" / job.name)
         draw = random.Random(arguments.seed)  # noqa: S311 - no secret
         jobs = [job for job in JOBS if arguments.only in (None, job.name)]
-        count = _QUICK if arguments.quick else arguments.trials
-        for row in measure(jobs, Path(folder), draw, count, arguments.training):
+        numbers = (
+            [_QUICK, _QUICK, 1]
+            if arguments.quick
+            else [arguments.trials, arguments.kills, arguments.pairs]
+        )
+        for row in measure(jobs, Path(folder), draw, Counts(*numbers, arguments.training)):
             print(" | ".join(row.cells()), flush=True)
             for note in sorted(set(row.notes))[:20]:
                 print(f"    {note[:300]}", flush=True)

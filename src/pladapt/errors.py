@@ -14,6 +14,7 @@ Each is also the builtin a caller would catch without knowing pladapt::
     ├── DeviceError (RuntimeError)       the device asked for is not there
     ├── RunChangedError (ValueError)     a run folder was made from other inputs or parameters
     ├── BusyError (BlockingIOError)      another process writes there
+    ├── TimeLimitError (TimeoutError)    a part took longer than it may
     └── DiskFullError (OSError)          there is no room for a file
 
 Each message says what was given, what was expected, and what to do next.
@@ -66,6 +67,10 @@ class RunChangedError(PladaptError, ValueError):
 
 class BusyError(PladaptError, BlockingIOError):
     """Another process is writing to the same place."""
+
+
+class TimeLimitError(PladaptError, TimeoutError):
+    """A part took longer than it may."""
 
 
 class DiskFullError(PladaptError, OSError):

@@ -45,6 +45,9 @@ FORMAT: Final = 2
 _PARQUET: Final = {"compression": "zstd", "row_group_size": 2**14, "write_page_checksum": True}
 
 _DIGESTS: Final = "digests.json"
+READ_ONLY: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""The errors of a place where nothing can be written."""
+
 _FULL: Final = {
     errno.ENOSPC: "The disk is full",
     errno.EDQUOT: "The quota of the disk is used up",
@@ -353,7 +356,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _lock(path)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in READ_ONLY:
             raise
         yield
         return

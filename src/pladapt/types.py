@@ -262,6 +262,21 @@ class Selection:
         return {"kept": 0} | counts
 
 
+SUMMARY: Final = pa.schema(
+    [
+        ("aggregation", pa.string()),
+        ("class", pa.int64()),
+        ("metric", pa.string()),
+        ("mean", pa.float64()),
+        ("std", pa.float64()),
+        ("count", pa.int64()),
+    ]
+)
+"""The columns of an evaluation's summary."""
+
+_FAILURE: Final = "failed"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """What an evaluator measured.
@@ -280,6 +295,17 @@ class Evaluation:
     samples: pa.Table
     summary: pa.Table
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def failed(cls, reason: str) -> Evaluation:
+        """Return what stands for an evaluation whose evaluator failed: no row, and the reason."""
+        keys = {"id": pa.string(), "group": pa.string(), "class": pa.int64()}
+        return cls(pa.schema(keys.items()).empty_table(), SUMMARY.empty_table(), {_FAILURE: reason})
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is nothing, where the evaluator failed; else None."""
+        return self.notes.get(_FAILURE) if not len(self.samples) else None
 
     def value(self, metric: str, *, aggregation: str = "pooled", class_: int = 1) -> float:
         """Return the mean of a metric.

@@ -22,11 +22,11 @@ def test_a_few_trials_of_each_kind_end_with_the_same_bytes_or_a_clear_error(
     assert run.returncode == 0, run.stdout + run.stderr
     rows = [line.split(" | ") for line in run.stdout.splitlines() if " | " in line]
     assert {row[0] for row in rows} == {"adapt", "score", "select", "source statistics"}
-    assert len(rows) == 17
+    assert len(rows) == 19
     for _, fault, tried, same, clear, raw, other, _ in rows:
         assert int(same) + int(clear) == int(tried) > 0, fault
         assert (raw, other) == ("0", "0"), fault
-    assert page.read_text().count("\n| ") == 19
+    assert page.read_text().count("\n| ") == 21
 
 
 def test_how_time_and_memory_grow_is_measured(tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ def test_a_file_of_labels_does_not_depend_on_how_they_came(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
-@pytest.mark.parametrize("end", [ValueError("batch 5"), KeyboardInterrupt(), SystemExit(0)])
+@pytest.mark.parametrize("end", [ValueError("batch 5"), KeyboardInterrupt(), MemoryError()])
 def test_what_was_scored_before_an_error_is_not_scored_again(
     toy: SimpleNamespace,
     tmp_path: Path,

@@ -94,12 +94,10 @@ def adapt(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
-
     known = None if truth is None else masks.truth(truth, images, reading)
     few = None if labelled is None else masks.truth(labelled[1], labelled[0], reading)
     statistics = None if source is None else SourceStatistics.load(source)
-    files = Files.find(images)
+    files = reading.find(images)
     # imported before the work, so that what is missing is said before it
     from pladapt.cli.report import (  # noqa: PLC0415 - the same
         compare_results,
@@ -122,7 +120,7 @@ def adapt(
     with progress_bars() as progress:
         own = {"checkpoints": output / "checkpoints", "progress": progress}
         if labelled is not None and few is not None:
-            chosen["labelled"], unpaired = reading.few(Files.find(labelled[0]), few, progress)
+            chosen["labelled"], unpaired = reading.few(reading.find(labelled[0]), few, progress)
         made = parts.build(chosen, used, batch_size=batch_size, **own)
         if made.rounds:
             check_trainable(network.module)
@@ -136,11 +134,12 @@ def adapt(
             workdir=output,
             on_error=reading.on_error,
             max_errors=reading.tolerance.max_errors,
+            time_limit=reading.time_limit,
             progress=progress,
         )
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     reading.record(output / "adapted")
-    note_images(output, images)
+    note_images(output, images, reading)
     compared = compare_results(made, predictor, result, target, true, cutoff=used)
     write_results(result, output, files, problems, true, compared=compared)
     show_problems(unpaired, output / "labelled")

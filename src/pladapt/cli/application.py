@@ -20,6 +20,7 @@ from pladapt.cli.estimate import estimate
 from pladapt.cli.evaluate import evaluate
 from pladapt.cli.logs import LOG, be_verbose
 from pladapt.cli.merge import merge
+from pladapt.cli.names import names
 from pladapt.cli.new import new
 from pladapt.cli.plugins import list_plugins
 from pladapt.cli.predict import predict
@@ -62,6 +63,7 @@ def application(plugins: PluginManager | None = None) -> typer.Typer:
     app.command()(select)
     app.command()(evaluate)
     app.command()(audit)
+    app.command()(names)
     app.command(name="plugins")(list_plugins)
     app.command()(check)
     app.command()(new)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _USUAL: Final = 0.5
 
 
-@with_options(without=["scale"])
+@with_options(without=["scale", "time_limit"])
 def calibrate(
     model: ModelName,
     images: Annotated[Path, typer.Argument(help="A folder of the source's images, or one.")],
@@ -69,12 +69,10 @@ def calibrate(
     Of several classes each has its own, found against all the rest. The images that chose a cut-off
     flatter any figure that is measured on them again.
     """
-    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
-
     if output is not None and output.suffix != ".json":
         raise InputError(f"The output is {output}; its name must end in .json.")
     reading = reading_of(model, reading)
-    known, files = masks.truth(truth, images, reading), Files.find(images)
+    known, files = masks.truth(truth, images, reading), reading.find(images)
     predictor = find_model(model, how, files, reading).predictor
     with progress_bars() as progress:
         samples, problems = reading.samples(files, progress)

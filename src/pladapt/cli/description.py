@@ -59,6 +59,8 @@ class Images(_Table):
     key: str | None = None
     group_by: str = "file"
     groups: Path | None = None
+    pseudonyms: Literal["identifiers", "all", "none"] = "identifiers"
+    pseudonym_key: Path | None = None
     readers: int = Field(2, ge=1)
 
 

@@ -30,7 +30,7 @@ _BELOW: Final = 3
 _NONE: Final = 4
 
 
-@with_options(without=["scale"])
+@with_options(without=["scale", "time_limit"])
 def estimate(
     model: Factory,
     images: Annotated[Path, typer.Argument(help="A folder of unlabelled images, or one.")],
@@ -61,14 +61,12 @@ def estimate(
     none: the images are unlike all that was simulated on the source, or the network is not fit for
     them; label a few. 1 is an error.
     """
-    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
-
     if append is not None:
         _check_table(append)
     statistics = SourceStatistics.load(source)
     network = how.build(model)
     predictor = network.predictor(device)
-    files = Files.find(images)
+    files = reading.find(images)
     with progress_bars() as progress:
         samples, problems = reading.samples(files, progress)
         look_at(network, predictor, samples, force=how.force)
@@ -79,7 +77,7 @@ def estimate(
     print_line(f"{str(found)[0].upper()}{str(found)[1:]}")
     console().print(_table(found))
     if append is not None:
-        _append(append, name or images.resolve().name, found)
+        _append(append, name or reading.hiding().of(images.resolve().name), found)
         print_line(f"Row added: {append}")
     if as_json:
         print_json(

@@ -32,7 +32,17 @@ if TYPE_CHECKING:
 _EVALUATION = {"digests.json", "notes.json", "samples.parquet", "summary.parquet"}
 
 
-@with_options(without=["truth_label", "window", "channels", "max_errors", "resample", "neighbours"])
+@with_options(
+    without=[
+        "truth_label",
+        "window",
+        "channels",
+        "max_errors",
+        "resample",
+        "neighbours",
+        "time_limit",
+    ]
+)
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Predicted masks: a folder, or a file.")],
     truth: Annotated[Path, typer.Argument(help="True masks of the same names.")],
@@ -67,7 +77,7 @@ def evaluate(
 
     On request also borders in mm, lesions and volumes.
     """
-    from pladapt.files import Files, evaluate_files  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import evaluate_files  # noqa: PLC0415 - help must not wait for it
     from pladapt.runs.stages import write_evaluation  # noqa: PLC0415 - the same
 
     _make_way_for_folder(output, overwrite=overwrite)
@@ -80,7 +90,7 @@ def evaluate(
     )
     details = more.details()
     with progress_bars() as progress:
-        files, found = Files.find(predictions), Files.find(truth)
+        files, found = reading.find(predictions), reading.find(truth)
         evaluation, problems = evaluate_files(
             files,
             found,

@@ -67,9 +67,9 @@ def predict(
 
     Given again, the command goes on where it was, and predicts what is new or has changed.
     """
-    from pladapt.files import Files, write_masks  # noqa: PLC0415 - help must not wait for it
+    from pladapt.files import write_masks  # noqa: PLC0415 - help must not wait for it
 
-    files = Files.find(images)
+    files = reading.find(images)
     reading = reading_of(model, reading)
     if source is not None and (few := a_few(files, reading)) is not None:
         look_at_values(few, source, force=how.force)
@@ -89,6 +89,7 @@ def predict(
             readers=reading.readers,
             on_error=reading.on_error,
             max_errors=reading.tolerance.max_errors,
+            time_limit=reading.time_limit,
             progress=progress,
         )
     _warn_of_all_or_nothing(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path  # noqa: TC003 - the options are read from annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
 
 import typer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MaskLayout,
         Pairing,
         Problem,
+        Pseudonyms,
         TrueFileSamples,
     )
     from pladapt.types import Progress
@@ -38,6 +39,8 @@ _RECORDED: Final = (
     "resample",
     "neighbours",
     "group_by",
+    "pseudonyms",
+    "pseudonym_key",
 )
 
 
@@ -110,6 +113,20 @@ class Reading(Options):
     groups: Annotated[
         Path | None, typer.Option(help="A CSV with the columns name and group, for --group-by.")
     ] = None
+    pseudonyms: Annotated[
+        Literal["identifiers", "all", "none"],
+        typer.Option(
+            help="What of the names of files, folders and groups becomes salted hashes in all that "
+            "is written: DICOM UIDs and names such as DOE^JANE, every name, or none."
+        ),
+    ] = "identifiers"
+    pseudonym_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of their key, made where there is none.  [default: "
+            "pladapt/pseudonyms.key in ~/.config]"
+        ),
+    ] = None
     readers: Annotated[int, typer.Option(help="How many files are read at once.", min=1)] = 2
     on_error: Annotated[
         Literal["skip", "raise"],
@@ -121,14 +138,21 @@ class Reading(Options):
             help="How many may be left out: a number, or a percentage. More end the command."
         ),
     ] = "5%"
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="How many seconds a batch may take; then its images are tried one by one, and "
+            "those that still take longer are left out.  [default: no limit]"
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         _ = self.tolerance
 
     @property
     def tolerance(self) -> Tolerance:
-        """How many files may be left out."""
-        return Tolerance(self.on_error, errors_of(self.max_errors))
+        """What may be left out."""
+        return Tolerance(self.on_error, errors_of(self.max_errors), self.time_limit)
 
     def record(self, folder: Path) -> None:
         """Note in a folder how images are read, for those of the same kind that come later."""
@@ -148,7 +172,20 @@ class Reading(Options):
             raise DataError(f"{folder / _NAME} is no whole record of options; remove it.")
         found: dict[str, Any] = {n: told[n] for n in _RECORDED if told.get(n) is not None}
         found |= {"window": tuple(found["window"])} if "window" in found else {}
+        found |= {n: Path(found[n]) for n in ("pseudonym_key",) if n in found}
         return replace(self, **{n: v for n, v in found.items() if n not in self.given})
+
+    def find(self, folder: Path) -> Files:
+        """Find the images or masks in a folder."""
+        from pladapt.files import Files  # noqa: PLC0415 - for help
+
+        return Files.find(folder, self.hiding())
+
+    def hiding(self) -> Pseudonyms:
+        """Return what hides in names whose an image is."""
+        from pladapt.files import Pseudonyms  # noqa: PLC0415 - for help
+
+        return Pseudonyms(self.pseudonyms, self.pseudonym_key)
 
     def image_layout(self, *, probabilities: bool = False) -> ImageLayout:
         """Return how images, or maps of probabilities, are read."""
@@ -208,7 +245,8 @@ class Reading(Options):
         samples, unread = self.samples(images, progress)
         labelled, problems = replace(self, on_error="skip").labelled(samples, truth)
         names = {place.name for place in samples.places}
-        without = names - truth.pairing.match_names(names, truth.files.paths)[0].keys()
+        known = {**samples.true_names, **truth.files.true_names}
+        without = names - truth.pairing.match_names(names, truth.files.paths, known)[0].keys()
         return labelled, [*unread, *(each for each in problems if each.name not in without)]
 
     def _shared(self) -> dict[str, Any]:
@@ -267,13 +305,11 @@ class TrueMasks(Options):
         Raises:
             InputError: One folder lies in the other, so that masks would be taken for images.
         """
-        from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
-
         _keep_apart(images, folder)
         layout = reading.mask_layout(
             self.truth_label, ignore=self.ignore, binary=self.binary, as_stored=self.as_stored
         )
-        return Truth(Files.find(folder), layout, self.pairing())
+        return Truth(reading.find(folder), layout, self.pairing())
 
 
 def _keep_apart(images: Path, truth: Path) -> None:

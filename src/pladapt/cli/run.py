@@ -114,9 +114,7 @@ class _Run:
 
     @cached_property
     def _files(self) -> Any:
-        from pladapt.files import Files  # noqa: PLC0415 - for help
-
-        return Files.find(self._said.images.folder)
+        return self._reading.find(self._said.images.folder)
 
     @cached_property
     def _reading(self) -> Reading:

@@ -24,9 +24,13 @@ Images = Annotated[
 _NAME: Final = "images.json"
 
 
-def note_images(run: Path, images: Path) -> None:
-    """Note in a run's folder where its images are."""
-    (run / _NAME).write_text(to_json({"images": str(images.resolve())}), encoding="utf-8")
+def note_images(run: Path, images: Path, reading: Reading) -> None:
+    """Note in a run's folder where its images are, unless the path tells whose they are."""
+    place = str(images.resolve())
+    if reading.hiding().identifies(place):
+        (run / _NAME).unlink(missing_ok=True)
+    else:
+        (run / _NAME).write_text(to_json({"images": place}), encoding="utf-8")
 
 
 def run_samples(run: Path, images: Path | None) -> FileSamples:
@@ -36,12 +40,10 @@ def run_samples(run: Path, images: Path | None) -> FileSamples:
         InputError: Nothing says where they are.
         DataError: None can be read.
     """
-    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
-
     if images is None and not (run / _NAME).is_file():
         raise InputError(f"{run} does not say where its images are; give them after the run.")
     place = images or Path(read_json(run / _NAME)["images"])
     reading = Reading(max_errors="100%").recorded(run / "adapted")
     with progress_bars() as progress:
-        samples, _ = reading.samples(Files.find(place), progress)
+        samples, _ = reading.samples(reading.find(place), progress)
     return samples

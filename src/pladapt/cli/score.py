@@ -74,7 +74,7 @@ def score(
 
     An interrupted command goes on where it was when it is given again.
     """
-    from pladapt.files import Files, score_files  # noqa: PLC0415 - for help
+    from pladapt.files import score_files  # noqa: PLC0415 - for help
     from pladapt.plugins.manager import selector as make_selector  # noqa: PLC0415 - the same
     from pladapt.selection.recorded import record  # noqa: PLC0415 - the same
 
@@ -85,7 +85,7 @@ def score(
     )
     layout = reading.image_layout(probabilities=probabilities is not None)
     with progress_bars() as progress:
-        files = Files.find(folder)
+        files = reading.find(folder)
         if source is not None:
             _look_at(source, probabilities, files, reading, force=force)
         try:
@@ -100,6 +100,7 @@ def score(
                 readers=reading.readers,
                 on_error=reading.on_error,
                 max_errors=reading.tolerance.max_errors,
+                time_limit=reading.time_limit,
                 part=(1, 1) if part is None else part_of(part),
                 overwrite=overwrite,
                 recorded=record(selector, scoring),

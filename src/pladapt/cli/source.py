@@ -17,7 +17,7 @@ from pladapt.source.estimation import calibrate_estimate
 from pladapt.source.statistics import SourceStatistics
 
 
-@with_options(without=["scale"])
+@with_options(without=["scale", "time_limit"])
 def source(
     images: Annotated[Path, typer.Argument(help="A folder of the source's images, or one.")],
     *,
@@ -51,8 +51,6 @@ def source(
     trained on. With their masks as well how a DSC can be told without labels: the images are
     changed in intensity, noise, sharpness and size, and compared with the masks each time.
     """
-    from pladapt.files import Files  # noqa: PLC0415 - help must not wait for it
-
     if output.suffix != ".npz":
         raise InputError(f"The output is {output}; its name must end in .npz.")
     network = made = None
@@ -65,7 +63,7 @@ def source(
         )
     known = None if truth is None else masks.truth(truth, images, reading)
     with progress_bars() as progress:
-        files = Files.find(images)
+        files = reading.find(images)
         samples, problems = reading.samples(files, progress)
         if network is not None and made is not None:
             look_at(network, made, samples, force=how.force)

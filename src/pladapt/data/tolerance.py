@@ -19,6 +19,7 @@ from pladapt.errors import (
     RunChangedError,
 )
 from pladapt.functional.numbers import plain
+from pladapt.plugins.guard import guarded
 from pladapt.types import LabelledSample, Sample
 
 if TYPE_CHECKING:
@@ -55,13 +56,17 @@ class Tolerance:
         on_error: ``skip``: leave it out, and list it with the reason; ``raise``: end the work.
         max_errors: How many may be left out: a number from 0 as an integer, or a fraction in
             [0, 1] as a float, of which any but 0 allows at least one. More of them end the work.
+        seconds: How long a batch may take to be predicted and scored; one that takes longer is
+            tried sample by sample, and what takes longer then is left out. None: as long as it
+            likes. It is limited in the main thread, between two steps of Python.
 
     Raises:
-        InputError: One of the two is something else.
+        InputError: One of them is something else.
     """
 
     on_error: OnError = "skip"
     max_errors: float = MAX_ERRORS
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.on_error not in get_args(OnError):
@@ -74,6 +79,10 @@ class Tolerance:
             raise InputError(
                 f"max_errors is {self.max_errors!r}; give a number from 0 as an integer, or a "
                 "fraction in [0, 1] as a float."
+            )
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise InputError(
+                f"The time limit is {self.seconds!r}; give a number of seconds above 0, or None."
             )
 
     def skips(self, error: BaseException) -> bool:
@@ -203,7 +212,8 @@ class _Work(Generic[S, R]):
     ) -> Iterator[tuple[Sequence[int], R]]:
         """Yield what the function makes of the batch, or of its samples one by one."""
         try:
-            made = self._function(batch, images)
+            with guarded(self._leaving_out.tolerance.seconds):
+                made = self._function(batch, images)
         except Exception as error:
             if not self._leaving_out.tolerance.skips(error):
                 raise

@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from pladapt.errors import InputError
 from pladapt.functional.lesions import count_lesions
-from pladapt.functional.overlap import SUMMARY
 from pladapt.functional.surfaces import hd95, nsd, surface_distances
-from pladapt.types import IGNORE, Evaluation
+from pladapt.types import IGNORE, SUMMARY, Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pladapt.errors import InputError
-from pladapt.functional.overlap import SUMMARY
+from pladapt.types import SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

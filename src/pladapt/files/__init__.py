@@ -9,6 +9,7 @@ from pladapt.files.folder import Files, Grouping, Problem, write_problems
 from pladapt.files.masks import write_masks
 from pladapt.files.merging import merge_files
 from pladapt.files.pairing import Pairing
+from pladapt.files.pseudonyms import Pseudonyms
 from pladapt.files.reading import ImageLayout, MaskLayout
 from pladapt.files.samples import (
     FileSamples,
@@ -31,6 +32,7 @@ __all__ = [
     "Pairing",
     "Place",
     "Problem",
+    "Pseudonyms",
     "TrueFileSamples",
     "evaluate_files",
     "merge_files",

@@ -39,7 +39,9 @@ def read_dicom(path: Path, how: Decoding) -> Stored:
     return by_position(Stored(array, f"Z{axes}", certain=True), dataset)
 
 
-def read_series(paths: Sequence[Path], how: Decoding) -> tuple[list[Any], Stored]:
+def read_series(
+    paths: Sequence[Path], how: Decoding, names: Sequence[str]
+) -> tuple[list[Any], Stored]:
     """Read the files of a series, in the order given, and return their data sets as well.
 
     Raises:
@@ -48,12 +50,12 @@ def read_series(paths: Sequence[Path], how: Decoding) -> tuple[list[Any], Stored
     slices: list[NDArray[Any]] = []
     datasets: list[Any] = []
     axes = ""
-    for path in paths:
+    for path, name in zip(paths, names, strict=True):
         dataset = read_dataset(path)
         how.check_size([dataset.get(name, 0) for name in _NAMES], len(paths))
         array, axes = _values(dataset, how)
         if slices and array.shape != slices[0].shape:
-            raise DataError(f"{path.name} has shape {array.shape}, others {slices[0].shape}.")
+            raise DataError(f"{name} has shape {array.shape}, others {slices[0].shape}.")
         slices.append(array)
         for keyword in _PIXELS:
             if keyword in dataset:

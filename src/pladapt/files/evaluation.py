@@ -20,7 +20,7 @@ from pladapt.functional.overlap import EMPTY_DSC, count_rows, evaluation
 from pladapt.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -81,7 +81,14 @@ def evaluate_files(
     pairs, problems = (pairing or Pairing()).match(predictions, truth, "prediction")
     if on_error == "raise" and problems:
         raise DataError(f"{problems[0].name}: {problems[0].reason}")
-    reader = _Reader(layout, truth_layout, grouping, cutoff=cutoff, scale=scale, details=details)
+    reader = _Reader(
+        layout,
+        truth_layout,
+        partial(predictions.group, grouping=grouping),
+        cutoff=cutoff,
+        scale=scale,
+        details=details,
+    )
 
     def read(name: str) -> _Rows:
         return reader.rows(name, predictions.paths[name], truth.paths[pairs[name]])
@@ -127,13 +134,13 @@ class _Reader:
         self,
         layout: MaskLayout,
         truth_layout: MaskLayout,
-        grouping: Grouping,
+        group: Callable[[str], str],
         *,
         cutoff: float | None,
         scale: float | None,
         details: Details | None,
     ) -> None:
-        self._masks, self._truth, self._grouping = layout, truth_layout, grouping
+        self._masks, self._truth, self._group = layout, truth_layout, group
         self._cutoff, self._details = cutoff, details
         self._maps = ImageLayout(
             layout.dimensions,
@@ -150,7 +157,7 @@ class _Reader:
         Raises:
             DataError: The files cannot be used, or do not fit each other.
         """
-        group = self._grouping.group(name)
+        group = self._group(name)
         fixed = self._truth.load(truth)
         loaded = self._turned(prediction, fixed)
         predicted = list(self._predicted(name, loaded))

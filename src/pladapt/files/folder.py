@@ -7,11 +7,13 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.files.formats import extension, is_dicom, is_image
 from pladapt.files.names import as_cell, check_pattern, visible
+from pladapt.files.pseudonyms import Pseudonyms
 from pladapt.files.series import Series, files_of, join_series
 from pladapt.storage import atomic_write
 
@@ -70,27 +72,39 @@ class Files:
 
     Args:
         root: The folder, or the file.
-        paths: The files; a name is the path below the folder without the extension.
+        paths: The files; a name is the path below the folder without the extension, in which what
+            tells whose an image is has been hidden.
         unread: The files that were not looked at, since their kind is not known.
+        pseudonyms: What hides it.
+        true_names: How those are called whose name has been changed, by the changed name.
     """
 
     root: Path
     paths: Mapping[str, Source]
     unread: tuple[Path, ...] = ()
+    pseudonyms: Pseudonyms = field(default_factory=partial(Pseudonyms, "none"))
+    true_names: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, root: Path) -> Self:
+    def find(cls, root: Path, pseudonyms: Pseudonyms | None = None) -> Self:
         """Find the images; hidden files are passed over, and other kinds are not looked at.
+
+        Args:
+            root: A folder, or a file.
+            pseudonyms: What hides in names whose an image is; by default DICOM UIDs and persons'
+                names as DICOM writes them become salted hashes.
 
         Raises:
             MissingDataError: There is no such folder or file, or no image in it.
             DataError: Two files would share ids, such as a.png and a.npy; or the one file is of
                 no kind that is read.
+            InputError: A key for pseudonyms is needed, and cannot be read or made.
         """
+        hiding = pseudonyms or Pseudonyms()
         if root.is_file():
             if not is_image(root):
                 raise DataError(f"{root} is of no kind that is read; expected {_KINDS}.")
-            return cls(root, {_name(root, root.parent): root})
+            return cls(root, {}, (), hiding).named({_name(root, root.parent): root})
         if not root.is_dir():
             raise MissingDataError(f"There is no folder or file {root}.")
         shown = sorted(path for path in root.rglob("*") if _is_visible(path, root))
@@ -105,7 +119,32 @@ class Files:
         for name, path in paths.items():
             # a/z007.png beside a.nii would be called what a slice of that is called
             _refuse_twin(path, paths.get(re.sub(r"/z\d{3,}$", "", name), path), name)
-        return cls(root, paths, unread)
+        return cls(root, {}, unread, hiding).named(paths)
+
+    def named(self, paths: Mapping[str, Source]) -> Self:
+        """Return the same with other files, given by their true names.
+
+        Raises:
+            DataError: Two would have one pseudonym.
+        """
+        hidden = {self.pseudonyms.of(name): name for name in paths}
+        if len(hidden) < len(paths):
+            raise DataError(f"Two files in {self.root} would have one pseudonym; rename one.")
+        true = {name: true for name, true in hidden.items() if name != true}
+        named = {name: paths[own] for name, own in hidden.items()}
+        return replace(self, paths=named, true_names=true)
+
+    def true_name(self, name: str) -> str:
+        """Return how a file is really called: its path below the folder without the extension."""
+        return self.true_names.get(name, name)
+
+    def group(self, name: str, grouping: Grouping) -> str:
+        """Return a file's group, in which what tells whose it is has been hidden.
+
+        Raises:
+            DataError: As for `Grouping.group`.
+        """
+        return self.pseudonyms.of(grouping.group(self.true_name(name)))
 
     def volumes(self) -> Self:
         """Return the same with each DICOM series in a folder as one volume.
@@ -115,7 +154,16 @@ class Files:
         """
         if self.root.is_file():
             return self
-        return replace(self, paths=join_series(self.paths, self.root, is_dicom))
+        paths = {self.true_name(name): source for name, source in self.paths.items()}
+        joined = join_series(paths, self.root, is_dicom)
+        return self.named({name: self._shown(source) for name, source in joined.items()})
+
+    def _shown(self, source: Source) -> Source:
+        """Have a series' files called in messages as `relative` calls them."""
+        if not isinstance(source, Series):
+            return source
+        names = tuple(self.relative(path).rpartition("/")[2] for path in source.paths)
+        return source._replace(shown=names)
 
     def part(self, number: int, count: int) -> Self:
         """Return one of ``count`` parts, as many files each: number 1 has the first ones by name.
@@ -132,10 +180,18 @@ class Files:
         return replace(self, paths={name: self.paths[name] for name in chosen})
 
     def relative(self, source: Source) -> str:
-        """Return where a file lies below the folder, with its extension; or a series' folder."""
+        """Return where a file lies below the folder, with its extension; or a series' folder.
+
+        What tells whose it is has been hidden.
+        """
         path = source.paths[0].parent if isinstance(source, Series) else source
         root = self.root if self.root.is_dir() else self.root.parent
-        return visible(path.relative_to(root).as_posix())
+        if path == root:
+            return "."
+        ending = "" if isinstance(source, Series) else extension(path)
+        name = visible(path.relative_to(root).as_posix())
+        bare = name[: len(name) - len(ending)]
+        return f"{self.pseudonyms.of(bare)}{name[len(bare) :]}"
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of the names, sizes and times of change: cheap, and does not read."""

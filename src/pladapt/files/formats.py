@@ -10,7 +10,7 @@ from pladapt.files.itk import read_itk
 from pladapt.files.nifti import read_nifti
 from pladapt.files.npy import read_npy
 from pladapt.files.pictures import read_picture
-from pladapt.files.series import Series, read_volume
+from pladapt.files.series import Series, files_of, read_volume
 from pladapt.files.stored import Decoding
 from pladapt.files.tiff import read_tiff
 
@@ -40,7 +40,10 @@ def decode(source: Source, how: Decoding | None = None) -> Stored:
     except (DataError, MissingDependencyError):
         raise
     except Exception as error:  # mangled files make the decoders raise all kinds of errors
-        raise DataError(f"It cannot be read: {type(error).__name__}: {error}") from error
+        said = str(error)
+        for path in files_of(source):  # whose folders may say whose it is
+            said = said.replace(str(path), path.suffix)
+        raise DataError(f"It cannot be read: {type(error).__name__}: {said}") from error
 
 
 def extension(path: PurePath) -> str:

@@ -122,8 +122,8 @@ class MaskFolder:
         row = self._rows.get(name)
         if row is None or row["image_state"] != _state(self.files.paths[name]):
             return False
-        mask = self._folder / row["mask"]
-        maps = self._probabilities and self._probabilities / row["probabilities"]
+        mask = self._place(self._folder, name, row["mask"])
+        maps = self._probabilities and self._place(self._probabilities, name, row["probabilities"])
         return (
             mask.is_file()
             and sha256(mask.read_bytes()) == row["sha256"]
@@ -131,10 +131,14 @@ class MaskFolder:
         )
 
     def _written(self, folder: Path, image: ImageMasks, encoded: Encoded) -> str:
-        path = folder / f"{image.name}{encoded.extension}"
-        with atomic_write(path) as temporary:
+        written = f"{image.name}{encoded.extension}"
+        with atomic_write(self._place(folder, image.name, written)) as temporary:
             temporary.write_bytes(encoded.content)
-        return path.relative_to(folder).as_posix()
+        return written
+
+    def _place(self, folder: Path, name: str, written: str) -> Path:
+        """Return where a mask lies: it is called as its image is, with which it belongs."""
+        return folder / f"{self.files.true_name(name)}{written.removeprefix(name)}"
 
 
 def _state(source: Source) -> str:

@@ -21,6 +21,7 @@ from pladapt.files.streaming import Names, SampleReader, join
 from pladapt.files.writing import Values, is_dicom
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import class_cutoffs, hard_labels
+from pladapt.plugins.guard import guarded
 from pladapt.predictors.prediction import predict
 from pladapt.runs.manifest import describe, open_run
 from pladapt.storage import locked, sweep, to_json
@@ -57,6 +58,7 @@ def write_masks(
     readers: int = 2,
     on_error: OnError = "skip",
     max_errors: float = MAX_ERRORS,
+    time_limit: float | None = None,
     progress: Progress | None = None,
 ) -> tuple[pa.Table, list[Problem]]:
     """Predict every image into a mask file of its name, size and place.
@@ -87,6 +89,7 @@ def write_masks(
         on_error: Leave out what cannot be used, or raise for the first.
         max_errors: How many files may be left out: a number from 0 as an integer, or a fraction in
             [0, 1] as a float. With more the call ends; the masks written stay.
+        time_limit: How many seconds a batch may take; see `pladapt.data.Tolerance`.
         progress: Called as files are finished.
 
     Returns:
@@ -123,7 +126,7 @@ def write_masks(
         open_run(folder, config)
         target = MaskFolder(joined, folder, probabilities, layout.dimensions)
         values = _Values(cutoff, labels, classes, sha256(to_json(described).encode()))
-        tolerance = Tolerance(on_error, max_errors)
+        tolerance = Tolerance(on_error, max_errors, time_limit)
         reader = SampleReader(joined, layout, Names(files, grouping), tolerance)
         try:
             _Pass(predictor, reader, target, values).run(batch_size, readers, progress)
@@ -230,7 +233,8 @@ class _Pass:
     def _predict(self, batch: Sequence[Sample], images: Array) -> None:
         """Take the predictions of a batch; one that fails is tried sample by sample."""
         try:
-            found = _predicted(self._predictor, batch, images)
+            with guarded(self._reader.tolerance.seconds):
+                found = _predicted(self._predictor, batch, images)
             self._values.of(found.shape[1])
         except OutputError:  # of every file
             raise

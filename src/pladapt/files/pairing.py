@@ -79,7 +79,8 @@ class Pairing:
         """
         if files.root.is_file() and truth.root.is_file():
             return {next(iter(files.paths)): next(iter(truth.paths))}, []
-        pairs, problems = self.match_names(files.paths, truth.paths)
+        true_names = {**files.true_names, **truth.true_names}
+        pairs, problems = self.match_names(files.paths, truth.paths, true_names)
         roots = {True: (truth.root, "truth"), False: (files.root, what)}
         return pairs, [
             Problem(name, reason or "There is no {1} of this name in {0}.".format(*roots[ours]))
@@ -87,10 +88,22 @@ class Pairing:
         ]
 
     def match_names(
-        self, names: Iterable[str], truths: Iterable[str]
+        self,
+        names: Iterable[str],
+        truths: Iterable[str],
+        true_names: Mapping[str, str] | None = None,
     ) -> tuple[dict[str, str], list[tuple[str, bool, str]]]:
-        """Return pairs, and each name without one, whether it is of ``names``, and why if known."""
-        ours, theirs = self._keys(names, truths=False), self._keys(truths, truths=True)
+        """Return pairs, and each name without one, whether it is of ``names``, and why if known.
+
+        Args:
+            names: Of images or predictions.
+            truths: Of true masks.
+            true_names: How those are really called that have a pseudonym: what an expression and a
+                table are about.
+        """
+        known = true_names or {}
+        ours = self._keys(names, known, truths=False)
+        theirs = self._keys(truths, known, truths=True)
         pairs: dict[str, str] = {}
         problems: list[tuple[str, bool, str]] = []
         for key in ours.keys() | theirs.keys():
@@ -107,10 +120,14 @@ class Pairing:
             problems, key=lambda each: (not each[1], each[0])
         )
 
-    def _keys(self, names: Iterable[str], *, truths: bool) -> dict[str, list[str]]:
+    def _keys(
+        self, names: Iterable[str], true_names: Mapping[str, str], *, truths: bool
+    ) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         for name in sorted(names):
-            found.setdefault(self._key(name, truths=truths), []).append(name)
+            plain = self.by is None and not self.table
+            true = name if plain else true_names.get(name, name)
+            found.setdefault(self._key(true, truths=truths), []).append(name)
         return found
 
     def _key(self, name: str, *, truths: bool) -> str:

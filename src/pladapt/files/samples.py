@@ -59,6 +59,7 @@ class FileSamples(Samples[Sample]):
         layout: How the files are read.
         kept: How many files' images are kept in memory.
         outlines: Where the files' volumes lie, without their values.
+        true_names: As of `pladapt.files.Files`.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class FileSamples(Samples[Sample]):
         layout: ImageLayout,
         kept: int,
         outlines: Mapping[Source, Loaded],
+        true_names: Mapping[str, str],
     ) -> None:
         self.places, self.outlines, self.layout = places, outlines, layout
+        self.true_names = true_names
         self._images = _arrays(layout, kept)
 
     @property
@@ -189,7 +192,7 @@ def read_samples(
         name, path = item
         loaded = layout.load(path)
         found = list(layout.items(name, loaded))
-        group = grouping.group(name)
+        group = files.group(name, grouping)
         outlines[path] = outline(loaded)
         each = [Place(one.id, group, name, path, index) for index, one in enumerate(found)]
         return each, sum(one.array.nbytes for one in found)
@@ -211,7 +214,7 @@ def read_samples(
     if not places:
         raise nothing_usable(problems, files.root)
     kept = max(1, len(files.paths) * memory // max(1, size))
-    return FileSamples(places, layout, kept, outlines), problems
+    return FileSamples(places, layout, kept, outlines, files.true_names), problems
 
 
 def read_truth(
@@ -242,7 +245,8 @@ def read_truth(
     by_file: dict[str, list[int]] = {}
     for position, place in enumerate(samples.places):
         by_file.setdefault(place.name, []).append(position)
-    pairs, unpaired = (pairing or Pairing()).match_names(by_file, truth.paths)
+    true_names = {**samples.true_names, **truth.true_names}
+    pairs, unpaired = (pairing or Pairing()).match_names(by_file, truth.paths, true_names)
     problems: list[Problem] = []
     for name, is_image, reason in unpaired:
         error = DataError(

@@ -16,6 +16,7 @@ from pladapt.data.prefetch import prefetch
 from pladapt.data.tolerance import MAX_ERRORS, LeavingOut, LeftOut, Tolerance, reason_of
 from pladapt.errors import DataError, InputError, OutputError
 from pladapt.files.folder import Problem, nothing_usable
+from pladapt.plugins.guard import guarded
 from pladapt.predictors.prediction import predict
 from pladapt.runs.manifest import describe, open_run
 from pladapt.runs.parts import Parts, blocks
@@ -58,6 +59,7 @@ def score_files(
     readers: int = 2,
     on_error: OnError = "skip",
     max_errors: float = MAX_ERRORS,
+    time_limit: float | None = None,
     part: tuple[int, int] = (1, 1),
     overwrite: bool = False,
     recorded: Mapping[str, Any] | None = None,
@@ -83,6 +85,7 @@ def score_files(
         max_errors: Of how many files something may be left out: a number from 0 as an integer, or a
             fraction in [0, 1] as a float. More of them end the call, which a higher number
             continues.
+        time_limit: How many seconds a batch may take; see `pladapt.data.Tolerance`.
         part: Which part of the files is scored, and of how many: ``(2, 8)``, say. `merge_files`
             puts the parts together.
         overwrite: Start anew, whatever an earlier call has left.
@@ -112,7 +115,7 @@ def score_files(
     if part != (1, 1):
         config["part"] = list(part)
         files = files.part(*part)
-    reader = _Reader(files, layout, grouping, readers, Tolerance(on_error, max_errors))
+    reader = _Reader(files, layout, grouping, readers, Tolerance(on_error, max_errors, time_limit))
     with locked(output.with_name(f".{output.name}.lock")):
         folder = output.with_name(f"{output.name}.partial")
         if overwrite:
@@ -186,7 +189,7 @@ class _Reader:
     ) -> Iterator[Sample]:
         (name, path), number = item, 0
         try:
-            group = self._grouping.group(name)
+            group = self.files.group(name, self._grouping)
             for id_, image in self._layout.items(name, loaded()):
                 place = _Place(file, number)
                 number += 1
@@ -288,7 +291,8 @@ class _Pass:
     def _scored(self, batch: Sequence[Sample], images: Array) -> Iterator[pa.Table]:
         """Yield the rows of a batch; one that fails is tried sample by sample."""
         try:
-            rows = score(self._selector, batch, predict(self._predictor, batch, images))
+            with guarded(self._reader.tolerance.seconds):
+                rows = score(self._selector, batch, predict(self._predictor, batch, images))
             self._check(rows)
         except Exception as error:
             if not isinstance(error, InputError) and not self._reader.tolerance.skips(error):

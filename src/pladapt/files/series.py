@@ -31,10 +31,17 @@ class Series(NamedTuple):
     Args:
         paths: The files, of one folder.
         loose: Slices may be missing, or lie at one place: these stay in the files' order.
+        shown: What the files are called in messages, in their order; their names where empty.
     """
 
     paths: tuple[Path, ...]
     loose: bool = False
+    shown: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What the files are called in messages."""
+        return self.shown or [path.name for path in self.paths]
 
     @property
     def name(self) -> str:
@@ -57,9 +64,9 @@ def read_volume(series: Series, how: Decoding) -> Stored:
     Raises:
         DataError: A file cannot be used, or they are no volume.
     """
-    datasets, stored = read_series(series.paths, how)
+    datasets, stored = read_series(series.paths, how, series.names)
     try:
-        return sorted_series(stored, datasets, [path.name for path in series.paths])
+        return sorted_series(stored, datasets, series.names)
     except DataError:
         if series.loose:
             return stored
@@ -69,7 +76,7 @@ def read_volume(series: Series, how: Decoding) -> Stored:
 def order_of(series: Series, datasets: Sequence[Any]) -> list[int]:
     """Return the order in which `read_volume` has the slices of these data sets."""
     try:
-        order = order_of_slices(datasets, [path.name for path in series.paths])
+        order = order_of_slices(datasets, series.names)
     except DataError:
         return list(range(len(datasets)))
     return [int(index) for index in order]

@@ -87,7 +87,7 @@ class Names:
     """
 
     def __init__(self, files: Files, grouping: Grouping) -> None:
-        self._grouping = grouping
+        self._files, self._grouping = files, grouping
         self._by_path = {source: name for name, source in files.paths.items()}
 
     def of(self, name: str, source: Source, items: Sequence[Item]) -> list[tuple[str, str]]:
@@ -95,8 +95,8 @@ class Names:
         if isinstance(source, Series) and len(items) == len(source.paths) > 1:
             headers = [read_dataset(path, stop_before_pixels=True) for path in source.paths]
             slices = [self._by_path[source.paths[at]] for at in order_of(source, headers)]
-            return [(slice_, self._grouping.group(slice_)) for slice_ in slices]
-        group = self._grouping.group(name)
+            return [(slice_, self._files.group(slice_, self._grouping)) for slice_ in slices]
+        group = self._files.group(name, self._grouping)
         return [(item.id, group) for item in items]
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pladapt.errors import InputError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import hard_labels
-from pladapt.types import IGNORE, Evaluation
+from pladapt.types import IGNORE, SUMMARY, Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -181,17 +181,6 @@ def summarise(samples: pa.Table, *, empty: float = EMPTY_DSC) -> pa.Table:
 
 
 _AGGREGATIONS: Final = (("sample", None), ("group", ["class", "group"]), ("pooled", ["class"]))
-SUMMARY: Final = pa.schema(
-    [
-        ("aggregation", pa.string()),
-        ("class", pa.int64()),
-        ("metric", pa.string()),
-        ("mean", pa.float64()),
-        ("std", pa.float64()),
-        ("count", pa.int64()),
-    ]
-)
-"""The columns of an evaluation's summary."""
 
 
 def pool(samples: pa.Table, keys: Sequence[str] | None, *, empty: float = EMPTY_DSC) -> pa.Table:

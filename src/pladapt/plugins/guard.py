@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pladapt.errors import PluginError, TimeLimitError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -43,6 +45,32 @@ def call(function: Callable[..., T], seconds: float | None, /, **arguments: Any)
         ) from error
     except BaseException as error:
         raise CallFailedError(in_words(error)) from error
+
+
+@contextmanager
+def guarded(seconds: float | None = None) -> Iterator[None]:
+    """Have a part inside that exits or takes too long raise an error as any other failure does.
+
+    Args:
+        seconds: How long it may take, as for `call`; None for as long as it likes.
+
+    Raises:
+        PluginError: It raised `SystemExit`, which would end the program as if all were well.
+        TimeLimitError: It took too long.
+    """
+    try:
+        with _within(seconds):
+            yield
+    except SystemExit as error:
+        raise PluginError(
+            f"A part called exit ({error.code!r}), which would end the program unfinished; have "
+            "it raise an error."
+        ) from error
+    except _TimeIsUp as error:
+        raise TimeLimitError(
+            f"It took longer than {seconds:g} seconds, and was stopped; a higher time limit gives "
+            "it more (--time-limit)."
+        ) from error
 
 
 def in_words(error: BaseException) -> str:

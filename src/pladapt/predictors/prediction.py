@@ -77,6 +77,11 @@ def check_finite(prediction: Prediction) -> None:
 
 
 def _check_shape(predictor: Predictor, probabilities: Array, images: Array) -> None:
+    if not hasattr(probabilities, "shape"):
+        raise InputError(
+            f"{type(predictor).__name__} predicted {type(probabilities).__name__} for images of "
+            f"shape {tuple(images.shape)}; expected an array (B, channel, ...)."
+        )
     given, expected = tuple(probabilities.shape), tuple(images.shape)
     if len(given) != len(expected) or given[0] != expected[0] or given[2:] != expected[2:]:
         raise InputError(

@@ -52,6 +52,7 @@ class Recipe:
         workdir: str | Path | None = None,
         on_error: OnError = "skip",
         max_errors: float = MAX_ERRORS,
+        time_limit: float | None = None,
         plugins: PluginManager | Iterable[object] | None = None,
         progress: Progress | None = None,
     ) -> AdaptationResult:
@@ -64,6 +65,7 @@ class Recipe:
             workdir: The run folder, in which an interrupted run continues.
             on_error: What becomes of a sample that cannot be used, as for `pladapt.adapt`.
             max_errors: How many samples may be left out, as for `pladapt.adapt`.
+            time_limit: How many seconds a batch may take, as for `pladapt.adapt`.
             plugins: Whom the observer hooks tell what happened, as for `pladapt.adapt`.
             progress: Called as work advances.
 
@@ -86,6 +88,7 @@ class Recipe:
             restart=self.restart,
             on_error=on_error,
             max_errors=max_errors,
+            time_limit=time_limit,
             plugins=plugins,
             progress=progress,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pladapt.data.tolerance import MAX_ERRORS
+from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.data.views import Subset
 from pladapt.errors import InputError
 from pladapt.evaluation.few_labels import AS_IT_IS
@@ -65,6 +65,7 @@ class LabelledRecipe(Recipe):
         workdir: str | Path | None = None,
         on_error: OnError = "skip",
         max_errors: float = MAX_ERRORS,
+        time_limit: float | None = None,
         plugins: PluginManager | Iterable[object] | None = None,
         progress: Progress | None = None,
     ) -> AdaptationResult:
@@ -79,7 +80,7 @@ class LabelledRecipe(Recipe):
             RunChangedError: ``workdir`` holds a run with other inputs or parameters.
         """
         known = named_evaluators(evaluators)
-        options = {"on_error": on_error, "max_errors": max_errors}
+        options = {"on_error": on_error, "max_errors": max_errors, "time_limit": time_limit}
         shared = options | {"plugins": plugins, "progress": progress}
         work = _Work(self, predictor, target, known, shared)
         if workdir is None:
@@ -171,7 +172,8 @@ class _Work:
         return chooser.choose(candidates, start=start, cutoffs=False), {what: "; ".join(reasons)}
 
     def _evaluated(self, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
-        return stored_evaluations(self.evaluators, predictor, folder)
+        tolerance = Tolerance(self.shared["on_error"], self.shared["max_errors"])
+        return stored_evaluations(self.evaluators, predictor, folder, tolerance)
 
 
 def _shifted(predictor: Predictor, choice: Choice) -> Predictor:

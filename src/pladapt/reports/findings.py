@@ -31,6 +31,7 @@ from pladapt.reports.reviews import review_sections
 from pladapt.reports.tables import (
     change_tables,
     evidence_table,
+    failed_evaluations,
     group_table,
     overlap_evaluators,
     rules_table,
@@ -81,6 +82,7 @@ def describe_run(
     tables: list[Block] = [Text("No evaluator was given: nothing was measured.")]
     if record.before:
         tables = [block for name in record.before for block in change_tables(record, name)]
+        tables = [*failed_evaluations(record), *tables]
     tables += [_gap(record, name, given) for name, given in (upper or {}).items()]
     if compared is not None and record.rounds:
         shown = compared.shown(record.rounds[0])

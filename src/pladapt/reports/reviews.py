@@ -62,11 +62,15 @@ def _people(current: Round) -> Iterator[tuple[str, ...]]:
 def _gain(record: RunRecord, rounds: list[Round], name: str) -> Table:
     """Return the pooled DSC of the first class against the minutes of review."""
     start = replace(record, rounds=record.rounds[: rounds[0].number - 1]).after
-    rows = [("0.0", "0", f"{start[name].value('dsc'):.3f}")]
+    first = "failed" if start[name].failure else f"{start[name].value('dsc'):.3f}"
+    rows = [("0.0", "0", first)]
     for current in rounds:
         answers = _rows(current.reviewed)
         found = current.evaluations.get(name)
-        dsc = "refused" if found is None else f"{found.value('dsc'):.3f}"
+        if found is None:
+            dsc = "refused"
+        else:
+            dsc = "failed" if found.failure else f"{found.value('dsc'):.3f}"
         rows.append((_minutes(answers), str(len(answers)), dsc))
     return Table(
         f"{name}: DSC (pooled) against minutes of review",

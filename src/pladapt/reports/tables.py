@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pladapt.functional.overlap import COUNTS, METRICS
 from pladapt.reports.comparison import ALL, NOT_RETRAINED, by_name, compare, rows, selected
-from pladapt.reports.document import Table
+from pladapt.reports.document import Bullets, Table
 from pladapt.reports.galleries import KEPT
 from pladapt.reports.statistics import paired_change
 from pladapt.runs.records import Recalibrated
@@ -44,7 +44,9 @@ def overlap_evaluators(record: RunRecord) -> list[str]:
     return [
         name
         for name, evaluation in record.before.items()
-        if "empty_dsc" in evaluation.notes and needed <= set(evaluation.samples.column_names)
+        if record.after[name].failure is None
+        and "empty_dsc" in evaluation.notes
+        and needed <= set(evaluation.samples.column_names)
     ]
 
 
@@ -59,6 +61,25 @@ def change_tables(record: RunRecord, evaluator: str) -> Iterator[Table]:
         caption = f"{evaluator}, {aggregation}: {meaning}; before → after"
         yield Table(caption, header, tuple(rows(changes, aggregation)))
     yield every_figure(record, evaluator)
+
+
+def failed_evaluations(record: RunRecord) -> Iterator[Bullets]:
+    """Yield which evaluators failed, at which stage and why, where one did."""
+    found = record.recalibration
+    stages = {
+        "before adaptation": record.before,
+        "after recalibration": {} if found is None else found.evaluations,
+        **{f"after round {each.number}": each.evaluations for each in record.rounds},
+        "of what was chosen": {} if record.choice is None else record.choice.evaluations,
+    }
+    failed = [
+        f"{name} failed {stage}: {evaluation.failure}. A run that continues tries it once more."
+        for stage, evaluations in stages.items()
+        for name, evaluation in evaluations.items()
+        if evaluation.failure is not None
+    ]
+    if failed:
+        yield Bullets(tuple(failed))
 
 
 def every_figure(record: RunRecord, evaluator: str, name: str = "") -> Table:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pladapt.errors import DataError, InputError, MissingDataError
 from pladapt.files.folder import Files
+from pladapt.files.pseudonyms import Pseudonyms
 from pladapt.files.reading import MaskLayout
 from pladapt.files.samples import read_truth
 from pladapt.files.spacing import scaled
@@ -268,7 +269,8 @@ def _read_volumes(
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     values = tuple(value for value in exported.names if value != IGNORE)
     layout = MaskLayout(values or (1,), IGNORE, 2 if samples[0].image.ndim == 1 + _PLANE else 3)
-    masks, problems = read_truth(samples, Files.find(folder / _MASKS), layout=layout)
+    truth = Files.find(folder / _MASKS, Pseudonyms("none"))
+    masks, problems = read_truth(samples, truth, layout=layout)
     for name, reason in problems:
         if name in exported.files:
             raise DataError(f"{folder / _MASKS}, {name}: {reason}")

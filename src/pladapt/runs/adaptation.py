@@ -16,8 +16,9 @@ from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.data.views import checked
 from pladapt.errors import InputError
 from pladapt.functional.numbers import whole
+from pladapt.plugins.guard import guarded
 from pladapt.plugins.manager import manager_of
-from pladapt.runs.given import check_first, check_folder, check_part, check_target
+from pladapt.runs.given import check_first, check_folder, check_part, check_target, per_round
 from pladapt.runs.job import Job
 from pladapt.runs.labels import PseudoLabels
 from pladapt.runs.manifest import describe, locked_run
@@ -34,7 +35,7 @@ from pladapt.runs.records import (
 from pladapt.runs.restarting import Start, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
-from pladapt.runs.stages import named_evaluators, stored_evaluations, write_judgement
+from pladapt.runs.stages import named_evaluators, returned, stored_evaluations, write_judgement
 from pladapt.runs.target import check_unchanged, known_target, tried
 from pladapt.runs.usable import Usable, read_left_out, write_left_out
 from pladapt.selection.rules import kept_rows
@@ -45,8 +46,8 @@ from pladapt.storage import (
     stored_folder,
     write_stored_table,
 )
-from pladapt.types import Selection
-from pladapt.typing import Recalibration, ResumableRetrainer
+from pladapt.types import Judgement, Selection
+from pladapt.typing import Predictor, Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,11 +56,10 @@ if TYPE_CHECKING:
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.answers import Answer
     from pladapt.runs.restarting import Restart
-    from pladapt.types import Evaluation, Judgement, Progress, PseudoLabelled, Sample, Samples
+    from pladapt.types import Evaluation, Progress, PseudoLabelled, Sample, Samples
     from pladapt.typing import (
         Evaluator,
         Gate,
-        Predictor,
         Recalibrator,
         Retrainer,
         Selector,
@@ -100,6 +100,7 @@ def adapt(
     batch_size: int = 8,
     on_error: OnError = "skip",
     max_errors: float = MAX_ERRORS,
+    time_limit: float | None = None,
     plugins: PluginManager | Iterable[object] | None = None,
     progress: Progress | None = None,
 ) -> AdaptationResult:
@@ -107,7 +108,10 @@ def adapt(
 
     Each round scores the target, selects, labels the kept samples, and retrains on them; the next
     round uses the new predictor. Evaluators only report: nothing that they return reaches
-    selection, retraining or the choice of a checkpoint.
+    selection, retraining or the choice of a checkpoint. One that fails is a warning, and its
+    evaluation says so in its notes; given the same again, the run tries it once more. Only an error
+    of pladapt's own, such as of masks that do not fit, ends the run, and only before the first
+    round, when nothing would be lost.
 
     Args:
         predictor: The source's predictor; it is not changed.
@@ -135,6 +139,8 @@ def adapt(
             ends the run. A labelled sample in the target always does.
         max_errors: How many samples may be left out: a number from 0 as an integer, or a fraction
             in [0, 1] as a float. More of them end the run, which a higher number continues.
+        time_limit: How many seconds a batch may take to be predicted and scored; see
+            `pladapt.data.Tolerance`.
         plugins: Whom the observer hooks tell what happened: every installed plugin, and the modules
             or objects given here; or those alone that a manager knows.
         progress: Called as work advances.
@@ -151,11 +157,11 @@ def adapt(
     """
     least = 0 if recalibrator is not None else 1
     rounds, batch_size = whole("rounds", rounds, least), whole("batch_size", batch_size, 1)
-    selectors = _per_round(selector, rounds)
+    selectors = per_round(selector, rounds)
     _check_parts(predictor, selectors, retrainer, gates)
     check_folder(workdir)
     check_target(target)
-    usable = Usable(target, Tolerance(on_error, max_errors))
+    usable = Usable(target, Tolerance(on_error, max_errors, time_limit))
     check_first(usable)
     job = Job(
         usable,
@@ -171,10 +177,10 @@ def adapt(
         restart=restart,
     )
     if workdir is None:
-        with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
+        with tempfile.TemporaryDirectory(prefix="pladapt-") as folder, guarded():
             return _run(job, selectors[:rounds], Path(folder), None)
     config = job.config() | {"selector": describe(selector), "rounds": rounds}
-    with locked_run(Path(workdir), config) as folder:
+    with locked_run(Path(workdir), config) as folder, guarded():
         return _run(job, selectors[:rounds], folder, folder)
 
 
@@ -187,17 +193,6 @@ def _check_parts(
         check_part("selector", selector, "score", "select", "label")
     for gate in gates:
         check_part("gate", gate, "judge")
-
-
-def _per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
-    if not isinstance(selector, Sequence):
-        return [selector] * max(1, rounds)
-    if len(selector) != max(1, rounds):
-        raise InputError(
-            f"There are {len(selector)} selectors and rounds is {rounds}; give one selector for "
-            "every round, or one for each."
-        )
-    return selector
 
 
 def _silent(_stage: str, _done: int, _total: int, /) -> None:
@@ -259,7 +254,12 @@ def _recalibrated(job: Job, folder: Path) -> tuple[Job, Recalibration, Recalibra
     known = known_target(before, folder, partial(_check_unchanged, job))
     target, made = tried(
         known,
-        lambda samples: recalibrator.recalibrate(job.given, checked(samples)),
+        lambda samples: returned(
+            recalibrator.recalibrate(job.given, checked(samples)),
+            Recalibration,
+            recalibrator,
+            "recalibrate",
+        ),
         [job.given],
         job.batch_size,
     )
@@ -345,7 +345,7 @@ def _check_unchanged(job: Job, before: Iterable[pa.Table], positions: Iterable[i
 def _selection(job: Job, scores: pa.Table, number: int, path: Path) -> Selection:
     if is_stored(path):
         return Selection(read_stored_table(path))
-    selection = job.selector.select(scores)
+    selection = returned(job.selector.select(scores), Selection, job.selector, "select")
     if not selection.table["id"].equals(scores["id"]):
         raise InputError(
             f"{type(job.selector).__name__}.select returned other ids than it was given; expected "
@@ -372,7 +372,7 @@ def _retrained(
     if isinstance(retrainer, ResumableRetrainer) and is_stored(folder):
         check_stored(folder)
         return retrainer.load(predictor, folder)
-    new = retrainer.retrain(predictor, labels)
+    new = returned(retrainer.retrain(predictor, labels), Predictor, retrainer, "retrain")  # type: ignore[type-abstract]
     if isinstance(retrainer, ResumableRetrainer):
         with stored_folder(folder) as temporary:
             retrainer.save(new, temporary)
@@ -387,7 +387,7 @@ def _judgement(job: Job, after: Predictor, folder: Path) -> Judgement | None:
         for done, gate in enumerate(job.gates, start=1):
             judge, both = partial(gate.judge, job.given, after), [job.given, after]
             target, judgement = tried(job.target, judge, both, job.batch_size)
-            judgements.append(judgement)
+            judgements.append(returned(judgement, Judgement, gate, "judge"))
             job = replace(job, target=target)
             job.progress("judge", done, len(job.gates))
         write_judgement(judgements, folder / "judgement", job.target.since(before))
@@ -395,4 +395,4 @@ def _judgement(job: Job, after: Predictor, folder: Path) -> Judgement | None:
 
 
 def _evaluate(job: Job, predictor: Predictor, folder: Path) -> dict[str, Evaluation]:
-    return stored_evaluations(job.evaluators, predictor, folder, job.progress)
+    return stored_evaluations(job.evaluators, predictor, folder, job.target.tolerance, job.progress)

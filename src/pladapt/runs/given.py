@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,7 @@ from pladapt.errors import InputError
 
 if TYPE_CHECKING:
     from pladapt.runs.usable import Usable
+    from pladapt.typing import Selector
 
 _HELD: Final = ("id", "group", "image")
 
@@ -89,3 +90,19 @@ def check_folder(workdir: str | Path | None) -> None:
     """
     if workdir is not None and Path(workdir).is_file():
         raise InputError(f"The run folder {workdir} is a file; give a folder, or a new name.")
+
+
+def per_round(selector: Selector | Sequence[Selector], rounds: int) -> Sequence[Selector]:
+    """Return the selector of each round.
+
+    Raises:
+        InputError: There are more or fewer than rounds.
+    """
+    if not isinstance(selector, Sequence):
+        return [selector] * max(1, rounds)
+    if len(selector) != max(1, rounds):
+        raise InputError(
+            f"There are {len(selector)} selectors and rounds is {rounds}; give one selector for "
+            "every round, or one for each."
+        )
+    return selector

@@ -22,7 +22,7 @@ from array_api_compat import is_array_api_obj
 
 from pladapt.errors import DataError, InputError, MissingDataError, RunChangedError
 from pladapt.functional.arrays import to_numpy
-from pladapt.storage import locked, read_sealed, sweep, to_json, write_sealed
+from pladapt.storage import READ_ONLY, locked, read_sealed, sweep, to_json, write_sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -298,7 +298,18 @@ def open_run(folder: Path, config: Mapping[str, Any]) -> None:
     known = stored.get("environments", [])
     if environment() not in known:
         made = {"config": config, "environments": [*known, environment()]}
-        write_sealed(stored | made, folder / _NAME)
+        with _read_only(stored):
+            write_sealed(stored | made, folder / _NAME)
+
+
+@contextmanager
+def _read_only(stored: Mapping[str, Any]) -> Iterator[None]:
+    """Let a run that is there be read where nothing can be written."""
+    try:
+        yield
+    except OSError as error:
+        if not stored or error.errno not in READ_ONLY:
+            raise
 
 
 def note_reviews(folder: Path, reviews: Sequence[Mapping[str, Any]]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
+from pladapt.data.tolerance import reason_of
 from pladapt.errors import InputError
+from pladapt.plugins.guard import guarded
 from pladapt.runs.usable import LEFT_OUT_FILE
 from pladapt.storage import (
     check_stored,
@@ -25,8 +28,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pladapt.data.tolerance import Tolerance
     from pladapt.types import Progress
     from pladapt.typing import Evaluator, Predictor
+
+R = TypeVar("R")
+
+
+def returned(made: object, kind: type[R], part: object, method: str) -> R:
+    """Return what a part's method returned, if it is what it must be.
+
+    Raises:
+        InputError: It is something else, such as None.
+    """
+    if not isinstance(made, kind):
+        raise InputError(
+            f"{type(part).__name__}.{method} returned {type(made).__name__}; expected a "
+            f"{kind.__name__}."
+        )
+    return made
 
 
 def named_evaluators(
@@ -61,25 +81,48 @@ def stored_evaluations(
     evaluators: Mapping[str, Evaluator],
     predictor: Predictor,
     folder: Path,
+    tolerance: Tolerance,
     progress: Progress | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluate a predictor as far as a stage's folder does not have it, and return what it has.
 
     Args:
-        evaluators: By name.
+        evaluators: By name. One that fails is a warning, and leaves an evaluation that says so in
+            its notes; it is tried again when the run continues.
         predictor: What they evaluate.
-        folder: The stage's.
+        folder: The stage's; ``round-0`` before anything is done, when an error of pladapt's own,
+            which says what to mend, ends the run.
+        tolerance: Whether a failure ends the run.
         progress: Called after each.
     """
     evaluations = {}
+    first = folder.name == "round-0"
     for done, (name, evaluator) in enumerate(evaluators.items(), start=1):
         path = folder / "evaluations" / name
-        if not is_stored(path):
-            write_evaluation(evaluator.evaluate(predictor), path)
+        if not is_stored(path) or read_evaluation(path).failure is not None:
+            write_evaluation(_evaluated(name, evaluator, predictor, tolerance, first=first), path)
         evaluations[name] = read_evaluation(path)
         if progress is not None:
             progress("evaluate", done, len(evaluators))
     return evaluations
+
+
+def _evaluated(
+    name: str, evaluator: Evaluator, predictor: Predictor, tolerance: Tolerance, *, first: bool
+) -> Evaluation:
+    try:
+        with guarded():
+            return returned(evaluator.evaluate(predictor), Evaluation, evaluator, "evaluate")
+    except Exception as error:
+        if not tolerance.skips(error) or (first and isinstance(error, InputError)):
+            raise
+        reason = reason_of(error)
+        warnings.warn(
+            f"The evaluator {name!r} failed, and the run goes on without what it measures: {reason}"
+            " Run the same again to have it tried once more.",
+            stacklevel=2,
+        )
+        return Evaluation.failed(reason)
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:

@@ -92,7 +92,7 @@ class Usable(Samples[Sample]):
 
 def write_left_out(found: pa.Table, folder: Path) -> None:
     """Write what was found that cannot be used; where nothing was, there is no file."""
-    if len(found):
+    if len(found) and not read_left_out(folder).equals(found):
         write_stored_table(found, folder / LEFT_OUT_FILE)
 
 
