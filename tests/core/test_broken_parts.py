@@ -17,7 +17,7 @@ import pladapt
 from pladapt import InputError
 from pladapt.data import Tolerance
 from pladapt.errors import DiskFullError, PluginError, TimeLimitError
-from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.evaluation.evaluators import DetailEvaluator, OverlapEvaluator
 from pladapt.plugins import PluginManager
 from pladapt.plugins.guard import guarded
 
@@ -211,3 +211,16 @@ def test_a_finished_run_is_read_where_nothing_can_be_written(
     assert again.predictor == first.predictor
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+class Nothing:
+    """A predictor that has gone wrong: all is NaN."""
+
+    def predict(self, images: Any, /) -> Any:
+        return images[:, :1] * float("nan")
+
+
+@pytest.mark.parametrize("kind", [OverlapEvaluator, DetailEvaluator])
+def test_what_is_no_number_is_not_measured_as_background(toy: SimpleNamespace, kind: Any) -> None:
+    with pytest.raises(InputError, match="has NaN or infinity"):
+        kind(samples=toy.lesions()).evaluate(Nothing())

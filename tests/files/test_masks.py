@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import DataError, FlipPredictor, InputError
-from pladapt.errors import MissingDependencyError, OutputError, RunChangedError
+from pladapt.errors import BusyError, MissingDependencyError, OutputError, RunChangedError
 from pladapt.files import Files, Grouping, ImageLayout, MaskLayout, write_masks
 from pladapt.files.formats import decode
 from pladapt.files.stored import Decoding
 from pladapt.files.writing import Values, encode_mask
 from pladapt.predictors import LogitShiftPredictor
+from pladapt.storage import locked
 from pladapt.types import Prediction
 
 if TYPE_CHECKING:
@@ -421,3 +422,70 @@ def test_a_prediction_of_members_is_written_as_their_mean(folder: Path, tmp_path
     options: dict[str, Any] = {"layout": ImageLayout(axes="ZYX"), "cutoff": 0.4}
     assert masks(folder, tmp_path / "out", predictor=Two(), **options) == []
     np.testing.assert_array_equal(stored(tmp_path / "out/0.npy"), VOLUME / 2 > 0.4)
+
+
+def test_a_prediction_that_is_no_number_makes_no_empty_mask(tmp_path: Path, write: Write) -> None:
+    class Lost:
+        def predict(self, images: Any, /) -> Any:
+            return np.where(images.max() > 0.9, np.nan, images)
+
+    for index in range(3):
+        write(tmp_path / f"in/{index}.npy", np.full((4, 5), (0.2, 0.3, 1.0)[index], np.float32))
+    (said,) = masks(tmp_path / "in", tmp_path / "out", predictor=Lost(), max_errors=1)
+    assert "2: The prediction of 2 has NaN or infinity." in said
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.npy")) == ["0.npy", "1.npy"]
+
+
+def put_images(folder: Path, count: int) -> None:
+    folder.mkdir()
+    for index in range(count):
+        np.save(folder / f"{index:02}.npy", VOLUME[index % 4] * np.float32(1 - index / 50))
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_parts_in_any_order_are_joined_to_what_one_call_writes(tmp_path: Path, count: int) -> None:
+    put_images(tmp_path / "in", 7)
+    whole, joined = tmp_path / "whole", tmp_path / "joined"
+    masks(tmp_path / "in", whole)
+    for number in reversed(range(1, count + 1)):
+        assert masks(tmp_path / "in", joined, part=(number, count)) == []
+    again = Values01()
+    masks(tmp_path / "in", joined, predictor=again)
+    assert again.shown == 0
+    assert files_in(joined) == files_in(whole)
+
+
+def test_the_call_that_joins_predicts_what_parts_have_not(tmp_path: Path) -> None:
+    put_images(tmp_path / "in", 7)
+    masks(tmp_path / "in", tmp_path / "whole")
+    masks(tmp_path / "in", tmp_path / "out", part=(2, 3))
+    others = Values01()
+    masks(tmp_path / "in", tmp_path / "out", predictor=others)
+    assert others.shown == 5
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_parts_of_other_parameters_are_not_joined(tmp_path: Path) -> None:
+    put_images(tmp_path / "in", 4)
+    masks(tmp_path / "in", tmp_path / "out", part=(1, 2))
+    with pytest.raises(RunChangedError, match="cutoff"):
+        masks(tmp_path / "in", tmp_path / "out", cutoff=0.4)
+    with pytest.raises(InputError, match="The part is 3/2"):
+        masks(tmp_path / "in", tmp_path / "out", part=(3, 2))
+
+
+def test_a_part_that_is_being_written_is_not_joined(tmp_path: Path) -> None:
+    put_images(tmp_path / "in", 4)
+    masks(tmp_path / "in", tmp_path / "out", part=(1, 2))
+    with locked(tmp_path / "out/.part-1-of-2/.lock"):
+        masks(tmp_path / "in", tmp_path / "out", part=(2, 2))
+        with pytest.raises(BusyError, match=r"\.part-1-of-2 is being written"):
+            masks(tmp_path / "in", tmp_path / "out")

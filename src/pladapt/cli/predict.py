@@ -9,7 +9,7 @@ import typer
 
 from pladapt.cli.model import ModelName, ModelOptions, a_few, find_model, reading_of
 from pladapt.cli.modules import SourceFile, look_at_values
-from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.options import BatchSize, part_of, with_options
 from pladapt.cli.printing import (
     AsJson,
     named,
@@ -56,6 +56,13 @@ def predict(
     ] = None,
     source: SourceFile = None,
     batch_size: BatchSize = 8,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict one part of the images, as 2/8, beside others that write into the same "
+            "folder; the same command without it joins the parts."
+        ),
+    ] = None,
     reading: Reading,
     as_json: AsJson = False,
 ) -> None:
@@ -90,11 +97,15 @@ def predict(
             on_error=reading.on_error,
             max_errors=reading.tolerance.max_errors,
             time_limit=reading.time_limit,
+            part=None if part is None else part_of(part),
             progress=progress,
         )
     _warn_of_all_or_nothing(table)
-    show_problems(problems, output, files)
+    own = "" if part is None else f"-{part.replace('/', '-of-')}"
+    show_problems(problems, output.with_name(f"{output.name}{own}") if own else output, files)
     print_line(f"Masks of {len(table):,} images: {output}")
+    if own:
+        print_line("Give the same without --part once all parts are there: that joins them.")
     if as_json:
         print_json(masks=output, images=table.to_pylist(), left_out=named(problems))
 
@@ -107,6 +118,8 @@ def _cutoff(given: list[float] | None, own: float | None) -> float | tuple[float
 
 def _warn_of_all_or_nothing(table: pa.Table) -> None:
     """Warn of masks that are alike everywhere, as they are where images are not as in training."""
+    if not len(table):
+        return
     fractions = table["foreground"].to_numpy()
     what = "nothing" if not fractions.any() else "everything" if (fractions == 1).all() else None
     if what is not None:

@@ -21,7 +21,7 @@ from pladapt.evaluation.details import (
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import hard_labels
 from pladapt.functional.overlap import EMPTY_DSC, check_truth, evaluation, truth_rows
-from pladapt.predictors.prediction import predict
+from pladapt.predictors.prediction import predict_finite
 from pladapt.types import IGNORE, Evaluation
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class OverlapEvaluator:
 
         def measured(batch: Sequence[LabelledSample], images: Array) -> list[dict[str, object]]:
             nonlocal marked
-            rows = list(truth_rows(batch, predict(predictor, batch, images), self.cutoff))
+            rows = list(truth_rows(batch, predict_finite(predictor, batch, images), self.cutoff))
             marked += sum(int(np.count_nonzero(to_numpy(sample.mask))) for sample in batch)
             return rows
 
@@ -129,7 +129,7 @@ class DetailEvaluator:
         details = self._details()
 
         def measured(batch: Sequence[LabelledSample], images: Array) -> list[Row]:
-            prediction = predict(predictor, batch, images)
+            prediction = predict_finite(predictor, batch, images)
             predicted = to_numpy(hard_labels(prediction.probabilities, self.cutoff))
             truth = np.stack([to_numpy(sample.mask) for sample in batch])
             classes = max(1, prediction.probabilities.shape[1] - 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from pladapt.runs.parts import Parts
 from pladapt.storage import atomic_write, read_table, to_json, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pladapt.files.folder import Files, Problem
@@ -40,6 +41,7 @@ MASKS: Final = pa.schema(
 RUN: Final = "run.json"
 _TABLE: Final = "masks.parquet"
 _PARTS: Final = ".unfinished"
+_PART: Final = ".part-"
 
 
 class MaskFolder:
@@ -50,17 +52,25 @@ class MaskFolder:
         folder: Where the masks go.
         probabilities: Where the probabilities go, or None.
         dimensions: Of a sample.
+        notes: Where it is noted which masks there are; the folder itself, or that of a part.
     """
 
     def __init__(
-        self, files: Files, folder: Path, probabilities: Path | None, dimensions: int
+        self,
+        files: Files,
+        folder: Path,
+        probabilities: Path | None,
+        dimensions: int,
+        notes: Path,
     ) -> None:
         self.files, self._folder, self._probabilities = files, folder, probabilities
-        self._dimensions = dimensions
-        self._parts = Parts(folder / _PARTS)
-        tables = [read_table(folder / _TABLE)] if (folder / _TABLE).exists() else []
-        rows = (row for table in (*tables, *self._parts.tables()) for row in table.to_pylist())
-        self._rows: dict[str, dict[str, Any]] = {row["name"]: row for row in rows}
+        self._dimensions, self._notes = dimensions, notes
+        self._joined = parts_in(folder) if notes == folder else []
+        self._parts = Parts(notes / _PARTS)
+        tables = [table for place in (*self._joined, notes) for table in _tables(place)]
+        self._rows: dict[str, dict[str, Any]] = {
+            row["name"]: row for table in tables for row in table.to_pylist()
+        }
 
     @property
     def keeps_maps(self) -> bool:
@@ -102,20 +112,25 @@ class MaskFolder:
         if self._parts.waits:
             self._parts.write()
         if not self._rows:  # nothing that another call would have to go on from
-            (self._folder / RUN).unlink(missing_ok=True)
+            (self._notes / RUN).unlink(missing_ok=True)
 
     def finish(self, problems: Sequence[Problem]) -> pa.Table:
-        """Write the table of all masks, and return it.
+        """Write the table of all masks, and return it; that of the whole takes in the parts'.
 
         Raises:
             DataError: There is no mask.
         """
-        if not self._rows:
+        if not self._rows and self._notes == self._folder:
             raise nothing_usable(problems, self.files.root)
+        if not self._rows:  # of a part, which leaves nothing to join
+            shutil.rmtree(self._notes)
+            return MASKS.empty_table()
         rows = [self._rows[name] for name in sorted(self._rows)]
         table = pa.Table.from_pylist(rows, MASKS)
-        write_table(table, self._folder / _TABLE)
+        write_table(table, self._notes / _TABLE)
         self._parts.remove()
+        for part in self._joined:
+            shutil.rmtree(part)
         return table
 
     def _is_done(self, name: str) -> bool:
@@ -139,6 +154,22 @@ class MaskFolder:
     def _place(self, folder: Path, name: str, written: str) -> Path:
         """Return where a mask lies: it is called as its image is, with which it belongs."""
         return folder / f"{self.files.true_name(name)}{written.removeprefix(name)}"
+
+
+def part_of(folder: Path, number: int, count: int) -> Path:
+    """Return where a part notes which masks it has written."""
+    return folder / f"{_PART}{number}-of-{count}"
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """Return where parts have noted what they have written, in order."""
+    return sorted(place for place in folder.glob(f"{_PART}*") if (place / RUN).is_file())
+
+
+def _tables(notes: Path) -> Iterator[pa.Table]:
+    if (notes / _TABLE).exists():
+        yield read_table(notes / _TABLE)
+    yield from Parts(notes / _PARTS).tables()
 
 
 def _state(source: Source) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -13,7 +13,7 @@ from pladapt.data.batches import batches
 from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.errors import DataError, InputError, OutputError, PladaptError
 from pladapt.files.folder import Grouping
-from pladapt.files.mask_folder import RUN, MaskFolder, sha256
+from pladapt.files.mask_folder import RUN, MaskFolder, part_of, parts_in, sha256
 from pladapt.files.reading import ImageLayout
 from pladapt.files.segmentation import check_highdicom
 from pladapt.files.spacing import resized
@@ -22,12 +22,12 @@ from pladapt.files.writing import Values, is_dicom
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import class_cutoffs, hard_labels
 from pladapt.plugins.guard import guarded
-from pladapt.predictors.prediction import predict
+from pladapt.predictors.prediction import predict_finite
 from pladapt.runs.manifest import describe, open_run
 from pladapt.storage import locked, sweep, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -59,6 +59,7 @@ def write_masks(
     on_error: OnError = "skip",
     max_errors: float = MAX_ERRORS,
     time_limit: float | None = None,
+    part: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> tuple[pa.Table, list[Problem]]:
     """Predict every image into a mask file of its name, size and place.
@@ -90,10 +91,13 @@ def write_masks(
         max_errors: How many files may be left out: a number from 0 as an integer, or a fraction in
             [0, 1] as a float. With more the call ends; the masks written stay.
         time_limit: How many seconds a batch may take; see `pladapt.data.Tolerance`.
+        part: Which part of the files is predicted, and of how many: ``(2, 8)``, say. Several
+            processes, on several machines, may write parts into one folder. A call without it joins
+            them: it predicts what is missing, and writes the table of all masks.
         progress: Called as files are finished.
 
     Returns:
-        The table of all masks in the folder, and what was left out.
+        The table of all masks in the folder, or of the part's, and what was left out.
 
     Raises:
         InputError: A folder to write to is that of the images, or above or below it, or holds
@@ -121,10 +125,14 @@ def write_masks(
         "classes": list(classes),
         "probabilities": probabilities is not None,
     }
-    with locked(folder / ".lock"):
-        sweep(folder)
-        open_run(folder, config)
-        target = MaskFolder(joined, folder, probabilities, layout.dimensions)
+    notes = folder
+    if part is not None:
+        notes, joined = part_of(folder, *part), joined.part(*part)
+    with _alone(folder, notes):
+        for place in parts_in(folder) if part is None else ():
+            open_run(place, config)
+        open_run(notes, config)
+        target = MaskFolder(joined, folder, probabilities, layout.dimensions, notes)
         values = _Values(cutoff, labels, classes, sha256(to_json(described).encode()))
         tolerance = Tolerance(on_error, max_errors, time_limit)
         reader = SampleReader(joined, layout, Names(files, grouping), tolerance)
@@ -134,6 +142,16 @@ def write_masks(
             target.store()
         problems = reader.problems
         return target.finish(problems), problems
+
+
+@contextmanager
+def _alone(folder: Path, notes: Path) -> Iterator[None]:
+    """Keep other writers out: of a part from that part, of the whole from all its parts."""
+    with ExitStack() as stack:
+        for place in [notes] if notes != folder else [folder, *parts_in(folder)]:
+            stack.enter_context(locked(place / ".lock"))
+        sweep(notes)
+        yield
 
 
 def _check_labels(labels: Sequence[int] | None) -> None:
@@ -168,7 +186,7 @@ def _check_places(files: Files, folder: Path, probabilities: Path | None) -> Non
         )
     if folder.is_dir():
         shown = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        foreign = bool(shown) and not (folder / RUN).is_file()
+        foreign = bool(shown) and not ((folder / RUN).is_file() or parts_in(folder))
     else:
         foreign = folder.exists()
     if foreign:
@@ -295,7 +313,7 @@ class _Pass:
 
 def _predicted(predictor: Predictor, batch: Sequence[Sample], images: Array) -> Array:
     try:
-        return predict(predictor, batch, images).probabilities
+        return predict_finite(predictor, batch, images).probabilities
     except RuntimeError as error:  # a framework's own, which names no image
         if isinstance(error, PladaptError):
             raise

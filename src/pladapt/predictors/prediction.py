@@ -47,6 +47,19 @@ def predict(
     return predict_batch(predictor, Batch(ids, groups, images))
 
 
+def predict_finite(
+    predictor: Predictor, samples: Sequence[Sample | LabelledSample | PseudoLabelled], images: Array
+) -> Prediction:
+    """Predict as `predict` does, where no score looks at the values: NaN is no background.
+
+    Raises:
+        InputError: A prediction has NaN or infinity.
+    """
+    prediction = predict(predictor, samples, images)
+    check_finite(prediction)
+    return prediction
+
+
 def predict_batch(predictor: Predictor, batch: Batch) -> Prediction:
     """Predict a batch with ``predict_batch`` where the predictor has it, else with ``predict``.
 

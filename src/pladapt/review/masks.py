@@ -12,7 +12,7 @@ from pladapt.errors import InputError, MissingDataError
 from pladapt.functional.arrays import to_numpy
 from pladapt.functional.certainty import foreground, hard_labels
 from pladapt.functional.uncertainty import soft_dice
-from pladapt.predictors.prediction import predict
+from pladapt.predictors.prediction import predict_finite
 from pladapt.runs.labels import StoredLabels, packed_labels, write_labels
 from pladapt.storage import is_stored, read_stored_table, read_table, write_stored_table
 
@@ -167,7 +167,7 @@ def predict_candidate(
         each = (samples[index] for index in range(len(samples)))
         done = 0
         for batch, images in batches(each, batch_size=batch_size):
-            probabilities = predict(predictor, batch, images).probabilities
+            probabilities = predict_finite(predictor, batch, images).probabilities
             masks = to_numpy(hard_labels(probabilities, cutoff))
             scores = _sureness(probabilities, cutoff).tolist()
             known.extend(

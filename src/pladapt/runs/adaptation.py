@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +49,7 @@ from pladapt.types import Judgement, Selection
 from pladapt.typing import Predictor, Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pladapt.data.tolerance import map_batches
 from pladapt.data.views import check_unlabelled
 from pladapt.errors import RunChangedError
-from pladapt.predictors.prediction import check_finite, predict
+from pladapt.predictors.prediction import predict_finite
 from pladapt.runs.manifest import fingerprint
 from pladapt.runs.usable import read_left_out, write_left_out
 from pladapt.storage import is_stored, read_stored_table, write_stored_table
@@ -134,7 +134,7 @@ def _predictable(target: Usable, predictors: Sequence[Predictor], batch_size: in
 
     def predicted(batch: Sequence[Sample], images: Array) -> None:
         for predictor in predictors:
-            check_finite(predict(predictor, batch, images))
+            predict_finite(predictor, batch, images)
 
     leaving_out = target.leaving_out()
     for _ in map_batches(predicted, target, batch_size=batch_size, leaving_out=leaving_out):
