@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (
     *("date", "name", "images", "groups", "status", "dsc", "low", "high"),
-    *("agreement", "fraction", "distance", "reason"),
+    *("agreement", "fraction", "distance", "shift", "reason"),
 )
 _BELOW: Final = 3
 _NONE: Final = 4
@@ -84,7 +85,7 @@ def estimate(
             status=found.status,
             reason=found.reason,
             **_whole(found),
-            distance=found.likeness.distance,
+            **_unlike(found),
             groups=found.groups.to_pylist(),
             left_out=named(problems),
         )
@@ -111,10 +112,18 @@ def _table(found: Estimate) -> Table:
             f"{row['agreement']:.3f}",
             f"{row['fraction']:.2%}",
         )
+    unlike = _unlike(found)
     table.caption = (
-        f"Intensities: {found.likeness.distance:.2f} standard deviations from the source's"
+        f"Intensities: {unlike['distance']:.2f} standard deviations from the source's"
+        + ("" if unlike["shift"] is None else f"; the mean image: {unlike['shift']:.1f}")
     )
     return table
+
+
+def _unlike(found: Estimate) -> dict[str, float | None]:
+    """Return how unlike the source's the images are; None for what was not measured."""
+    shift = found.likeness.shift
+    return {"distance": found.likeness.distance, "shift": None if math.isnan(shift) else shift}
 
 
 def _whole(found: Estimate) -> dict[str, Any]:
@@ -141,7 +150,7 @@ def _append(path: Path, name: str, found: Estimate) -> None:
         "images": whole["samples"],
         "groups": len(found.groups),
         "status": found.status,
-        "distance": found.likeness.distance,
+        **_unlike(found),
         "reason": found.reason,
         **{key: whole[key] for key in ("dsc", "low", "high", "agreement", "fraction")},
     }
