@@ -99,7 +99,7 @@ def test_predicting_leaves_weights_buffers_and_modes_as_they_were(
 
 def test_modes_come_back_after_an_error(net: Callable[..., nn.Module]) -> None:
     module = net().train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match="cannot be used on images"):
         cpu(module).predict(np.zeros((1, 5, 8, 8), np.float32))
     assert all(m.training for m in module.modules())
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NOT_OF_IMAGES: Final[tuple[type[BaseException], ...]] = (
+    NotImplementedError,  # the module has no forward
     PladaptError,
     torch.OutOfMemoryError,
     *([torch.AcceleratorError] if hasattr(torch, "AcceleratorError") else []),
