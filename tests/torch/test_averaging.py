@@ -217,7 +217,7 @@ def test_the_seed_alone_draws_the_masks(members_of: Any) -> None:
 
 def test_hooks_go_after_an_error() -> None:
     module = small()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError):
         DropoutPredictor(cpu(module)).predict(images(1, 5, 8, 8))
     assert torch.equal(cpu(module).predict(images()), cpu(small()).predict(images()))
 
