@@ -83,7 +83,7 @@ def _loop(network: Network, images: Any, device: str) -> float:
         value = loss(net(batch.to(device)), masks.to(device))
         value.backward()
         optimizer.step()
-        total += float(value)
+        total += float(value.detach())
     return total
 
 
