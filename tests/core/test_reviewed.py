@@ -219,23 +219,26 @@ def lesion() -> Any:
     return mask
 
 
-@pytest.mark.parametrize(("by", "count", "chosen"), [(0.2, 7, "other"), (-0.4, 7, "so far")])
+@pytest.mark.parametrize(
+    ("by", "goal", "chosen"), [(0.2, -0.5, "other"), (-0.4, -0.5, "none"), (-0.4, 0.9, "so far")]
+)
 def test_masks_choose_what_they_are_to_teach(
-    adapt: Adapt, seen: Any, by: float, count: int, chosen: str
+    adapt: Adapt, seen: Any, by: float, goal: float, chosen: str
 ) -> None:
-    seen.rate = 0  # the first round leaves the faint lesions unmarked
+    seen.goal = goal  # with the lower one the first round leaves most lesions unmarked
     kept = {"retrainer": seen, "restart": restart(by)}
     first = adapt(**kept)
     assert first.workdir is not None
-    answered(first.workdir, count)
+    answered(first.workdir, 7)
     result = adapt(**kept)
     start = result.rounds[1].start
     assert start is not None
     assert start.choice.name == chosen
-    assert start.chose == tuple(f"s{number}" for number in range(count))
+    assert start.chose == tuple(f"s{number}" for number in range(7))
     assert set(start.choice.evidence["candidate"].to_pylist()) == {"none", "so far", "other"}
-    began = seen.given[1]
-    assert (began.shift == pytest.approx(by)) == (chosen == "other")
+    so_far: Any = first.predictor
+    shifts = {"other": by, "none": 0, "so far": so_far.shift}
+    assert seen.given[1].shift == pytest.approx(shifts[chosen])
     read = pladapt.read_run(first.workdir).rounds[1].start
     assert read is not None
     assert read.choice.name == chosen
