@@ -188,7 +188,7 @@ def test_masks_from_another_tool_teach_the_next_round(folders: Path, weights: Pa
     first = read_run(folders / "run")
     exported = pladapt("labels export run --to png -o out -n 3")
     assert exported.exit_code == 0, exported.output
-    ids = json.loads((folders / "out/pladapt-export.json").read_text())["files"]
+    ids = json.loads((folders / "out/export.json").read_text())["files"]
     truth = {f"p{index}_{index}": mask for index, (_, mask) in enumerate(faint())}
     for file, id_ in ids.items():
         (folders / "out/masks" / file).write_bytes(png(truth[id_]))

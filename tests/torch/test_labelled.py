@@ -190,8 +190,10 @@ def test_people_s_answers_teach_a_candidate_and_the_labels_choose_again(
     assert taught.reviewed is not None
     assert taught.reviewed["id"].to_pylist() == ["t0", "t1", "t2"]
     assert result.choice.chose == first.choice.chose
-    assert not result.choice.choice.evidence.equals(first.choice.choice.evidence)
+    assert result.choice.rounds == first.choice.rounds + 1
     read = pladapt.read_run(tmp_path)
+    assert read.choice is not None
+    assert read.choice.rounds == result.choice.rounds
     assert read.verdict == result.verdict
     assert dsc(read.after) == dsc(result.after)
     (noted,) = read_manifest(tmp_path)["reviews"]

@@ -126,16 +126,17 @@ class _Work:
         made = {n: run.predictor for n, run in runs.items() if run.predictor is not self.given}
         choice, refused = self._choice({AS_IT_IS: self.given, **made}, apart)
         dropped = {n: run.verdict.reason for n, run in runs.items() if n not in made} | refused
+        first = runs.get(self.recipe.start)
         chosen = Chosen(
             choice,
             self.recipe.chooser.ids,
             self._taught,
             dropped,
             left_out=_left_out(runs, places),
+            rounds=0 if first is None else len(first.rounds),
         )
         renew_chosen(chosen, folder / CHOICE)
-        first = folder / CANDIDATES / self.recipe.start
-        if reviews := read_manifest(first).get("reviews"):
+        if reviews := first and first.workdir and read_manifest(first.workdir).get("reviews"):
             note_reviews(folder, reviews)
         predictor = _shifted({AS_IT_IS: self.given, **made}[choice.name], choice)
         after = self._evaluated(predictor, folder / CHOICE) if choice.changes else before

@@ -46,6 +46,7 @@ class Chosen:
         dropped: Why a recipe gave no candidate, by its name.
         evaluations: What each evaluator measured of what was chosen, by its name.
         left_out: The samples that could not be used by a candidate, as in `pladapt.runs.Round`.
+        rounds: How many rounds the candidate has that people's answers teach.
     """
 
     choice: Choice
@@ -54,6 +55,7 @@ class Chosen:
     dropped: Mapping[str, str] = field(default_factory=dict)
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     left_out: pa.Table = field(default_factory=LEFT_OUT.empty_table)
+    rounds: int = 0
 
     @property
     def verdict(self) -> Verdict:
@@ -69,7 +71,12 @@ def write_chosen(chosen: Chosen, folder: Path) -> None:
     write_left_out(chosen.left_out, folder)
     write_stored_table(chosen.choice.evidence, folder / _EVIDENCE)
     told: dict[str, Any] = {name: getattr(chosen.choice, name) for name in _NAMES}
-    told |= {"chose": chosen.chose, "taught": chosen.taught, "dropped": dict(chosen.dropped)}
+    told |= {
+        "rounds": chosen.rounds,
+        "chose": chosen.chose,
+        "taught": chosen.taught,
+        "dropped": dict(chosen.dropped),
+    }
     with stored_file(folder / _FILE) as temporary:
         temporary.write_text(to_json(told), encoding="utf-8")
 
@@ -81,8 +88,7 @@ def renew_chosen(chosen: Chosen, folder: Path) -> None:
     what was measured of it.
     """
     if is_stored(folder / _FILE):
-        known = read_chosen(folder).choice
-        if known.reason == chosen.choice.reason and known.evidence.equals(chosen.choice.evidence):
+        if read_chosen(folder).rounds == chosen.rounds:
             return
         shutil.rmtree(folder)
     write_chosen(chosen, folder)
@@ -105,4 +111,5 @@ def read_chosen(folder: Path) -> Chosen:
         tuple(told["taught"]),
         told["dropped"],
         left_out=read_left_out(folder),
+        rounds=told["rounds"],
     )
