@@ -49,9 +49,9 @@ predicted more often than in an undisturbed run, the median and the most of all 
 
 The jobs: `adapt` in two rounds with a gate and an evaluator (216 predictions), `score` from a
 folder of files (24), both with a predictor that only waits, and stored every 10 ms so that there is
-much to interrupt; and with `--training` the recipe `robust`, which recalibrates and trains three
-epochs. There are 24 images of 16 x 16 pixels. *A broken part* returns None or NaN, raises an error,
-or exits, from its first, second or sixth call on.
+much to interrupt; and, with `--training`, a recalibration and a training of four epochs of a few
+steps, each with a checkpoint. There are 24 images of 16 x 16 pixels. *A broken part* returns None or
+NaN, raises an error, or exits, from its first, second or sixth call on.
 
 """
 
@@ -342,11 +342,14 @@ def measure(jobs: Sequence[Job], root: Path, draw: random.Random, counts: Counts
         yield trials.kills(counts.training)
 
 
-def page(rows: list[Row]) -> str:
-    """Return the page."""
+def page(rows: list[Row], before: str = "") -> str:
+    """Return the page, in which the lines of an earlier one stay that were not measured again."""
     head = ["job", "fault", "tried", *(_SAME, _CLEAR, _RAW, _OTHER), "predicted again"]
-    lines = [head, ["---", "---", *["---:"] * 6], *(row.cells() for row in rows)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    known = [line.strip("|\n").split(" | ") for line in before.splitlines() if line[:2] == "| "]
+    cells = [[cell.strip() for cell in each] for each in known[2:]]
+    found = {(each[0], each[1]): each for each in [*cells, *(row.cells() for row in rows)]}
+    lines = [head, ["---", "---", *["---:"] * 6], *found.values()]
+    table = "\n".join(f"| {' | '.join(each)} |" for each in lines)
     return f"{_HEAD}{table}\n"
 
 
@@ -354,7 +357,11 @@ def main() -> int:
     """Make the trials, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few trials of each kind")
-    parser.add_argument("--only", choices=[job.name for job in JOBS], help="of the two jobs")
+    parser.add_argument(
+        "--only",
+        choices=[*(job.name for job in JOBS), "training"],
+        help="of the jobs; the page's other lines stay",
+    )
     parser.add_argument("--trials", type=int, default=100, help="of each kind, about")
     parser.add_argument("--kills", type=int, default=85, help="of each job, at random")
     parser.add_argument("--pairs", type=int, default=50, help="of two of each job at once")
@@ -364,10 +371,15 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the trials run")
     arguments = parser.parse_args()
     where = arguments.page or (None if arguments.quick else PAGE)
-    rows = []
+    rows: list[Row] = []
+    kept = where is not None and where.exists() and arguments.only is not None
+    before = where.read_text(encoding="utf-8") if where is not None and kept else ""
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         faults.save_images(Path(folder) / "warm")
-        for job in JOBS:  # what is imported late is imported once, before any fork
+        for job in [
+            *JOBS,
+            *([TRAINING] if arguments.training else []),
+        ]:  # what is imported late is imported once, before any fork
             job.run(Path(folder) / "warm" / job.name)
         draw = random.Random(arguments.seed)  # noqa: S311 - no secret
         jobs = [job for job in JOBS if arguments.only in (None, job.name)]
@@ -382,7 +394,7 @@ def main() -> int:
                 print(f"    {note[:300]}", flush=True)
             rows.append(row)
             if where is not None:
-                where.write_text(page(rows), encoding="utf-8")
+                where.write_text(page(rows, before), encoding="utf-8")
     return int(any(row.ends[_RAW] or row.ends[_OTHER] for row in rows))
 
 

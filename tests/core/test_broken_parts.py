@@ -58,7 +58,7 @@ class Evaluator:
 BROKEN = [
     (RuntimeError("no licence"), "RuntimeError: no licence"),
     (SystemExit(0), "A part called exit (0)"),
-    (None, "None was returned; expected a pladapt.Evaluation"),
+    (None, "Evaluator.evaluate returned None, a NoneType"),
     (InputError("wrong masks"), "wrong masks"),
 ]
 
@@ -224,3 +224,44 @@ class Nothing:
 def test_what_is_no_number_is_not_measured_as_background(toy: SimpleNamespace, kind: Any) -> None:
     with pytest.raises(InputError, match="has NaN or infinity"):
         kind(samples=toy.lesions()).evaluate(Nothing())
+
+
+class NoGate:
+    def judge(self, before: Any, after: Any, target: Any, /) -> Any:
+        return None
+
+
+class NoRetrainer:
+    def retrain(self, predictor: Any, labels: Any, /) -> Any:
+        return None
+
+
+class NoRecalibrator:
+    def recalibrate(self, predictor: Any, target: Any, /) -> Any:
+        return None
+
+
+class NoPredictor:
+    def predict(self, images: Any, /) -> Any:
+        return None
+
+
+class NoSelector(pladapt.CertaintyIndexSelector):
+    def select(self, scores: Any, /) -> Any:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"gates": [NoGate()]}, "NoGate.judge returned None"),
+        ({"retrainer": NoRetrainer()}, "NoRetrainer.retrain returned None"),
+        ({"recalibrator": NoRecalibrator()}, "NoRecalibrator.recalibrate returned None"),
+        ({"selector": NoSelector()}, "NoSelector.select returned None"),
+        ({"predictor": NoPredictor()}, "NoPredictor predicted NoneType"),
+    ],
+    ids=lambda each: next(iter(each)) if isinstance(each, dict) else "",
+)
+def test_a_part_that_returns_nothing_is_named(toy: SimpleNamespace, part: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(toy, **part)

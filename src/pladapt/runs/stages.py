@@ -43,8 +43,8 @@ def returned(made: object, kind: type[R], part: object, method: str) -> R:
     """
     if not isinstance(made, kind):
         raise InputError(
-            f"{type(part).__name__}.{method} returned {type(made).__name__}; expected a "
-            f"{kind.__name__}."
+            f"{type(part).__name__}.{method} returned {made!r}, a {type(made).__name__}; it must "
+            f"return what pladapt's {kind.__name__} is."
         )
     return made
 
