@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 def adapt(toy: SimpleNamespace, tmp_path: Path) -> Adapt:
     """Adapt in one folder, again and again."""
 
-    def again(**options: Any) -> AdaptationResult:
+    def again(shift: float = 0.0, **options: Any) -> AdaptationResult:
         parts = toy.parts() | options
-        return pladapt.adapt(toy.Predictor(), toy.target(), **parts, workdir=tmp_path / "run")
+        given = toy.Predictor(shift=shift)
+        return pladapt.adapt(given, toy.target(), **parts, workdir=tmp_path / "run")
 
     return again
 
@@ -220,13 +221,15 @@ def lesion() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("by", "goal", "chosen"), [(0.2, -0.5, "other"), (-0.4, -0.5, "none"), (-0.4, 0.9, "so far")]
+    ("toys", "chosen"),
+    [((-0.3, 0.3, 0.9), "other"), ((0.0, -0.4, -0.5), "none"), ((0.0, -0.4, 0.9), "so far")],
 )
 def test_masks_choose_what_they_are_to_teach(
-    adapt: Adapt, seen: Any, by: float, goal: float, chosen: str
+    adapt: Adapt, seen: Any, toys: tuple[float, float, float], chosen: str
 ) -> None:
-    seen.goal = goal  # with the lower one the first round leaves most lesions unmarked
-    kept = {"retrainer": seen, "restart": restart(by)}
+    given, by, seen.goal = toys
+    # with the lower goal the first round leaves most lesions unmarked
+    kept = {"shift": given, "retrainer": seen, "restart": restart(by)}
     first = adapt(**kept)
     assert first.workdir is not None
     answered(first.workdir, 7)
@@ -237,8 +240,8 @@ def test_masks_choose_what_they_are_to_teach(
     assert start.chose == tuple(f"s{number}" for number in range(7))
     assert set(start.choice.evidence["candidate"].to_pylist()) == {"none", "so far", "other"}
     so_far: Any = first.predictor
-    shifts = {"other": by, "none": 0, "so far": so_far.shift}
-    assert seen.given[1].shift == pytest.approx(shifts[chosen])
+    shifts = {"other": given + by, "none": given, "so far": so_far.shift}
+    assert seen.given[-1].shift == pytest.approx(shifts[chosen])
     read = pladapt.read_run(first.workdir).rounds[1].start
     assert read is not None
     assert read.choice.name == chosen
