@@ -50,8 +50,8 @@ predicted more often than in an undisturbed run, the median and the most of all 
 The jobs: `adapt` in two rounds with a gate and an evaluator (216 predictions), `score` from a
 folder of files (24), both with a predictor that only waits, and stored every 10 ms so that there is
 much to interrupt; and, with `--training`, a recalibration and a training of four epochs of a few
-steps, each with a checkpoint. There are 24 images of 16 x 16 pixels. *A broken part* returns None or
-NaN, raises an error, or exits, from its first, second or sixth call on.
+steps, each with a checkpoint. There are 24 images of 16 x 16 pixels. *A broken part* returns None
+or NaN, raises an error, or exits, from its first, second or sixth call on.
 
 """
 
@@ -124,7 +124,8 @@ class Trials:
         if before is not None and before.error not in (None, "killed") and not before.own:
             row.add(_RAW, f"{before.error}: {before.message}")
             return
-        lost = predicted(folder) - predicted(self.whole)
+        counted = (self.whole / "log").exists()  # a training counts no predictions
+        lost = predicted(folder) - predicted(self.whole) if counted else None
         row.add(_SAME if same else _OTHER, "other bytes", lost)
 
     def writes(self, step: int) -> Iterator[Row]:
@@ -311,12 +312,14 @@ class Counts:
         each: Of each kind that has no number of its own, about.
         kills: Of SIGKILL at random.
         pairs: Of two at once.
+        flips: Of damage to each of the files that commands hand on.
         training: Of SIGKILL of a training.
     """
 
     each: int
     kills: int
     pairs: int
+    flips: int
     training: int
 
 
@@ -334,9 +337,9 @@ def measure(jobs: Sequence[Job], root: Path, draw: random.Random, counts: Counts
         if job.name == "adapt":
             yield trials.read_only()
             yield trials.broken(4 * count)
-        if job.name == "score":
-            scores = trials.whole / "run" / "scores.parquet"
-            yield from files(scores, root, draw, 10 * count)
+    if counts.flips:
+        scores = root / "warm" / "score" / "run" / "scores.parquet"
+        yield from files(scores, root, draw, counts.flips)
     if counts.training:
         trials = Trials(TRAINING, root, draw)
         yield trials.kills(counts.training)
@@ -353,18 +356,26 @@ def page(rows: list[Row], before: str = "") -> str:
     return f"{_HEAD}{table}\n"
 
 
+def _counts(arguments: argparse.Namespace) -> Counts:
+    given = arguments.trials, arguments.kills, arguments.pairs, arguments.flips
+    each, kills, pairs, flips = (_QUICK, _QUICK, 1, 10 * _QUICK) if arguments.quick else given
+    wanted = arguments.only in (None, "files")
+    return Counts(each, kills, pairs, flips if wanted else 0, arguments.training)
+
+
 def main() -> int:
     """Make the trials, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few trials of each kind")
     parser.add_argument(
         "--only",
-        choices=[*(job.name for job in JOBS), "training"],
+        choices=[*(job.name for job in JOBS), "files", "training"],
         help="of the jobs; the page's other lines stay",
     )
     parser.add_argument("--trials", type=int, default=100, help="of each kind, about")
     parser.add_argument("--kills", type=int, default=85, help="of each job, at random")
     parser.add_argument("--pairs", type=int, default=50, help="of two of each job at once")
+    parser.add_argument("--flips", type=int, default=1000, help="of each file handed on")
     parser.add_argument("--training", type=int, default=0, help="kills of a training; needs torch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--page", type=Path, help="where the page goes")
@@ -383,12 +394,7 @@ def main() -> int:
             job.run(Path(folder) / "warm" / job.name)
         draw = random.Random(arguments.seed)  # noqa: S311 - no secret
         jobs = [job for job in JOBS if arguments.only in (None, job.name)]
-        numbers = (
-            [_QUICK, _QUICK, 1]
-            if arguments.quick
-            else [arguments.trials, arguments.kills, arguments.pairs]
-        )
-        for row in measure(jobs, Path(folder), draw, Counts(*numbers, arguments.training)):
+        for row in measure(jobs, Path(folder), draw, _counts(arguments)):
             print(" | ".join(row.cells()), flush=True)
             for note in sorted(set(row.notes))[:20]:
                 print(f"    {note[:300]}", flush=True)
