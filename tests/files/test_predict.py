@@ -154,3 +154,16 @@ def test_an_onnx_file_of_logits_marks_without_torch(
     assert "takes no --weights" in error_of(
         "predict bright.onnx images -o other --weights bright.onnx"
     )
+
+
+@pytest.mark.torch
+def test_parts_of_one_folder_are_joined_by_the_command_without_a_part(folder: Path) -> None:
+    pytest.importorskip("lightning", reason="the extra torch is not installed")
+    line = "predict marking:marks_bright images --device cpu --window 0 255"
+    for part in (2, 1):
+        assert "Give the same without --part" in done(f"{line} -o parts --part {part}/2")
+    assert "Masks of 3 images: parts" in done(f"{line} -o parts")
+    done(f"{line} -o whole")
+    for name in ("0.png", "1.png", "2.png", "masks.parquet"):
+        assert (folder / "parts" / name).read_bytes() == (folder / "whole" / name).read_bytes()
+    assert "give a number and how many parts" in error_of(f"{line} -o x --part 3/2")
