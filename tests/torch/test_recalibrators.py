@@ -9,10 +9,12 @@ import pytest
 from pladapt import FlipPredictor, InputError, LabelledSample, SourceStatistics
 from pladapt.errors import LabelledTargetError
 from pladapt.predictors import Views, measure_agreement
+from pladapt.runs import keep_fraction
 from pladapt.source import measure_likeness
-from pladapt.testing import RecalibratorContract
+from pladapt.testing import RecalibratorContract, RetrainerContract
 from pladapt.torch import (
     AgreementRecalibrator,
+    FineTune,
     TorchPredictor,
     TrainingOptions,
     module_of,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pladapt import Sample
+    from pladapt.types import PseudoLabelled
 
 pytestmark = pytest.mark.torch
 
@@ -70,6 +73,18 @@ class TestAgreement(RecalibratorContract):
         if kind == "unfit":
             return [replace(s, image=1 - s.image) for s in lesions("t")]
         return lesions("t") if kind == "left as it is" else shifted(8)
+
+
+class TestFractionKeepingFineTune(RetrainerContract):
+    tolerance = 1e-6
+
+    @pytest.fixture
+    def retrainer(self) -> Any:
+        return keep_fraction(FineTune(validation=None, options=QUICK))
+
+    @pytest.fixture
+    def predictor(self, net: Callable[..., nn.Module]) -> Any:
+        return FlipPredictor(cpu(net()))
 
 
 # What is found on images of a target
@@ -411,3 +426,21 @@ def test_statistics_are_also_measured_on_images_with_as_much_foreground_as_the_s
     assert few.evidence["adjustment"].to_pylist() == ["none", "batch norm", "source"]
     unknown = recalibrator().recalibrate(trained, some)
     assert unknown.evidence["adjustment"].to_pylist() == ["none", "batch norm"]
+
+
+def test_a_fine_tuned_student_keeps_the_fraction(
+    net: Callable[..., nn.Module], pseudo: Callable[..., list[PseudoLabelled]]
+) -> None:
+    labels = pseudo(6)
+    fine_tune = FineTune(validation=None, options=QUICK)
+    trained = keep_fraction(fine_tune).retrain(cpu(net()), labels)
+    alone = fine_tune.retrain(cpu(net()), labels)
+    assert state_sha256(module_of(trained)) == state_sha256(module_of(alone))
+    images = np.stack([item.image for item in labels])
+    marked = np.asarray(trained.predict(images))[:, 0] > 0.5
+    taught = np.stack([item.label for item in labels]) > 0
+    assert marked.mean() == pytest.approx(taught.mean(), abs=2 / marked.size)
+    again = keep_fraction(fine_tune).retrain(trained, labels)
+    assert np.mean(np.asarray(again.predict(images))[:, 0] > 0.5) == pytest.approx(
+        taught.mean(), abs=2 / marked.size
+    )

@@ -222,13 +222,14 @@ class Shifting:
 
 
 recalibrator: pladapt.typing.Recalibrator = Shifting()
+keeping: pladapt.typing.Retrainer = pladapt.runs.keep_fraction(resumable, 0.4, batch_size=2)
 recalibrated = pladapt.adapt(
-    predictor, target, selector=selector, retrainer=resumable, recalibrator=recalibrator, rounds=0
+    predictor, target, selector=selector, retrainer=keeping, recalibrator=recalibrator, rounds=0
 )
 assert_type(recalibrated.recalibration, pladapt.runs.Recalibrated | None)
 recipe = pladapt.recipe("robust", cutoff=0.4)
 assert_type(recipe, pladapt.Recipe)
-recipe = pladapt.Recipe(selector=[selector, composed], retrainer=resumable, rounds=2)
+recipe = pladapt.Recipe(selector=[selector, composed], retrainer=keeping, rounds=2)
 adapted = recipe.adapt(
     predictor, target, evaluators=[evaluator], workdir="runs/robust", progress=progress
 )

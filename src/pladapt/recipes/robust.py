@@ -14,6 +14,7 @@ from pladapt.recipes.bundle import Recipe
 from pladapt.recipes.labelled import LabelledRecipe
 from pladapt.recipes.options import check_names, single_cutoff
 from pladapt.recipes.paper import PaperOptions
+from pladapt.runs.keep_fraction import keep_fraction
 from pladapt.runs.restarting import Restart
 from pladapt.selection.certain_negatives import CertainNegativesSelector
 from pladapt.selection.soft_dice import SoftDiceSelector
@@ -51,9 +52,9 @@ class RobustOptions:
     whether batch normalisation's statistics of the target surely make it agree better with itself,
     and whether there is a shift to train for. Where there is, what won labels the target, and is
     trained on its labels, those of samples without foreground among them, with an exponential
-    moving average of its weights, on strongly varied geometry, intensity and sharpness.
-    `pladapt.DoNoHarm` refuses what collapses. In every other case the model stays as it was, and
-    the verdict says why.
+    moving average of its weights, on strongly varied geometry, intensity and sharpness, and so that
+    it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
+    collapses. In every other case the model stays as it was, and the verdict says why.
 
     With a few labelled images of the target these decide instead, as `pladapt.evaluation.FewLabels`
     does: what this recipe makes without labels (``robust``) stays, unless the model as it is
@@ -238,7 +239,7 @@ class RobustOptions:
         )
         if self.labelled is not None and self.train_on_labelled:
             retrainer = TaughtBeside(retrainer=retrainer, labelled=self.labelled)
-        return retrainer
+        return keep_fraction(retrainer, self._cutoff, batch_size=self.batch_size)
 
     def _recalibrator(self) -> AgreementRecalibrator:
         return AgreementRecalibrator(
