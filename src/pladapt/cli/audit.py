@@ -79,9 +79,9 @@ def _named(given: Sequence[str]) -> dict[str, pa.Table]:
 def _warn_of_models(tables: Mapping[str, pa.Table]) -> None:
     """Warn where scores are of different models: an evaluation is of the masks of one."""
     models = {name: model for name, table in tables.items() if (model := recorded_model(table))}
-    first = next(iter(models), None)
+    first, known = next(iter(models.items()), ("", None))
     for name, model in models.items():
-        if model != models[first]:
+        if model != known:
             warnings.warn(
                 f"The scores {name!r} are of another model than {first!r}, and the evaluation is "
                 "of the masks of one: how well the other's scores rank them says little. Give "

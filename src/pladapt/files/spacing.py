@@ -77,10 +77,9 @@ def resized(array: NDArray[Any], shape: tuple[int, ...], *, nearest: bool = Fals
     if old == shape:
         return array
     factors = [new / length for new, length in zip(shape, old, strict=True)]
-    order = 0 if nearest else 1
     lead = array.shape[: -len(shape)]
     made = [
-        ndimage.zoom(part, factors, order=order, mode="nearest", grid_mode=True)
+        ndimage.zoom(part, factors, order=0 if nearest else 1, mode="nearest", grid_mode=True)
         for part in array.reshape(-1, *old)
     ]
     return np.stack(made).reshape(*lead, *shape)

@@ -190,8 +190,9 @@ def _logits(
     parameter = next(module.parameters(), torch.empty(0))
     image = as_tensor(train[0].image).float()[None].to(parameter.device)
     with explained(image), torch.no_grad(), evaluating(module):
-        logits = called(module, image)
-    check_logits(logits, image)
+        given = called(module, image)
+    check_logits(given, image)
+    logits: torch.Tensor = given
     return logits.float().cpu()
 
 
