@@ -146,7 +146,6 @@ def test_no_output_of_a_command_holds_an_identifier_of_its_input(
             "--set", "retrainer.options.min_steps=1",
             "--force", "--json",
         ),
-        "report": ("report", output / "run"),
         "source": (
             "source", images, "--model", "network:net", "-o", output / "source.npz", *how,
             "--force",
