@@ -110,18 +110,16 @@ def test_a_cell_that_a_review_makes_worse_is_named(module: Any, tmp_path: Path) 
 
 def test_a_quick_simulation_reviews_and_goes_on(tmp_path: Path) -> None:
     command = [sys.executable, str(FOLDERS[0] / "simulate.py"), "--quick", "--out", str(tmp_path)]
-    command += ["--pairs", "ultrasound", "--seeds", "1", "--counts", "1,3"]
+    command += ["--pairs", "ultrasound", "--seeds", "1", "--counts", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    for said in ("ultrasound, seed 1: done", ""):
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=600, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=600, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ultrasound, seed 1: done" in done.stdout
     (found,) = json.loads((tmp_path / "results.json").read_text())["cells"]
     orders = [(each["order"], each["count"]) for each in found["reviews"]]
-    names = ("queue", "lowest certainty", "random")
-    assert orders == [(name, count) for name in names for count in (1, 3)]
+    assert orders == [("queue", 2), ("lowest certainty", 2), ("random", 2)]
     assert all("reviewed mask" in each["verdict"] for each in found["reviews"])
     assert "A quick run" in (tmp_path / "page.md").read_text()
 
