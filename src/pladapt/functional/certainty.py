@@ -45,9 +45,10 @@ def class_cutoffs(cutoff: Cutoff, classes: int) -> tuple[float, ...]:
     Raises:
         InputError: A cut-off outside (0, 1), or another number of them than of classes.
     """
-    many = isinstance(cutoff, Sequence) and not isinstance(cutoff, str)
-    given = tuple(cutoff) if many else (cutoff,) * classes
-    values = tuple(real("cutoff", value) for value in given)
+    if isinstance(cutoff, Sequence) and not isinstance(cutoff, str):
+        values = tuple(real("cutoff", value) for value in cutoff)
+    else:
+        values = (real("cutoff", cutoff),) * classes
     if len(values) != classes:
         raise InputError(f"{len(values)} cut-offs for {classes} classes; give one, or one a class.")
     for value in values:

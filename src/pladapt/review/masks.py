@@ -189,4 +189,5 @@ def _sureness(probabilities: Array, cutoff: Cutoff) -> NDArray[np.float64]:
     scores, pixels = (to_numpy(each) for each in soft_dice(probabilities, cutoff))
     lowest = np.where(pixels > 0, scores, np.inf).min(axis=1)
     peak = to_numpy(foreground(probabilities)).reshape(len(scores), -1).max(axis=1)
-    return np.where(np.isfinite(lowest), lowest, 1 - peak).astype(np.float64)
+    sure: NDArray[np.float64] = np.where(np.isfinite(lowest), lowest, 1 - peak).astype(np.float64)
+    return sure

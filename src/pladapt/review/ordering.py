@@ -85,7 +85,8 @@ def doubtful_pixels(scores: Sequence[float | None], pixels: Sequence[int]) -> ND
         doubt = np.where(np.isnan(values), 0.5, 1 - values)
     else:
         doubt = doubts(scores)
-    return (doubt + _SUREST) * (np.asarray(pixels) + 1)
+    ordered: NDArray[np.float64] = (doubt + _SUREST) * (np.asarray(pixels) + 1)
+    return ordered
 
 
 def likeness(embeddings: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float32]:

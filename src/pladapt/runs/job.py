@@ -42,8 +42,11 @@ class Job:
 
     def config(self) -> dict[str, Any]:
         """Return what the run depends on, for its manifest."""
-        optional = {"gates": self.gates, "recalibrator": self.recalibrator}
-        optional |= {"restart": self.restart}
+        optional = {
+            "gates": self.gates,
+            "recalibrator": self.recalibrator,
+            "restart": self.restart,
+        }
         return {name: describe(part) for name, part in optional.items() if part} | {
             "predictor": describe(self.given),
             "target": {"samples": len(self.target.target)},
