@@ -122,7 +122,7 @@ def test_statistics_that_make_it_mark_much_more_than_before_and_on_the_source_ar
         (less, 1.5, "unchanged"),
         (replace(less, foreground_fraction=np.array([96 / 1024])), 1.5, "adapted"),
     ):
-        made = recalibrator(source=known, factor=factor, shift=99).recalibrate(trained, target)
+        made = recalibrator(source=known, factor=factor, shift=1e9).recalibrate(trained, target)
         assert made.verdict is not None
         assert made.verdict.outcome == outcome
         assert (made.teacher is trained) == (outcome == "unchanged")
