@@ -112,7 +112,7 @@ class RobustOptions:
     scales: tuple[float, ...] | None = None
     margin: float = 0.005
     factor: float = 1.5
-    shift: float = 1.75
+    shift: float = 3.0
     min_agreement: float = 0.8
     foreground_fraction: tuple[float, float] | None = None
     labelled: Samples[LabelledSample] | None = None

@@ -141,8 +141,8 @@ class AgreementRecalibrator:
         views: What the network is asked about, as for ``source``; give natural mirror axes.
         margin: By how much an agreement must be higher, in [0, 1).
         factor: How many times as much may be marked as before or as on the source, at least 1.
-        shift: How far from the source's the images must be for a training, at least 0. A tenth of
-            the source's own images, chosen by any one quality, lies 1.75 away.
+        shift: How far from the source's the images must be for a training, at least 0. Parts of a
+            source's own images, chosen by their amount of foreground, lay up to 2.8 away.
         min_agreement: The least agreement for a training, in [0, 1].
         given: The fraction of foreground that a user expects, or None.
         max_fraction: A network that marks more of the target's pixels than this is not fit for it.
@@ -162,7 +162,7 @@ class AgreementRecalibrator:
     views: Views = field(default_factory=Views)
     margin: float = 0.005
     factor: float = 1.5
-    shift: float = 1.75
+    shift: float = 3.0
     min_agreement: float = 0.8
     given: GivenFraction | None = None
     max_fraction: float = 0.9
