@@ -53,7 +53,9 @@ def class_cutoffs(cutoff: Cutoff, classes: int) -> tuple[float, ...]:
         raise InputError(f"{len(values)} cut-offs for {classes} classes; give one, or one a class.")
     for value in values:
         if not 0 < value < 1:
-            raise InputError(f"The cut-off is {value:g}; it must lie between 0 and 1, both excluded.")
+            raise InputError(
+                f"The cut-off is {value:g}; it must lie between 0 and 1, both excluded."
+            )
     return values
 
 

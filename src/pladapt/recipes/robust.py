@@ -79,7 +79,7 @@ class RobustOptions:
         margin: By how much an agreement must be higher.
         factor: How many times as much may be marked as before or as on the source.
         shift: How far from the source's the images must be for a training, in the standard
-            deviations of the source's own images (`pladapt.source.Likeness.shift`).
+            deviations of the source's own images (``shift`` of `pladapt.source.Likeness`).
         min_agreement: How far the model must agree with itself on them for a training, in [0, 1].
         foreground_fraction: The lowest and the highest fraction of all pixels of the target that
             can be foreground, where a user knows that. What would mark another is refused, and a

@@ -31,7 +31,7 @@ class Review:
 
     Args:
         run: The run folder. Where labelled images chose in it, the masks are those of the candidate
-            `robust`, which the answers teach, and the labelled images choose again.
+            ``robust``, which the answers teach, and the labelled images choose again.
         who: The person's name, which is noted with every answer.
         session: Tells two pages of one person apart; by default it is made up.
         masks: The run's, where they are known; by default they are read.

@@ -45,7 +45,7 @@ class Likeness:
         shape: With both standardised to mean 0 and standard deviation 1.
         inverted: The same, with the target's intensities negated.
         shift: How far the mean image's intensities, contrast and texture lie from the source's, in
-            standard deviations of the source's images (`pladapt.source.features.ImageFeatures`);
+            standard deviations of the source's images (`pladapt.source.ImageFeatures`);
             NaN where that was not measured.
     """
 

@@ -121,7 +121,7 @@ class AgreementRecalibrator:
 
     What won is to be trained where there is a shift to learn, and its masks are worth learning:
 
-    - The mean image lies ``shift`` or more from the source's (`pladapt.source.Likeness.shift`), in
+    - The mean image lies ``shift`` or more from the source's (`pladapt.source.Likeness`), in
       the standard deviations of the source's own images. Training on images that are like the
       source's can only lose.
     - Its masks agree with those of the views to ``min_agreement``, whichever groups are drawn.
