@@ -263,7 +263,7 @@ def test_adapt_without_truth_shows_the_evidence_and_refuses_another_seed(
 @pytest.mark.parametrize(
     "case",
     [
-        ("source's", 3, "Verdict: left as it was: no change surely helps"),
+        ("source's", 3, "Verdict: left as it was: no change makes the model surely agree better"),
         ("inverted", 4, "Verdict: not fit for these images: bright and dark are the other way"),
     ],
 )

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import pladapt
 from pladapt.cli.application import application as commands
+from pladapt.cli.reading import Reading
 from pladapt.cli.run_images import note_images
 from pladapt.errors import BusyError, InputError
 from pladapt.files import Files, Grouping, ImageLayout, read_samples
@@ -46,7 +47,7 @@ def run(brightness: Any, tmp_path: Path) -> Path:
     selector = pladapt.CertaintyIndexSelector(min_pixels=1)
     parts = {"selector": selector, "retrainer": Same(), "workdir": tmp_path / "run"}
     pladapt.adapt(brightness(), samples_of(tmp_path), **parts)
-    note_images(tmp_path / "run", tmp_path / "images")
+    note_images(tmp_path / "run", tmp_path / "images", Reading())
     return tmp_path / "run"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import pladapt
+from pladapt.cli.reading import Reading
 from pladapt.cli.run_images import note_images
 from pladapt.files import Files, Grouping, ImageLayout, read_samples
 from pladapt.review import Review
@@ -73,7 +74,7 @@ def run(tmp_path: Path) -> Path:
         image[4:12, 4 : 10 + number] += 0.6
         np.save(tmp_path / "images" / f"i{number}.npy", image)
     adapt(tmp_path)
-    note_images(tmp_path / "run", tmp_path / "images")
+    note_images(tmp_path / "run", tmp_path / "images", Reading())
     return tmp_path / "run"
 
 

@@ -295,7 +295,7 @@ def targets(
 @pytest.mark.parametrize(
     "case",
     [
-        ("the source's", "unchanged", "no change surely helps"),
+        ("the source's", "unchanged", "the images are like the source's"),
         ("inverted", "unfit", "the other way round"),
         ("blank", "unchanged", "finds no foreground"),
         ("rewritten", "unchanged", "the recalibration was refused: foreground fraction"),
@@ -347,7 +347,8 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         {"scales": ()},
         {"margin": 0.1},
         {"factor": 2.0},
-        {"room": 0.1},
+        {"shift": 0.1},
+        {"min_agreement": 0.1},
         {"foreground_fraction": (0.0, 0.1)},
         {"epochs": 2},
         {"min_steps": 9},
@@ -365,13 +366,14 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         }
     assert reached == {
         **{name: {"retrainer"} for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")},
-        **{name: {"recalibrator"} for name in ("scales", "margin", "factor", "room")},
+        **{name: {"recalibrator"} for name in ("scales", "margin", "factor", "shift")},
+        "min_agreement": {"recalibrator"},
         "source": {"recalibrator", "gates"},
-        "cutoff": {"selector", "retrainer", "recalibrator", "gates"},
+        "cutoff": {"selector", "retrainer", "recalibrator", "gates", "restart"},
         "axes": {"retrainer", "recalibrator"},
         "foreground_fraction": {"recalibrator", "gates"},
         "train": {"rounds"},
-        "batch_size": {"retrainer", "gates", "batch_size"},
+        "batch_size": {"retrainer", "gates", "restart", "batch_size"},
     }
     machine = {"device", "checkpoints", "progress"}
     labels = {"labelled", "labelled_margin", "train_on_labelled"}  # these make another recipe
