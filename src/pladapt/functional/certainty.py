@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -45,17 +45,15 @@ def class_cutoffs(cutoff: Cutoff, classes: int) -> tuple[float, ...]:
     Raises:
         InputError: A cut-off outside (0, 1), or another number of them than of classes.
     """
+    given: list[Any] = [cutoff] * classes
     if isinstance(cutoff, Sequence) and not isinstance(cutoff, str):
-        values = tuple(real("cutoff", value) for value in cutoff)
-    else:
-        values = (real("cutoff", cutoff),) * classes
+        given = list(cutoff)
+    values = tuple(real("cutoff", value) for value in given)
     if len(values) != classes:
         raise InputError(f"{len(values)} cut-offs for {classes} classes; give one, or one a class.")
-    for value in values:
+    for said, value in zip(given, values, strict=True):
         if not 0 < value < 1:
-            raise InputError(
-                f"The cut-off is {value:g}; it must lie between 0 and 1, both excluded."
-            )
+            raise InputError(f"The cut-off is {said}; it must lie between 0 and 1, both excluded.")
     return values
 
 
