@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from results import Cell
 
-_STYLE: Final[Any] = {
+STYLE: Final[Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pladapt",
     "font.size": 9,
@@ -25,6 +25,8 @@ _STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
 }
+"""What the charts of the studies look like."""
+
 _DOTS: Final = {
     BATCH_NORM: ("#999999", "s"),
     "paper": ("#c77c11", "^"),
@@ -35,7 +37,7 @@ _DOTS: Final = {
 
 def chart(cells: Sequence[Cell]) -> str:
     """Return an SVG: a line for each cell, and on it the change of DSC of some rows."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         canvas = Figure(figsize=(7, 1.2 + 0.24 * len(cells)), layout="constrained")
         axes = canvas.subplots()
         for row, (colour, marker) in _DOTS.items():

