@@ -21,6 +21,9 @@ _ROWS: Final = {
     SOURCE: "the source model as it is",
     BATCH_NORM: "batch normalisation's statistics measured anew on the target, nothing else",
     "tent": "Tent: one epoch of entropy minimisation on batch normalisation's scales and shifts",
+    "torch-em-mean-teacher": "torch-em's `MeanTeacherTrainer` on the target alone, with its own "
+    "default pseudo-labels (above .9 and below .1), loss and augmentations: 300 steps",
+    "torch-em-fixmatch": "the same with its `FixMatchTrainer`",
     "paper": f"the paper's rule: the {FRACTION:.0%} of the samples with the highest certainty "
     "index, then fine-tuning, validated on source groups",
     ROBUST: '`pladapt.recipe("robust")` with the statistics of the source\'s test images',

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from tent import tent
+from torch_em_rows import self_trained
 
 import pladapt
 from pladapt.data.views import Subset
@@ -65,6 +66,11 @@ def _tent(source: Source, target: Samples[Sample]) -> Adapted:
     return Adapted(tent(source.predictor, target, device=source.retraining.device))
 
 
+def _torch_em(source: Source, target: Samples[Sample], name: str) -> Adapted:
+    seed, device = source.seed, source.retraining.device
+    return Adapted(self_trained(source.predictor, target, name, seed=seed, device=device))
+
+
 def _paper(source: Source, target: Samples[Sample]) -> Adapted:
     """Retrain once on the samples of the highest certainty index, as the paper does."""
     chosen = pladapt.selector(
@@ -104,11 +110,16 @@ ROWS: Final[Mapping[str, Row]] = {
     "robust": _robust,
     "robust-without-training": partial(_robust, train=False),
     "tent": _tent,
+    "torch-em-mean-teacher": partial(_torch_em, name="mean-teacher"),
+    "torch-em-fixmatch": partial(_torch_em, name="fixmatch"),
 }
 """The rows that see no label of the target, by name."""
 
 ORDER: Final = (*ROWS, ORACLE)
 """All rows."""
+
+USUAL: Final = tuple(row for row in ORDER if not row.startswith("torch-em"))
+"""What is run unless it is asked for by name: all that needs no further library."""
 
 ESSENTIAL: Final = ("source", "batch-norm", "paper", "robust", ORACLE)
 """What is run first."""

@@ -24,7 +24,7 @@ from families import Config  # noqa: E402 - the same
 from page import write_page  # noqa: E402 - the same
 from pairs import NO_SHIFT, PAIRS, SHIFTS  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
-from rows import ESSENTIAL, ORDER  # noqa: E402 - the same
+from rows import ESSENTIAL, ORDER, USUAL  # noqa: E402 - the same
 
 from pladapt.runs.manifest import open_run  # noqa: E402 - after torch's threads are set
 from pladapt.storage import atomic_write  # noqa: E402 - after torch's threads are set
@@ -78,7 +78,9 @@ def _arguments() -> argparse.Namespace:
         type=names(PAIRS),
         help=f"of {','.join(PAIRS)}; else all, or without --data the simulated",
     )
-    parser.add_argument("--rows", type=names(ORDER), help=f"of {','.join(ORDER)}; else all")
+    parser.add_argument(
+        "--rows", type=names(ORDER), help=f"of {','.join(ORDER)}; else {','.join(USUAL)}"
+    )
     parser.add_argument("--seeds", type=numbers, default=[0, 1], help="0,1 unless given")
     parser.add_argument("--encoder-weights", type=Path, help="EfficientNet-Lite0's, from ImageNet")
     parser.add_argument("--size", type=int, default=96, help="of the real images, in pixels")
@@ -105,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     if arguments.data is None or arguments.quick:
         pairs = [name for name in pairs if PAIRS[name].family in _SIMULATED]
     arguments.pairs = arguments.pairs or pairs
-    arguments.rows = arguments.rows or (ESSENTIAL if arguments.quick else ORDER)
+    arguments.rows = arguments.rows or (ESSENTIAL if arguments.quick else USUAL)
     return arguments
 
 

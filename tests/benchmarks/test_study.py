@@ -235,7 +235,7 @@ def test_passes_are_counted_in_images_of_the_targets_size(study: Any) -> None:
 
 
 def test_a_source_of_several_pairs_is_trained_once_and_before_its_rows(study: Any) -> None:
-    order, essential = study("rows").ORDER, study("rows").ESSENTIAL
+    order, essential = study("rows").USUAL, study("rows").ESSENTIAL
     turns = study("work").tasks(["A-to-C", "ct-A-all", "C-to-A"], [0, 1], order)
     assert [len(turn) for turn in turns] == 2 * [2, 2 * len(essential) + 3, 2 * 2]
     assert {task.pair for task in turns[0]} == {"A-to-C", "C-to-A"}
