@@ -248,6 +248,17 @@ def test_masks_choose_what_they_are_to_teach(
     assert adapt(**kept).predictor == result.predictor
 
 
+def test_another_retrainer_may_train_on_people_s_masks(adapt: Adapt, seen: Any) -> None:
+    other = type(seen)()
+    kept = {"retrainer": seen, "restart": replace(restart(0.2), retrainer=other)}
+    folder = adapt(**kept).workdir
+    assert folder is not None
+    assert (len(seen.given), len(other.given)) == (1, 0)
+    answered(folder, 3)
+    adapt(**kept)
+    assert (len(seen.given), len(other.given)) == (1, 1)
+
+
 def test_fewer_than_three_masks_choose_nothing(adapt: Adapt, seen: Any) -> None:
     kept = {"retrainer": seen, "restart": restart(0.2)}
     folder = adapt(**kept).workdir

@@ -365,12 +365,15 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
             if json.dumps(describe(getattr(other, part))) != described[part]
         }
     assert reached == {
-        **{name: {"retrainer"} for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")},
+        **{
+            name: {"retrainer", "restart"}
+            for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")
+        },
         **{name: {"recalibrator"} for name in ("scales", "margin", "factor", "shift")},
         "min_agreement": {"recalibrator"},
         "source": {"recalibrator", "gates"},
         "cutoff": {"selector", "retrainer", "recalibrator", "gates", "restart"},
-        "axes": {"retrainer", "recalibrator"},
+        "axes": {"retrainer", "recalibrator", "restart"},
         "foreground_fraction": {"recalibrator", "gates"},
         "train": {"rounds"},
         "batch_size": {"retrainer", "gates", "restart", "batch_size"},

@@ -38,10 +38,14 @@ if TYPE_CHECKING:
 
     from pladapt.evidence.gates import Measure
     from pladapt.source.statistics import SourceStatistics
+    from pladapt.torch.augmentation import Augmentation
     from pladapt.types import LabelledSample, Progress, Samples
     from pladapt.typing import Gate, Recalibrator, ResumableRetrainer, Retrainer, Selector
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
+_VARIED_LITTLE: Final = (RandomIntensity(gamma=0.2, contrast=0.1, brightness=0.1),)
+"""For what is taught by people: strong variation is for what a network says of itself alone, and
+hides what an intensity means where masks that are right would teach it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +66,8 @@ class RobustOptions:
     (``paper``) or another cut-off is clearly better. The labels choose and teach nothing.
 
     Masks that people reviewed (`pladapt.review.Review`) choose as well before they teach: what the
-    run has made, the model as it is or the target's statistics (`pladapt.runs.Restart`).
+    run has made, the model as it is or the target's statistics (`pladapt.runs.Restart`). Then
+    intensity is varied little in training.
 
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
@@ -220,7 +225,7 @@ class RobustOptions:
         every = SoftDiceSelector(cutoff=self._cutoff, min_pixels=1)
         return CertainNegativesSelector(selector=every, ceiling=self._cutoff, amount=1.0)
 
-    def _retrainer(self) -> Retrainer:
+    def _retrainer(self, varied: Sequence[Augmentation] = _VARIED) -> Retrainer:
         from torch.optim import Adam  # noqa: PLC0415 - torch is asked for by its extra's name first
 
         options = TrainingOptions(
@@ -228,7 +233,7 @@ class RobustOptions:
             min_steps=self.min_steps,
             batch_size=self.batch_size,
             optimizer=partial(Adam, lr=self.learning_rate),
-            augmentation=Augmentations((RandomAffine(flip=self._views.axes), *_VARIED)),
+            augmentation=Augmentations((RandomAffine(flip=self._views.axes), *varied)),
             keep="last",
             ema=self.ema,
             seed=self.seed,
@@ -261,6 +266,7 @@ class RobustOptions:
         normalised = BatchNormRecalibrator(device=self.device, progress=self.progress)
         return Restart(
             recalibrators={"batch-norm": normalised},
+            retrainer=self._retrainer(_VARIED_LITTLE),
             cutoff=self._cutoff,
             margin=self.labelled_margin,
             batch_size=self.batch_size,

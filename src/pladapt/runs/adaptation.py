@@ -232,6 +232,8 @@ def _reviewed_rounds(
 ) -> Predictor:
     """Go on with a round for what people said of the masks since, and return what came of it."""
     before: Mapping[str, Answer] = {}
+    if job.restart is not None and job.restart.retrainer is not None:
+        job = replace(job, retrainer=job.restart.retrainer)
     while answers := answers_for(folder, number := len(done) + 1, before):
         of_round, own = replace(job, answers=answers), folder / f"round-{number}"
         start = start_of(of_round, Start(teacher, student), before, own)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pladapt.runs.answers import Answer
     from pladapt.runs.job import Job
     from pladapt.types import Sample, Samples
-    from pladapt.typing import Predictor, Recalibrator
+    from pladapt.typing import Predictor, Recalibrator, Retrainer
 
 SO_FAR: Final = "so far"
 """The candidate that the run has made until then."""
@@ -47,7 +47,7 @@ class Start(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Restart:
-    """Has people's masks choose what they are to teach.
+    """Has people's masks choose what they are to teach, and says how.
 
     Where at least three masks have taught nothing yet, and show foreground, they choose as
     `pladapt.evaluation.FewLabels` does among the model as it was given (``none``), what the run has
@@ -56,12 +56,15 @@ class Restart:
 
     Args:
         recalibrators: By name.
+        retrainer: Trains on people's masks, beside pseudo-labels; by default what trains without
+            them.
         cutoff: The source's cut-off, in (0, 1).
         margin: By how much the mean DSC must be higher, in [0, 1).
         batch_size: How many samples are predicted at once.
     """
 
     recalibrators: Mapping[str, Recalibrator]
+    retrainer: Retrainer | None = None
     cutoff: float = 0.5
     margin: float = 0.05
     batch_size: int = 8
