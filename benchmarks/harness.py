@@ -15,7 +15,6 @@ Role: TypeAlias = Literal["ours", "peer", "floor"]
 Agreement: TypeAlias = Callable[[Any, Any], str]
 
 _MOST_ROUNDS: Final = 51
-_LEAST_ROUNDS: Final = 5
 _LEAST_ROUNDS_QUICK: Final = 2
 
 
@@ -72,6 +71,7 @@ class Case:
         facts: Measured after the timings, to stand below the table.
         rates: What the machine reaches in a large matrix product, in FLOP/s by precision.
         seconds: What a round of all methods may be repeated for.
+        least: How often each is timed, however long it takes; 2 or more.
     """
 
     name: str
@@ -82,6 +82,7 @@ class Case:
     facts: Callable[[], Mapping[str, str]] | None = None
     rates: Callable[[], Mapping[str, float]] | None = None
     seconds: float = 20.0
+    least: int = 5
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ def measure(case: Case, *, quick: bool = False) -> dict[str, Any]:
     ours = _warm_up(series)
     duration = _round(series)
     wanted = 0 if quick else int(case.seconds / max(duration, 1e-9))
-    least = _LEAST_ROUNDS_QUICK if quick else _LEAST_ROUNDS
+    least = _LEAST_ROUNDS_QUICK if quick else case.least
     for _ in range(min(_MOST_ROUNDS, max(least, wanted)) - 1):
         _round(series)
     return {

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from machine import module
+from machine import gpu, module
 from maps import lesions
 from scratch import folder
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHANNELS, CLASSES = 1, 1
+BATCH = 8
 _SAMPLES_FOR_INT8 = 4
 
 
@@ -25,6 +26,23 @@ def missing() -> str:
     needed = ("torch", "segmentation_models_pytorch", "onnx", "onnxscript", "onnxruntime")
     absent = [name for name in needed if module(name) is None]
     return f"{', '.join(absent)} not installed" if absent else ""
+
+
+def sized(*, quick: bool) -> Network:
+    """Return the network that all benchmarks of inference share, and a tiny one for a quick run."""
+    return Network("resnet18", 64) if quick else Network("resnet34", 512)
+
+
+def trained(*, quick: bool) -> Network:
+    """Return the network that is trained: on a CPU, with smaller images."""
+    return Network("resnet34", 128) if not quick and not gpu() else sized(quick=quick)
+
+
+def predictor_of(network: Network, device: str) -> Any:
+    """Return our predictor of the torch module, in full precision."""
+    return module("pladapt.torch").TorchPredictor(
+        module_of(network.encoder), device=device, batch_size=BATCH, amp="off"
+    )
 
 
 @dataclass(frozen=True)

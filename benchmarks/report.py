@@ -18,7 +18,7 @@ turns in one process, after one call each that was not timed; times are medians,
 in brackets. *Against ours* is the median of the ratios round by round: 20 x means that the method
 takes twenty times as long as pladapt. Times belong to the machine and to what else it did; ratios
 travel better. Where a method computes the same, its result was compared with ours in the same run,
-and the last column says how; a difference would have ended the run.
+and the last column says how; a difference would have ended the benchmark, and stood here.
 
 Run them with `python benchmarks/run.py` (`--only` for some, `--quick` to see that they work).
 `benchmarks/gpu.sh` measures a CUDA device in at most eight minutes: inference by every road,
@@ -61,6 +61,8 @@ def _machine(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{' '.join(benchmark['text'].split())}\n"
         for case in benchmark["cases"]:
             yield from _case(case)
+        if benchmark.get("problem"):
+            yield f"**Not measured to the end:** {benchmark['problem']}.\n"
 
 
 def _targets(benchmarks: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -123,6 +128,79 @@ def test_ratios_and_targets(suite: Any, monkeypatch: pytest.MonkeyPatch) -> None
     ratios = {m["name"]: m["ratio_to_ours"]["median"] for m in told["methods"] if "calls" in m}
     assert ratios == {"ours": 1, "slow": 15, "floor": 0.5}
     assert told["methods"][-1]["missing"] == "absent is not installed"
+
+
+def fake(suite: Any, monkeypatch: pytest.MonkeyPatch, name: str, *runs: Any) -> None:
+    """Make a benchmark of a case for each run."""
+    harness = suite("harness")
+
+    def cases(*, quick: bool) -> Iterator[Any]:
+        for at, run in enumerate(runs):
+            yield harness.Case(
+                name=f"case {at}",
+                methods=[harness.Method(name="ours", role="ours", run=run)],
+                seconds=0,
+            )
+
+    module = SimpleNamespace(TITLE=name.title(), TEXT=name, cases=cases)
+    monkeypatch.setitem(sys.modules, f"bench_{name}", module)
+
+
+@pytest.mark.parametrize("ending", [ZeroDivisionError("of nothing"), SystemExit(143)])
+def test_a_benchmark_that_fails_or_is_stopped_loses_neither_its_cases_nor_others(
+    suite: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: BaseException
+) -> None:
+    def ends() -> None:
+        raise ending
+
+    run = suite("run")
+    fake(suite, monkeypatch, "broken", lambda: 1, ends, lambda: 1)
+    fake(suite, monkeypatch, "whole", lambda: 1)
+    monkeypatch.setattr(run, "NAMES", ("broken", "whole"))
+    places = ["--label", "x", "--results", str(tmp_path), "--page", str(tmp_path / "page.md")]
+    monkeypatch.setattr(sys, "argv", ["run.py", *places])
+    with pytest.raises(SystemExit):
+        run.main()
+    monkeypatch.setattr(sys, "argv", ["run.py", *places, "--only", "whole"])
+    run.main()  # what another call measured stays
+    found = json.loads((tmp_path / "x.json").read_text())["benchmarks"]
+    assert [case["case"] for case in found["broken"]["cases"]] == ["case 0"]
+    assert len(found["whole"]["cases"]) == 1
+    assert not found["whole"]["problem"]
+    stopped = isinstance(ending, SystemExit)
+    reason = "it was stopped before its end" if stopped else "ZeroDivisionError: of nothing"
+    assert found["broken"]["problem"] == reason
+    assert f"**Not measured to the end:** {reason}." in (tmp_path / "page.md").read_text()
+
+
+def test_each_part_on_a_gpu_has_its_time_and_one_that_fails_is_named(tmp_path: Path) -> None:
+    stub = tmp_path / "python"
+    stub.write_text(f"""#!/bin/sh
+case "$*" in
+    -c*) echo fake-gpu ;;
+    *) echo "$*" >> {tmp_path}/calls; case "$*" in *compiling*) exit 139 ;; esac ;;
+esac
+""")
+    stub.chmod(0o755)
+    script = BENCHMARKS / "gpu.sh"
+    run = subprocess.run(
+        ["bash", str(script)],  # noqa: S607 - wherever bash is
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | {"PYTHON": str(stub)},
+    )
+    assert run.returncode == 1
+    assert "Not measured to the end: compiling" in run.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert all(call.startswith("benchmarks/run.py --label fake-gpu --only") for call in calls)
+    parts = [call.split()[-1] for call in calls]
+    assert {*parts} <= {*NAMES}
+    (line,) = [line for line in script.read_text().splitlines() if line.startswith("parts=")]
+    limits = [int(seconds) for seconds in re.findall(r":(\d+)", line)]
+    assert len(limits) == len(parts)
+    assert sum(limits) <= 480
 
 
 def test_a_peer_that_is_not_installed_is_reported(
