@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, Prediction, Sample
+from pladapt.data.batches import batches
 from pladapt.data.views import Mapped, Subset
 from pladapt.functional.arrays import native_float, to_numpy
 from pladapt.predictors.prediction import predictions
@@ -226,3 +227,12 @@ def test_a_subset_keeps_the_order_of_the_positions() -> None:
     assert [subset[index] for index in range(len(subset))] == ["d", "a", "a"]
     with pytest.raises(IndexError):
         subset[3]
+
+
+def test_a_batch_of_large_images_has_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(batches.__globals__, "_MOST_VALUES", 100)
+    sizes = [(1, 5, 10), (1, 5, 10), (1, 5, 10), (1, 20, 10), (1, 20, 10), *[(1, 2, 5)] * 9]
+    samples = [Sample(str(at), "", np.zeros(size)) for at, size in enumerate(sizes)]
+    found = [images.shape for _, images in batches(samples, batch_size=8)]
+    large = [(2, 1, 5, 10), (1, 1, 5, 10), (1, 1, 20, 10), (1, 1, 20, 10)]
+    assert found == [*large, (8, 1, 2, 5), (1, 1, 2, 5)]

@@ -423,6 +423,33 @@ def test_parts_are_named_in_place_of_a_recipe(folders: Path, weights: Path) -> N
 
 
 @pytest.mark.torch
+def test_borders_of_adapt_are_in_the_mm_of_the_files(folders: Path, weights: Path) -> None:
+    assert weights.exists()
+    nibabel = pytest.importorskip("nibabel", reason="the extra files is not installed")
+    affine = np.diag([0.5, 0.8, 3, 1])  # X, Y, Z
+    for place in ("slices", "masks"):
+        (folders / place).mkdir()
+    for index, (image, mask) in enumerate(lesions()):
+        for place, array in (("slices", image), ("masks", mask)):
+            volume = nibabel.Nifti1Image(array.T[:, :, None], affine)
+            volume.to_filename(folders / place / f"{index}.nii.gz")
+    line = (
+        "adapt tiny_network:net slices -o run --weights net.safetensors --device cpu --cutoff 0.4 "
+        "--selector soft-dice --set selector.min_pixels=1 --set selector.top_k=2 "
+        "--retrainer fine-tune --set retrainer.options.epochs=1 "
+        "--truth masks --evaluator detail --set evaluator.surface=0.4"
+    )
+    adapted = pladapt(line)
+    assert adapted.exit_code in (0, 3), adapted.output
+    found = read_run(folders / "run").before["detail"]
+    assert found.notes["hd95_unit"] == "mm"
+    # the network marks each lesion a pixel further to the right: 0.5 mm, of borders of 44 pixels
+    # each, in 12 + 10 of which nothing else is nearer
+    assert found.value("hd95", aggregation="sample") == pytest.approx(0.5)
+    assert found.value("nsd", aggregation="sample") < 0.8
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize(
     "line",
     ["bright --activation none", "bright --argument channels=2 --activation none --channel 1"],

@@ -445,6 +445,41 @@ def test_an_error_steers_no_terminal(
     assert "\\x1b[31m" in said
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "score --probabilities maps -o",
+        "predict nowhere:net maps -o",
+        "adapt nowhere:net maps -o",
+        "source maps -o",
+        "evaluate maps maps -o",
+        "select s.parquet -o",
+        "merge s.parquet -o",
+        "names maps -o",
+        "new selector own -o",
+    ],
+)
+def test_a_place_that_cannot_be_made_is_said_before_the_work(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(application(), [*line.split(), "file/deep/made.npz"])
+    assert isinstance(result.exception, InputError)
+    assert f"{tmp_path / 'file'} is a file" in str(result.exception)
+
+
+def test_an_error_of_the_system_names_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pladapt.cli.application", lambda: (tmp_path / "none").stat)
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    said = capsys.readouterr().err
+    assert f"FileNotFoundError: {tmp_path}/none: No such file or directory." in said
+    assert "Traceback" not in said
+
+
 def test_names_that_are_no_text_are_scored_all_the_same(maps: Path) -> None:
     import os
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import warnings
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -26,11 +27,19 @@ def main() -> None:
             warnings.showwarning = _show_warning
             application()()
     except PladaptError as error:
-        LOG.debug("The error arose here:", exc_info=True)
-        message = _shown("\n".join([str(error), *getattr(error, "__notes__", ())]))
-        _console().print(f"[bold red]Error:[/] {type(error).__name__}:", end=" ")
-        _console().print(message, markup=False, highlight=False)
-        sys.exit(1)
+        _end(error, "\n".join([str(error), *getattr(error, "__notes__", ())]))
+    except OSError as error:  # of a path that was given, such as a folder below a file
+        if error.filename is None:
+            raise
+        where = f"{error.filename}: {error.strerror}."
+        _end(error, f"{where} See that the path is right, and that you may read and write there.")
+
+
+def _end(error: Exception, message: str) -> NoReturn:
+    LOG.debug("The error arose here:", exc_info=True)
+    _console().print(f"[bold red]Error:[/] {type(error).__name__}:", end=" ")
+    _console().print(_shown(message), markup=False, highlight=False)
+    sys.exit(1)
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.modules import Factory, NetworkOptions, look_at
-from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.options import BatchSize, with_options, writable
 from pladapt.cli.parts import PartOptions
 from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
@@ -40,7 +40,12 @@ def adapt(
     *,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The run folder; an interrupted run continues in it."),
+        typer.Option(
+            "--output",
+            "-o",
+            callback=writable,
+            help="The run folder; an interrupted run continues in it.",
+        ),
     ],
     how: NetworkOptions,
     parts: PartOptions,

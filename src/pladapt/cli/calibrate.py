@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.model import ModelName, ModelOptions, find_model, reading_of
-from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.options import BatchSize, with_options, writable
 from pladapt.cli.printing import (
     AsJson,
     console,
@@ -52,7 +52,8 @@ def calibrate(
     ],
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file of JSON to write, .json.")
+        Path | None,
+        typer.Option("--output", "-o", callback=writable, help="A file of JSON to write, .json."),
     ] = None,
     aggregation: Annotated[
         Aggregation,

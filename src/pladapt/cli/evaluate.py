@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.details import MoreFigures
-from pladapt.cli.options import with_options
+from pladapt.cli.options import with_options, writable
 from pladapt.cli.printing import (
     AsJson,
     console,
@@ -48,7 +48,10 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(help="True masks of the same names.")],
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder of parquet files to write.")
+        Path,
+        typer.Option(
+            "--output", "-o", callback=writable, help="The folder of parquet files to write."
+        ),
     ],
     cutoff: Annotated[
         float | None,

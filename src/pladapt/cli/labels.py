@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pladapt.cli.options import writable
 from pladapt.cli.printing import print_line
 from pladapt.cli.run_images import (
     Images,
@@ -34,7 +35,9 @@ def export(
         Literal["label-studio", "cvat", "coco", "nifti", "png"],
         typer.Option(help="The format; 3D Slicer and ITK-SNAP read nifti."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=writable, help="A new folder.")
+    ],
     number: Annotated[
         int,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pladapt.cli.options import writable
 from pladapt.cli.printing import AsJson, print_json, print_line
 from pladapt.errors import InputError
 
@@ -17,7 +18,10 @@ def merge(
     ],
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The parquet file of scores to write.")
+        Path,
+        typer.Option(
+            "--output", "-o", callback=writable, help="The parquet file of scores to write."
+        ),
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: AsJson = False,

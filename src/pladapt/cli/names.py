@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from pladapt.cli.options import with_options
+from pladapt.cli.options import with_options, writable
 from pladapt.cli.printing import print_line
 from pladapt.cli.reading import Reading
 
@@ -30,7 +30,9 @@ def names(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="A CSV to write, in place of printing it."),
+        typer.Option(
+            "--output", "-o", callback=writable, help="A CSV to write, in place of printing it."
+        ),
     ] = None,
     reading: Reading,
 ) -> None:

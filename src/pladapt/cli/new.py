@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 import typer
 
+from pladapt.cli.options import writable
 from pladapt.errors import InputError
 from pladapt.storage import atomic_write
 
@@ -38,7 +39,11 @@ def new(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The folder to write.  [default: NAME]", show_default=False
+            "--output",
+            "-o",
+            callback=writable,
+            help="The folder to write.  [default: NAME]",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

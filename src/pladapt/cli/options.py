@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from dataclasses import dataclass, fields
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -84,6 +86,24 @@ def with_options(
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name != "DEFAULT"
+
+
+def writable(output: Path | None) -> Path | None:
+    """Return a place to write to; one that is not there yet is looked at before the work.
+
+    Raises:
+        InputError: It would be below a file, or in a folder where nothing may be written.
+    """
+    if output is None or output.exists():
+        return output
+    above = next(place for place in output.absolute().parents if place.exists())
+    if not above.is_dir():
+        raise InputError(f"The output is {output}, and {above} is a file; give another place.")
+    if not os.access(above, os.W_OK):
+        raise InputError(
+            f"The output is {output}, and nothing may be written in {above}; give another place."
+        )
+    return output
 
 
 def named_values(items: Iterable[str], option: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 
 from pladapt.cli.model import ModelName, ModelOptions, a_few, find_model, reading_of
 from pladapt.cli.modules import SourceFile, look_at_values
-from pladapt.cli.options import BatchSize, part_of, with_options
+from pladapt.cli.options import BatchSize, part_of, with_options, writable
 from pladapt.cli.printing import (
     AsJson,
     named,
@@ -33,7 +33,10 @@ def predict(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="The folder of masks; an interrupted command continues in it."
+            "--output",
+            "-o",
+            callback=writable,
+            help="The folder of masks; an interrupted command continues in it.",
         ),
     ],
     how: ModelOptions,

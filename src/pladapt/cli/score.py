@@ -10,7 +10,7 @@ import typer
 
 from pladapt.cli.model import a_few
 from pladapt.cli.modules import Force, SourceFile, look_at_values
-from pladapt.cli.options import BatchSize, named_values, part_of, with_options
+from pladapt.cli.options import BatchSize, named_values, part_of, with_options, writable
 from pladapt.cli.printing import (
     AsJson,
     named,
@@ -38,7 +38,10 @@ def score(
     images: Annotated[Path | None, typer.Argument(help="A folder of images, or one.")] = None,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The parquet file of scores to write.")
+        Path,
+        typer.Option(
+            "--output", "-o", callback=writable, help="The parquet file of scores to write."
+        ),
     ],
     probabilities: Annotated[
         Path | None,

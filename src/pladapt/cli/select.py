@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.table import Table
 
-from pladapt.cli.options import amount
+from pladapt.cli.options import amount, writable
 from pladapt.cli.printing import AsJson, console, print_json, print_line
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ def select(
     scores: Annotated[Path, typer.Argument(help="What pladapt score wrote.")],
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The parquet file of the selection to write.")
+        Path,
+        typer.Option(
+            "--output", "-o", callback=writable, help="The parquet file of the selection to write."
+        ),
     ],
     min_pixels: Annotated[
         int | None,

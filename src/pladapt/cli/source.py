@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pladapt.cli.modules import Device, NetworkOptions, look_at
-from pladapt.cli.options import BatchSize, with_options
+from pladapt.cli.options import BatchSize, with_options, writable
 from pladapt.cli.printing import AsJson, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
 from pladapt.cli.reading import Reading, TrueMasks
@@ -22,7 +22,10 @@ def source(
     images: Annotated[Path, typer.Argument(help="A folder of the source's images, or one.")],
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file of statistics to write, .npz.")
+        Path,
+        typer.Option(
+            "--output", "-o", callback=writable, help="The file of statistics to write, .npz."
+        ),
     ],
     model: Annotated[
         str | None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, TypeVar
+from math import prod
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pladapt.data.prefetch import prefetch
 from pladapt.errors import InputError
@@ -17,11 +18,17 @@ if TYPE_CHECKING:
 
     from pladapt.types import Array
 
+_MOST_VALUES: Final = 2**26
+"""How many values a batch holds at most, of several images: 256 MiB of float32."""
+
 Q = TypeVar("Q", Sample, LabelledSample, PseudoLabelled)
 
 
 def batches(samples: Iterable[Q], *, batch_size: int) -> Generator[tuple[tuple[Q, ...], Array]]:
     """Yield consecutive samples of one shape with their stacked images ``(B, C, *S)``.
+
+    A batch of large images has fewer, so that memory does not grow with the number: together they
+    hold 2^26 values or fewer, or one image alone more.
 
     The next batch is read and stacked in a thread while the caller works on this one.
 
@@ -44,7 +51,8 @@ def _batches(samples: Iterable[Q], batch_size: int) -> Iterator[tuple[Q, ...]]:
     batch: list[Q] = []
     for sample in samples:
         check_rank(sample)
-        if batch and (len(batch) == batch_size or sample.image.shape != batch[0].image.shape):
+        size = min(batch_size, max(1, _MOST_VALUES // max(1, prod(sample.image.shape))))
+        if batch and (len(batch) >= size or sample.image.shape != batch[0].image.shape):
             yield tuple(batch)
             batch = []
         batch.append(sample)

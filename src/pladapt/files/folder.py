@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from pladapt.files.series import Series, files_of, join_series
 from pladapt.storage import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pladapt.files.series import Source
@@ -89,6 +90,8 @@ class Files:
     def find(cls, root: Path, pseudonyms: Pseudonyms | None = None) -> Self:
         """Find the images; hidden files are passed over, and other kinds are not looked at.
 
+        Links to files and to folders are followed, but for those to a folder that they lie in.
+
         Args:
             root: A folder, or a file.
             pseudonyms: What hides in names whose an image is; by default DICOM UIDs and persons'
@@ -96,8 +99,8 @@ class Files:
 
         Raises:
             MissingDataError: There is no such folder or file, or no image in it.
-            DataError: Two files would share ids, such as a.png and a.npy; or the one file is of
-                no kind that is read.
+            DataError: Two files would share ids, such as a.png and a.npy; the one file is of no
+                kind that is read; or a folder cannot be read.
             InputError: A key for pseudonyms is needed, and cannot be read or made.
         """
         hiding = pseudonyms or Pseudonyms()
@@ -107,9 +110,10 @@ class Files:
             return cls(root, {}, (), hiding).named({_name(root, root.parent): root})
         if not root.is_dir():
             raise MissingDataError(f"There is no folder or file {root}.")
-        shown = sorted(path for path in root.rglob("*") if _is_visible(path, root))
-        found = [path for path in shown if is_image(path)]
-        unread = tuple(sorted({*shown} - {*found} - {root / name for name in _OWN}))
+        shown = sorted(_visible_below(root))
+        found = [path for path, whole in shown if whole and is_image(path)]
+        own = {*found, *(root / name for name in _OWN)}
+        unread = tuple(path for path, _ in shown if path not in own)
         if not found:
             others = f"; it has {kinds(unread)}" if unread else ""
             raise MissingDataError(f"There is no image in {root}; expected {_KINDS} files{others}.")
@@ -204,15 +208,27 @@ class Files:
 
 
 def not_looked_at(files: Files) -> list[Problem]:
-    """Return what is said of the files whose kind is not known."""
-    reason = "It was not looked at: files of its kind are not read."
-    return [Problem(files.relative(path), reason) for path in files.unread]
+    """Return what is said of the files whose kind is not known, and of links to no file."""
+    kind = "It was not looked at: files of its kind are not read."
+    link = (
+        "It is a link to a file that is not there: fetch that (git annex get, datalad get), or "
+        "mend the link."
+    )
+    return [
+        Problem(files.relative(path), link if _is_broken(path) else kind) for path in files.unread
+    ]
 
 
 def kinds(paths: Sequence[Path]) -> str:
     """Return how many files there are of each extension, such as ``2 .txt, 1 .xml``."""
-    counted = Counter(visible(path.suffix.lower()) or "without extension" for path in paths)
+    counted = Counter(map(_kind, paths))
     return ", ".join(f"{count:,} {kind}" for kind, count in counted.most_common(10))
+
+
+def _kind(path: Path) -> str:
+    if _is_broken(path):
+        return "behind a broken link"
+    return visible(path.suffix.lower()) or "without extension"
 
 
 def _refuse_twin(path: Path, other: Path, name: str) -> None:
@@ -223,9 +239,37 @@ def _refuse_twin(path: Path, other: Path, name: str) -> None:
         )
 
 
-def _is_visible(path: Path, root: Path) -> bool:
-    parts = path.relative_to(root).parts
-    return not any(part.startswith(".") for part in parts) and path.is_file()
+def _visible_below(
+    folder: Path, above: frozenset[Path] = frozenset()
+) -> Iterator[tuple[Path, bool]]:
+    """Yield the files below a folder but for hidden ones, and False with links to no file.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    own = folder.resolve()
+    if own in above:
+        return
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(
+            f"The folder {folder} cannot be read: {error.strerror}. See that you may read it, or "
+            "give one that does not hold it."
+        ) from error
+    for entry in entries:
+        path = folder / entry.name
+        if entry.is_symlink() and not path.exists():  # to nothing, or to itself
+            yield path, False
+        elif entry.is_dir():
+            yield from _visible_below(path, above | {own})
+        elif entry.is_file():
+            yield path, True
+
+
+def _is_broken(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _name(path: Path, root: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -27,7 +28,7 @@ from pladapt.runs.manifest import describe, open_run
 from pladapt.storage import locked, sweep, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pyarrow as pa
@@ -101,7 +102,7 @@ def write_masks(
 
     Raises:
         InputError: A folder to write to is that of the images, or above or below it, or holds
-            something else.
+            something else; or a cut-off is not in (0, 1).
         DataError: Nothing can be used, or more files than ``max_errors`` cannot.
         OutputError: The predictor's network gives something else than it is taken for.
         RunChangedError: The folder has masks of another model or other parameters.
@@ -109,6 +110,7 @@ def write_masks(
         DiskFullError: There is no room; the call continues once there is.
         MissingDependencyError: An extra is not installed.
     """
+    class_cutoffs(cutoff, len(cutoff) if isinstance(cutoff, Sequence) else 1)
     _check_labels(labels)
     _check_places(files, folder, probabilities)
     layout, grouping = layout or ImageLayout(), grouping or Grouping()

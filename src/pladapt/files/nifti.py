@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pladapt.files.stored import Decoding
 
 _SPATIAL: Final = 3
+_GZIP: Final = b"\x1f\x8b"
 _UNITS: Final = {1: 1000.0, 3: 0.001}  # metres and micrometres
 
 
@@ -26,10 +27,12 @@ def read_nifti(path: Path, how: Decoding) -> Stored:
     """Read an image whose values are scaled by its header; axes of length 1 beyond z are dropped.
 
     Raises:
-        DataError: It is another kind of image, or too large.
+        DataError: It is another kind of image, too large, or compressed where its name says that
+            it is not, or the other way round.
     """
     with needs(EXTRA, "nibabel"):
         import nibabel  # noqa: PLC0415 - an extra
+    _check_compression(path)
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Pair | nibabel.MGHImage):
         raise DataError(f"It is a {type(image).__name__}; expected a NIfTI image.")
@@ -39,6 +42,20 @@ def read_nifti(path: Path, how: Decoding) -> Stored:
     array = array.squeeze(squeezed)
     axes = "XYZC"[: array.ndim] if array.ndim <= _SPATIAL + 1 else ""
     return Stored(array, axes, certain=False, affine=_affine(image))
+
+
+def _check_compression(path: Path) -> None:
+    """Refuse a file whose name hides how it is stored, for nibabel goes by the name."""
+    with path.open("rb") as file:
+        start = file.read(len(_GZIP))
+    said = path.name.lower().endswith((".gz", ".mgz"))
+    if start and said != (start == _GZIP):
+        raise DataError(
+            "Its name says that it is compressed (gzip), and it is not; rename it to .nii or .mgh."
+            if said
+            else "It is compressed (gzip), and its name does not say so; rename it to .nii.gz or "
+            ".mgz."
+        )
 
 
 def _numbers(array: NDArray[Any]) -> NDArray[Any]:

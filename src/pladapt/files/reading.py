@@ -277,9 +277,10 @@ def _loaded(
     own = stored.axes or _guessed(array.shape, defaults, dimensions)
     known = own if stored.certain or not axes else axes
     if len(known) != array.ndim or not {*"YX"} <= {*known}:
+        fits = f"which the axes {known!r} do not fit" if known else "and nothing says of which axes"
         raise DataError(
-            f"It has shape {array.shape}, which the axes {known or 'known'!r} do not fit where a "
-            f"sample has {dimensions} dimensions; say what the axes are, such as ZYX."
+            f"It has shape {array.shape}, {fits} where a sample has {dimensions} dimensions; say "
+            "what the axes are, such as ZYX (--axes)."
         )
     shape = array.shape
     array = array.transpose([known.index(axis) for axis in _AXES if axis in known])

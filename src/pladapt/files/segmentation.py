@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,10 +110,21 @@ def _as_framed(labels: NDArray[np.uint8], dataset: Any) -> NDArray[np.uint8]:
 def _encoded(
     labels: NDArray[np.uint8], datasets: list[Any], classes: Sequence[str], model: str
 ) -> bytes:
-    import highdicom  # noqa: PLC0415 - `check_highdicom` says what is missing
-    from highdicom.seg import Segmentation  # noqa: PLC0415 - the same
+    with warnings.catch_warnings():
+        # says the patient's name, which nothing that we print may do
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent")
+        made = _segmentation(labels, datasets, classes, model)
+    file = io.BytesIO()
+    made.save_as(file)
+    return file.getvalue()
 
-    made = Segmentation(
+
+def _segmentation(
+    labels: NDArray[np.uint8], datasets: list[Any], classes: Sequence[str], model: str
+) -> Any:
+    import highdicom  # noqa: PLC0415 - `check_highdicom` says what is missing
+
+    return highdicom.seg.Segmentation(
         source_images=datasets,
         pixel_array=labels,
         segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
@@ -127,9 +139,6 @@ def _encoded(
         device_serial_number=model[:16],
         omit_empty_frames=bool(labels.any()),
     )
-    file = io.BytesIO()
-    made.save_as(file)
-    return file.getvalue()
 
 
 def _segment(number: int, name: str) -> Any:
