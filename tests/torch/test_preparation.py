@@ -412,3 +412,19 @@ def test_images_in_other_units_than_the_networks_are_said() -> None:
     assert "standard deviation" in str(check_images(unscaled, samples_of(*bytes_)))
     assert check_images(unscaled, samples_of(*unit)) is None
     assert check_images(plain.preparing(each="all"), samples_of(*bytes_)) is None
+
+
+@pytest.mark.parametrize("thinned", [2**22, 50])
+def test_the_range_of_several_images_is_that_of_all_their_pixels(
+    monkeypatch: pytest.MonkeyPatch, thinned: int
+) -> None:
+    from pladapt.torch import checking
+
+    monkeypatch.setattr(checking, "_THINNED", thinned)
+    images = [RNG.uniform(low, low + 5, (1, 1, size, 16)) for low, size in ((0, 16), (30, 48))]
+    found = checking._range(map(torch.from_numpy, images))
+    values = np.concatenate([image.ravel() for image in images])
+    assert (found.least, found.largest) == (values.min(), values.max())
+    close = 1e-9 if thinned > len(values) else 0.05
+    assert found.mean == pytest.approx(values.mean(), rel=close)
+    assert found.std == pytest.approx(values.std(), rel=close)

@@ -277,10 +277,10 @@ def _loaded(
     own = stored.axes or _guessed(array.shape, defaults, dimensions)
     known = own if stored.certain or not axes else axes
     if len(known) != array.ndim or not {*"YX"} <= {*known}:
-        fits = f"which the axes {known!r} do not fit" if known else "and nothing says of which axes"
+        own = f"which the axes {known!r}" if known else "and its axes, which nothing names,"
         raise DataError(
-            f"It has shape {array.shape}, {fits} where a sample has {dimensions} dimensions; say "
-            "what the axes are, such as ZYX (--axes)."
+            f"It has shape {array.shape}, {own} do not fit where a sample has {dimensions} "
+            "dimensions; say what the axes are, such as ZYX (--axes)."
         )
     shape = array.shape
     array = array.transpose([known.index(axis) for axis in _AXES if axis in known])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import torch
 
 from pladapt.errors import InputError
 from pladapt.plugins import default_manager
@@ -17,7 +16,10 @@ from pladapt.torch.steps import Normalise, NormaliseEach
 from pladapt.torch.storage import state_sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
+
+    import torch
 
     from pladapt.torch.networks import Network
     from pladapt.types import Sample, Samples
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _UNPREPARED: Final = 30.0  # beyond the spread of normalised images
 _FAR: Final = 6.0  # standard deviations
 _NARROW: Final = 0.05
+_THINNED: Final = 2**22  # values of an image, for its mean
 
 
 def check_trained(network: Network, spec: str, **arguments: Any) -> None:
@@ -82,8 +85,11 @@ def check_images(network: Network, samples: Samples[Sample], *, count: int = 8) 
         A paragraph, or None where nothing is odd.
     """
     places = np.linspace(0, len(samples) - 1, min(count, len(samples))).astype(int)
-    images = [as_tensor(samples[int(place)].image).float()[None] for place in places]
-    stored = _range(images)
+
+    def images() -> Iterator[torch.Tensor]:  # one at a time, for they may be large
+        return (as_tensor(samples[int(place)].image).float()[None] for place in places)
+
+    stored = _range(images())
     preparation = network.preparation
     if not preparation.steps:
         if stored.largest - stored.least <= _UNPREPARED:
@@ -97,7 +103,7 @@ def check_images(network: Network, samples: Samples[Sample], *, count: int = 8) 
     if not isinstance(preparation.steps[-1], Normalise | NormaliseEach):
         return None
     front = Prepared(network.module, preparation)
-    made = _range([front.prepare(image) for image in images])
+    made = _range(front.prepare(image) for image in images())
     if abs(made.mean) <= _FAR and _NARROW <= made.std <= _FAR:
         return None
     return (
@@ -117,10 +123,17 @@ class _Range(NamedTuple):
     std: float
 
 
-def _range(images: list[torch.Tensor]) -> _Range:
-    values = torch.cat([image.reshape(-1) for image in images]).double()
-    each = (values.min(), values.max(), values.mean(), values.std(correction=0))
-    return _Range(*map(float, each))
+def _range(images: Iterable[torch.Tensor]) -> _Range:
+    """Return the range of all images' values, their mean and deviation; large ones are thinned."""
+    each = []
+    for image in images:
+        values = image.reshape(-1)
+        thinned = values[:: max(1, len(values) // _THINNED)].double()
+        moments = thinned.mean(), (thinned**2).mean()
+        each.append([len(values), *map(float, (values.min(), values.max(), *moments))])
+    counts, least, largest, means, squares = zip(*each, strict=True)
+    mean, square = (float(np.average(moment, weights=counts)) for moment in (means, squares))
+    return _Range(min(least), max(largest), mean, max(0.0, square - mean**2) ** 0.5)
 
 
 def _marked(predictor: Predictor, sample: Sample) -> float:
