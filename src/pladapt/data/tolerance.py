@@ -23,7 +23,7 @@ from pladapt.plugins.guard import guarded
 from pladapt.types import LabelledSample, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from pladapt.types import Array, Samples
 
@@ -148,10 +148,22 @@ class LeavingOut:
         """
         if not self.tolerance.skips(error):
             raise error
-        self.found.append(LeftOut(position, id_, reason_of(error)))
-        self._places.add(position)
-        if len(self._places) > self._allowed:
-            raise self._too_many() from error
+        try:
+            self.take([LeftOut(position, id_, reason_of(error))])
+        except DataError as too_many:
+            raise too_many from error
+
+    def take(self, found: Iterable[LeftOut]) -> None:
+        """Take in what somebody else has left out.
+
+        Raises:
+            DataError: More are left out than may be.
+        """
+        for each in found:
+            self.found.append(each)
+            self._places.add(each.position)
+            if len(self._places) > self._allowed:
+                raise self._too_many()
 
     def _too_many(self) -> DataError:
         lines = [f"  {each.id}: {each.reason}" for each in self.found[:_SHOWN]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,54 @@ _PARTS: Final = ".unfinished"
 _PART: Final = ".part-"
 
 
+class EncodedImage(NamedTuple):
+    """The mask of an image as it is written.
+
+    Args:
+        row: What `MASKS` says of it, but for the names of what is written.
+        mask: The mask.
+        maps: The probabilities, where they are written as well.
+    """
+
+    row: dict[str, Any]
+    mask: Encoded
+    maps: Encoded | None
+
+    @property
+    def name(self) -> str:
+        """The name of the image."""
+        return str(self.row["name"])
+
+
+def encoded_image(
+    image: ImageMasks, files: Files, values: Values, dimensions: int | None
+) -> EncodedImage:
+    """Return what was predicted of an image as it is written.
+
+    Args:
+        image: The image.
+        files: Those that it is of.
+        values: What masks hold.
+        dimensions: Of a sample, where its probabilities are written as well; else None.
+
+    Raises:
+        DataError: The image lacks what its format's masks need.
+    """
+    classes, maps = image.planes(image.classes, 0), None
+    if dimensions is not None:
+        maps = encode_probabilities(image.planes(image.maps, 1), image.shape, dimensions)
+    mask = encode_mask(classes, image.source, image.shape, values)
+    row = {
+        "name": image.name,
+        "image": files.relative(image.source),
+        "samples": image.count,
+        "foreground": float(np.count_nonzero(classes) / classes.size),
+        "sha256": sha256(mask.content),
+        "image_state": _state(image.source),
+    }
+    return EncodedImage(row, mask, maps)
+
+
 class MaskFolder:
     """Writes masks, and knows those that are there.
 
@@ -51,7 +99,6 @@ class MaskFolder:
         files: The images.
         folder: Where the masks go.
         probabilities: Where the probabilities go, or None.
-        dimensions: Of a sample.
         notes: Where it is noted which masks there are; the folder itself, or that of a part.
     """
 
@@ -60,11 +107,10 @@ class MaskFolder:
         files: Files,
         folder: Path,
         probabilities: Path | None,
-        dimensions: int,
         notes: Path,
     ) -> None:
         self.files, self._folder, self._probabilities = files, folder, probabilities
-        self._dimensions, self._notes = dimensions, notes
+        self._notes = notes
         self._joined = parts_in(folder) if notes == folder else []
         self._parts = Parts(notes / _PARTS)
         tables = [table for place in (*self._joined, notes) for table in _tables(place)]
@@ -72,36 +118,16 @@ class MaskFolder:
             row["name"]: row for table in tables for row in table.to_pylist()
         }
 
-    @property
-    def keeps_maps(self) -> bool:
-        """Whether probabilities are written as well."""
-        return self._probabilities is not None
-
     def lacking(self) -> list[str]:
         """Return the names of images that have no mask, or have changed since."""
         return [name for name in self.files.paths if not self._is_done(name)]
 
-    def write(self, image: ImageMasks, values: Values) -> None:
-        """Write what was predicted of an image.
-
-        Raises:
-            DataError: The image lacks what its format's masks need.
-        """
-        classes = image.planes(image.classes, 0)
-        row: dict[str, Any] = {"probabilities": None}
-        if self._probabilities is not None:
-            maps = encode_probabilities(image.planes(image.maps, 1), image.shape, self._dimensions)
-            row["probabilities"] = self._written(self._probabilities, image, maps)
-        mask = encode_mask(classes, image.source, image.shape, values)
-        row |= {
-            "name": image.name,
-            "image": self.files.relative(image.source),
-            "mask": self._written(self._folder, image, mask),
-            "samples": image.count,
-            "foreground": float(np.count_nonzero(classes) / classes.size),
-            "sha256": sha256(mask.content),
-            "image_state": _state(image.source),
-        }
+    def write(self, image: EncodedImage) -> None:
+        """Write what was predicted of an image."""
+        row = {**image.row, "probabilities": None}
+        if self._probabilities is not None and image.maps is not None:
+            row["probabilities"] = self._written(self._probabilities, image.name, image.maps)
+        row["mask"] = self._written(self._folder, image.name, image.mask)
         self._rows[image.name] = row
         self._parts.add(pa.Table.from_pylist([row], MASKS))
         if self._parts.due:
@@ -145,9 +171,9 @@ class MaskFolder:
             and (maps is None or maps.is_file())
         )
 
-    def _written(self, folder: Path, image: ImageMasks, encoded: Encoded) -> str:
-        written = f"{image.name}{encoded.extension}"
-        with atomic_write(self._place(folder, image.name, written)) as temporary:
+    def _written(self, folder: Path, name: str, encoded: Encoded) -> str:
+        written = f"{name}{encoded.extension}"
+        with atomic_write(self._place(folder, name, written)) as temporary:
             temporary.write_bytes(encoded.content)
         return written
 

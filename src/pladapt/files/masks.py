@@ -6,25 +6,21 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pladapt.data.batches import batches
 from pladapt.data.tolerance import MAX_ERRORS, Tolerance
-from pladapt.errors import DataError, InputError, OutputError, PladaptError
-from pladapt.files.folder import Grouping
+from pladapt.errors import InputError
+from pladapt.files.folder import Grouping, Problem
 from pladapt.files.mask_folder import RUN, MaskFolder, part_of, parts_in, sha256
+from pladapt.files.masker import MaskTask, MaskValues
 from pladapt.files.reading import ImageLayout
 from pladapt.files.segmentation import check_highdicom
-from pladapt.files.spacing import resized
-from pladapt.files.streaming import Names, SampleReader, join
-from pladapt.files.writing import Values, is_dicom
-from pladapt.functional.arrays import to_numpy
-from pladapt.functional.certainty import class_cutoffs, hard_labels
-from pladapt.plugins.guard import guarded
-from pladapt.predictors.prediction import predict_finite
-from pladapt.runs.manifest import describe, open_run
+from pladapt.files.streaming import Names, join
+from pladapt.files.writing import is_dicom
+from pladapt.runs.engine import LocalEngine
+from pladapt.runs.manifest import open_run
 from pladapt.storage import locked, sweep, to_json
 
 if TYPE_CHECKING:
@@ -32,13 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
-    from numpy.typing import NDArray
 
     from pladapt.data.tolerance import OnError
-    from pladapt.files.folder import Files, Problem
-    from pladapt.files.streaming import ImageMasks
+    from pladapt.files.folder import Files
     from pladapt.functional.certainty import Cutoff
-    from pladapt.types import Array, Progress, Sample
+    from pladapt.runs.engine import Engine
+    from pladapt.types import Progress
     from pladapt.typing import Predictor
 
 _LARGEST: Final = np.iinfo(np.uint16).max
@@ -61,6 +56,7 @@ def write_masks(
     max_errors: float = MAX_ERRORS,
     time_limit: float | None = None,
     part: tuple[int, int] | None = None,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> tuple[pa.Table, list[Problem]]:
     """Predict every image into a mask file of its name, size and place.
@@ -95,6 +91,8 @@ def write_masks(
         part: Which part of the files is predicted, and of how many: ``(2, 8)``, say. Several
             processes, on several machines, may write parts into one folder. A call without it joins
             them: it predicts what is missing, and writes the table of all masks.
+        engine: Where the images are read and predicted; by default in this process. See
+            `pladapt.ray.RayEngine`.
         progress: Called as files are finished.
 
     Returns:
@@ -117,7 +115,8 @@ def write_masks(
     joined = join(files, layout)
     if any(map(is_dicom, joined.paths.values())):
         check_highdicom()
-    described = describe(predictor)
+    engine = engine or LocalEngine()
+    described = engine.describe(predictor)
     config = {
         "predictor": described,
         "layout": asdict(layout),
@@ -134,15 +133,21 @@ def write_masks(
         for place in parts_in(folder) if part is None else ():
             open_run(place, config)
         open_run(notes, config)
-        target = MaskFolder(joined, folder, probabilities, layout.dimensions, notes)
-        values = _Values(cutoff, labels, classes, sha256(to_json(described).encode()))
-        tolerance = Tolerance(on_error, max_errors, time_limit)
-        reader = SampleReader(joined, layout, Names(files, grouping), tolerance)
+        target = MaskFolder(joined, folder, probabilities, notes)
+        task = MaskTask(
+            joined,
+            layout,
+            Names(files, grouping),
+            Tolerance(on_error, max_errors, time_limit),
+            MaskValues(cutoff, labels, classes, sha256(to_json(described).encode())),
+            probabilities is not None,
+            batch_size,
+            readers,
+        )
         try:
-            _Pass(predictor, reader, target, values).run(batch_size, readers, progress)
+            problems = _predict(task, engine, predictor, target, progress)
         finally:
             target.store()
-        problems = reader.problems
         return target.finish(problems), problems
 
 
@@ -195,136 +200,28 @@ def _check_places(files: Files, folder: Path, probabilities: Path | None) -> Non
         raise InputError(f"{folder} is there and holds something else; give another folder.")
 
 
-class _Values(NamedTuple):
-    """From probabilities to what masks hold."""
-
-    cutoff: Cutoff
-    labels: Sequence[int] | None
-    names: Sequence[str]
-    model: str
-
-    def classes(self, probabilities: Array) -> NDArray[np.uint8]:
-        """Return the classes ``(B, *S)`` of probabilities ``(B, K, *S)``."""
-        return to_numpy(hard_labels(probabilities, self.cutoff))
-
-    def of(self, channels: int) -> Values:
-        """Return the values for masks of as many channels.
-
-        Raises:
-            OutputError: There are more or fewer classes than labels or names.
-        """
-        count = max(1, channels - 1)
-        class_cutoffs(self.cutoff, count)
-        for what, given in (("labels", self.labels or ()), ("names of classes", self.names)):
-            if given and len(given) != count:
-                raise OutputError(
-                    f"The model marks {count} classes and there are {len(given)} {what}, "
-                    f"{list(given)}; give one for each."
-                )
-        names = self.names or [f"class {number}" for number in range(1, count + 1)]
-        return Values(names, self.labels, self.model)
-
-
-class _Pass:
-    """Predicts what a reader reads, and has it written."""
-
-    def __init__(
-        self, predictor: Predictor, reader: SampleReader, target: MaskFolder, values: _Values
-    ) -> None:
-        self._predictor, self._reader = predictor, reader
-        self._target, self._values = target, values
-
-    def run(self, batch_size: int, readers: int, progress: Progress | None) -> None:
-        """Predict what has no mask yet."""
-        names, total = self._target.lacking(), len(self._target.files.paths)
-        notify = partial(progress, "predict") if progress is not None else _ignore
-        notify(total - len(names), total)
-        done = total - len(names)
-        with (
-            closing(self._reader.samples(names, readers)) as samples,
-            closing(batches(samples, batch_size=batch_size)) as stream,
-        ):
-            for batch, images in stream:
-                self._predict(batch, images)
-                done += self._write_whole()
-                notify(done + len(self._reader.problems), total)
-        notify(total, total)
-
-    def _predict(self, batch: Sequence[Sample], images: Array) -> None:
-        """Take the predictions of a batch; one that fails is tried sample by sample."""
-        try:
-            with guarded(self._reader.tolerance.seconds):
-                found = _predicted(self._predictor, batch, images)
-            self._values.of(found.shape[1])
-        except OutputError:  # of every file
-            raise
-        except Exception as error:
-            if not (isinstance(error, InputError) or self._reader.tolerance.skips(error)):
-                raise
-            if len(batch) == 1:
-                self._take(None, None, error)
-                return
-            for index, sample in enumerate(batch):
-                self._predict((sample,), images[index : index + 1])
-        else:
-            maps = to_numpy(found).astype(np.float32, copy=False)
-            for probabilities, classes in zip(maps, self._values.classes(found), strict=True):
-                self._take(probabilities, classes)
-
-    def _take(
-        self,
-        probabilities: NDArray[np.float32] | None,
-        classes: NDArray[np.uint8] | None,
-        error: Exception | None = None,
-    ) -> None:
-        """Give the prediction of the next sample to its image."""
-        image = next(each for each in self._reader.waiting if each.seen < each.count)
-        image.seen += 1
-        image.error = image.error or error
-        if probabilities is None or classes is None:
-            return
-        own = image.shape_of(probabilities.ndim - 1)
-        if probabilities.shape[1:] != own:  # of an image that was resampled
-            probabilities = resized(probabilities, own)
-            classes = self._values.classes(probabilities[None])[0]
-        image.channels = len(probabilities)
-        image.classes.append(classes)
-        if self._target.keeps_maps:
-            image.maps.append(probabilities)
-
-    def _write_whole(self) -> int:
-        """Write the images whose samples are all there, and return how many these are."""
-        written, waiting = 0, self._reader.waiting
-        while waiting and waiting[0].seen == waiting[0].count:
-            image = waiting.popleft()
-            error = image.error or self._written(image)
-            if error:
-                self._reader.leave_out(image.name, error)
-            else:
-                written += 1
-        return written
-
-    def _written(self, image: ImageMasks) -> Exception | None:
-        """Write an image's masks; return why that cannot be done, or None."""
-        try:
-            self._target.write(image, self._values.of(image.channels))
-        except DataError as error:
-            return error
-        return None
-
-
-def _predicted(predictor: Predictor, batch: Sequence[Sample], images: Array) -> Array:
-    try:
-        return predict_finite(predictor, batch, images).probabilities
-    except RuntimeError as error:  # a framework's own, which names no image
-        if isinstance(error, PladaptError):
-            raise
-        said = str(error).partition("\n")[0]
-        raise DataError(
-            f"The model cannot be used on an image of shape {tuple(images.shape[1:])}, channels "
-            f"first: {said.rstrip('.')}. If it is the size, have images padded (--prepare "
-            "multiple_of=32)."
-        ) from error
+def _predict(
+    task: MaskTask,
+    engine: Engine,
+    predictor: Predictor,
+    target: MaskFolder,
+    progress: Progress | None,
+) -> list[Problem]:
+    """Have what has no mask yet predicted, and write it; return what was left out, by name."""
+    notify = partial(progress, "predict") if progress is not None else _ignore
+    names, total = target.lacking(), len(target.files.paths)
+    done, leaving_out = total - len(names), task.leaving_out()
+    notify(done, total)
+    work = engine.map(task.masker, predictor, names, multiple_of=task.batch_size)
+    with closing(work) as each:
+        for masked in each:
+            for image in masked.images:
+                target.write(image)
+            leaving_out.take(masked.left_out)
+            done += len(masked.images) + len(masked.left_out)
+            notify(done, total)
+    notify(total, total)
+    return sorted(Problem(found.id, found.reason) for found in leaving_out.found)
 
 
 def _ignore(_done: int, _total: int) -> None:

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pladapt.data.prefetch import prefetch
-from pladapt.data.tolerance import LeavingOut
 from pladapt.errors import DataError, InputError
 from pladapt.files.dicom import read_dataset
-from pladapt.files.folder import Problem
 from pladapt.files.places import outline
 from pladapt.files.series import Series, order_of
 from pladapt.types import Sample
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pladapt.data.tolerance import Tolerance
+    from pladapt.data.tolerance import LeavingOut, LeftOut
     from pladapt.files.folder import Files, Grouping
     from pladapt.files.reading import ImageLayout, Item, Loaded
     from pladapt.files.series import Source
@@ -107,16 +105,16 @@ class SampleReader:
         files: What is read.
         layout: How.
         names: Names samples and groups.
-        tolerance: How many files may be left out.
+        leaving_out: Leaves out files.
     """
 
     def __init__(
-        self, files: Files, layout: ImageLayout, names: Names, tolerance: Tolerance
+        self, files: Files, layout: ImageLayout, names: Names, leaving_out: LeavingOut
     ) -> None:
-        self.files, self._layout, self._names = files, layout, names
-        self.tolerance = tolerance
+        self._files, self._layout, self._names = files, layout, names
         self._positions = {name: position for position, name in enumerate(files.paths)}
-        self._leaving_out = LeavingOut(tolerance, len(files.paths), what="files")
+        self._leaving_out = leaving_out
+        self._given_back = len(leaving_out.found)
         self.waiting: deque[ImageMasks] = deque()
 
     def samples(self, names: Sequence[str], readers: int) -> Generator[Sample]:
@@ -132,10 +130,10 @@ class SampleReader:
                 self.waiting.append(image)
                 yield from samples
 
-    @property
-    def problems(self) -> list[Problem]:
-        """What is left out, by name."""
-        return sorted(Problem(each.id, each.reason) for each in self._leaving_out.found)
+    def left_out(self) -> list[LeftOut]:
+        """Return what was left out since this was last asked."""
+        start, self._given_back = self._given_back, len(self._leaving_out.found)
+        return self._leaving_out.found[start : self._given_back]
 
     def leave_out(self, name: str, error: Exception) -> None:
         """Leave out a file that cannot be used.
@@ -143,12 +141,12 @@ class SampleReader:
         Raises:
             DataError: Nothing may be left out, or too much is.
         """
-        if self.tolerance.on_error == "raise" and isinstance(error, InputError):
+        if self._leaving_out.tolerance.on_error == "raise" and isinstance(error, InputError):
             raise DataError(f"{name}: {error}") from error
         self._leaving_out.leave_out(self._positions[name], name, error)
 
     def _read(self, name: str) -> tuple[ImageMasks, list[Sample]]:
-        source = self.files.paths[name]
+        source = self._files.paths[name]
         loaded = self._layout.load(source)
         items = list(self._layout.items(name, loaded))
         named = self._names.of(name, source, items)
