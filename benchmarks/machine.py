@@ -14,6 +14,7 @@ _PACKAGES: Final = (
     "pladapt",
     "numpy",
     "pyarrow",
+    "ray",
     "torch",
     "onnxruntime",
     "onnxruntime-gpu",

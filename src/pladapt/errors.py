@@ -14,6 +14,7 @@ Each is also the builtin a caller would catch without knowing pladapt::
     ├── DeviceError (RuntimeError)       the device asked for is not there
     ├── RunChangedError (ValueError)     a run folder was made from other inputs or parameters
     ├── BusyError (BlockingIOError)      another process writes there
+    ├── ClusterError (ConnectionError)   a cluster cannot be reached, or has no room for workers
     ├── TimeLimitError (TimeoutError)    a part took longer than it may
     └── DiskFullError (OSError)          there is no room for a file
 
@@ -67,6 +68,10 @@ class RunChangedError(PladaptError, ValueError):
 
 class BusyError(PladaptError, BlockingIOError):
     """Another process is writing to the same place."""
+
+
+class ClusterError(PladaptError, ConnectionError):
+    """A cluster cannot be reached, has no room for workers, or loses them again and again."""
 
 
 class TimeLimitError(PladaptError, TimeoutError):

@@ -85,8 +85,15 @@ def find_model(model: str, how: ModelOptions, files: Files, reading: Reading) ->
         InputError: There is no such model, or it does not take an option that was given.
         MissingDataError: There is no such file.
     """
-    found = _found(model, how, files, reading)
+    found, network = _found(model, how)
+    if network is not None:
+        _look_at_some(network, found.predictor, files, reading, force=how.force)
     return found._replace(predictor=_flipped(found.predictor, how.flip))
+
+
+def make_predictor(model: str, how: ModelOptions) -> Predictor:
+    """Return what `find_model` finds to predict with, as a worker makes it: nobody looks again."""
+    return _flipped(_found(model, how)[0].predictor, how.flip)
 
 
 def reading_of(model: str, reading: Reading) -> Reading:
@@ -95,21 +102,21 @@ def reading_of(model: str, reading: Reading) -> Reading:
     return reading if folder is None else reading.recorded(folder)
 
 
-def _found(model: str, how: ModelOptions, files: Files, reading: Reading) -> Model:
+def _found(model: str, how: ModelOptions) -> tuple[Model, Network | None]:
+    """Return the model, and its network where it is one that nobody has looked at."""
     if Path(model).suffix.lower() == ".onnx":
         how.refuse("an ONNX file", "weights", "argument", "prepare", "network")
-        return _onnx(Path(model), how)
+        return _onnx(Path(model), how), None
     if (folder := adapted_folder(model)) is not None:
         how.refuse("adapt's folder", "weights", "option", "prepare")
         if how.network is None:
             how.refuse("adapt's folder without --network", "argument", "activation", "channel")
-        return _of_adapt(folder, how)
+        return _of_adapt(folder, how), None
     how.refuse("a network", "option", "network")
     made = how.build(model)
     predictor = made.predictor(how.device)
-    _look_at_some(made, predictor, files, reading, force=how.force)
     names = made.classes[1:] if len(made.classes) > 1 else made.classes
-    return Model(predictor, None, names)
+    return Model(predictor, None, names), made
 
 
 def _onnx(path: Path, how: ModelOptions) -> Model:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pladapt.cli.model import ModelName, ModelOptions, a_few, find_model, reading_of
+from pladapt.cli.engine import EngineOptions
+from pladapt.cli.model import (
+    ModelName,
+    ModelOptions,
+    a_few,
+    find_model,
+    make_predictor,
+    reading_of,
+)
 from pladapt.cli.modules import SourceFile, look_at_values
 from pladapt.cli.options import BatchSize, part_of, with_options, writable
 from pladapt.cli.printing import (
@@ -66,6 +75,7 @@ def predict(
             "folder; the same command without it joins the parts."
         ),
     ] = None,
+    where: EngineOptions,
     reading: Reading,
     as_json: AsJson = False,
 ) -> None:
@@ -101,6 +111,7 @@ def predict(
             max_errors=reading.tolerance.max_errors,
             time_limit=reading.time_limit,
             part=None if part is None else part_of(part),
+            engine=where.chosen(partial(make_predictor, model, how)),
             progress=progress,
         )
     _warn_of_all_or_nothing(table)

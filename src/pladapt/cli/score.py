@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from pladapt.cli.engine import EngineOptions
 from pladapt.cli.model import a_few
 from pladapt.cli.modules import Force, SourceFile, look_at_values
 from pladapt.cli.options import BatchSize, named_values, part_of, with_options, writable
@@ -68,6 +70,7 @@ def score(
         str | None,
         typer.Option(help="Score one part of the files, as 2/8; pladapt merge joins the parts."),
     ] = None,
+    where: EngineOptions,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start anew, whatever is there.")
     ] = False,
@@ -83,9 +86,9 @@ def score(
 
     _make_way(output, overwrite=overwrite)
     scoring = {"cutoff": cutoff} | named_values(selector_option or (), "--selector-option")
-    made, folder = _predictor(
-        predictor, named_values(option or (), "--option"), model, images, probabilities
-    )
+    folder = _folder(model, images, probabilities)
+    predictor_of = partial(_predictor, predictor, model, named_values(option or (), "--option"))
+    made = predictor_of()
     layout = reading.image_layout(probabilities=probabilities is not None)
     with progress_bars() as progress:
         files = reading.find(folder)
@@ -105,6 +108,7 @@ def score(
                 max_errors=reading.tolerance.max_errors,
                 time_limit=reading.time_limit,
                 part=(1, 1) if part is None else part_of(part),
+                engine=where.chosen(predictor_of),
                 overwrite=overwrite,
                 recorded=record(selector, scoring),
                 progress=progress,
@@ -155,22 +159,23 @@ def _make_way(output: Path, *, overwrite: bool) -> None:
         raise InputError(f"{output} is there already; give another file, or --overwrite.")
 
 
-def _predictor(
-    name: str,
-    options: Mapping[str, Any],
-    model: Path | None,
-    images: Path | None,
-    probabilities: Path | None,
-) -> tuple[Predictor, Path]:
-    """Return what predicts, and the folder of what it predicts."""
+def _folder(model: Path | None, images: Path | None, probabilities: Path | None) -> Path:
+    """Return the folder of what is predicted, or was."""
+    if probabilities is not None and model is None:
+        return probabilities
+    if probabilities is not None or model is None or images is None:
+        raise InputError("Give MODEL and IMAGES, or --probabilities FOLDER and neither of them.")
+    return images
+
+
+def _predictor(name: str, model: Path | None, options: Mapping[str, Any]) -> Predictor:
+    """Return what predicts."""
     from pladapt.files import GivenProbabilities  # noqa: PLC0415 - for help
     from pladapt.plugins.manager import predictor as make_predictor  # noqa: PLC0415 - the same
 
-    if probabilities is not None and model is None:
-        return GivenProbabilities(), probabilities
-    if probabilities is not None or model is None or images is None:
-        raise InputError("Give MODEL and IMAGES, or --probabilities FOLDER and neither of them.")
-    return _made(make_predictor, name, {"path": model, **options}), images
+    if model is None:
+        return GivenProbabilities()
+    return _made(make_predictor, name, {"path": model, **options})
 
 
 def _made(make: Callable[..., Part], name: str, parameters: Mapping[str, Any]) -> Part:

@@ -112,13 +112,14 @@ class _Reader:
 
     def __init__(self, task: ScoreTask) -> None:
         self._task, self._files, self._layout = task, task.files, task.layout
+        self._paths = list(task.files.paths.items())
         self.origins: dict[str, _Origin] = {}
         self._leaving_out = task.leaving_out()
         self._found: list[FoundAt] = []
 
     def samples(self, numbers: Sequence[int]) -> Generator[Sample]:
         """Yield the samples of consecutive files, from the task's first one on."""
-        paths = list(self._files.paths.items())[numbers[0] : numbers[-1] + 1]
+        paths = self._paths[numbers[0] : numbers[-1] + 1]
         calls = (partial(self._layout.load, path) for _, path in paths)
         with closing(prefetch(calls, self._task.readers)) as loading:
             for file, item, loaded in zip(numbers, paths, loading, strict=True):
