@@ -14,6 +14,14 @@ from pladapt_covid_ct.phantoms import write_phantoms
 SHAPE = (2, 5, 6)  # z, y, x: no axis can be taken for another
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory):
+    """Keep the key of pseudonyms apart from that of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory):
     """A folder with small phantoms of A, B and C."""

@@ -126,7 +126,30 @@ def test_a_mangled_jpeg_is_left_out_or_read(tmp_path, compressed, data):
 def test_uids_that_are_none_are_read(tmp_path, plane, write_dicom):
     with pytest.warns(UserWarning, match="Invalid value for VR UI"):
         write_series(tmp_path, plane, write_dicom, [0, 1], StudyInstanceUID="896911bf-1143-4c8d")
-    assert set(load_series(tmp_path, strict=True).slices.groups) == {"896911bf-1143-4c8d"}
+    (group,) = set(load_series(tmp_path, strict=True).slices.groups)
+    assert group.startswith("name-")
+
+
+def test_nothing_tells_whose_a_series_is(tmp_path, plane, write_dicom):
+    study, series = "1.2.840.113619.2.55.3.604688119", "1.2.840.113619.2.55.3.604688119.969"
+    for number in (1, 2):  # two in one folder: their UIDs tell them apart
+        write_series(
+            tmp_path / "DOE^JANE",
+            plane,
+            write_dicom,
+            [0, 1],
+            series=f"{series}.{number}",
+            StudyInstanceUID=study,
+            PatientID="PAT/56",
+        )
+    (tmp_path / f"{study}.dcm").write_bytes(b"none")
+    by_study = load_series(tmp_path)
+    by_patient = load_series(tmp_path, group_by="PatientID")
+    said = repr([(d.slices.ids, set(d.slices.groups), d.problems) for d in (by_study, by_patient)])
+    for secret in (study, "DOE", "JANE", "PAT"):
+        assert secret not in said
+    assert by_study.counts == by_patient.counts == (1, 4, None)
+    assert by_study.slices.ids == load_series(tmp_path).slices.ids
 
 
 @pytest.mark.parametrize(

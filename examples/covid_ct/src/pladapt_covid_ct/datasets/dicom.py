@@ -15,6 +15,7 @@ import pydicom
 from pydicom.pixels.processing import apply_modality_lut
 
 from pladapt.errors import DataError, InputError, MissingDataError
+from pladapt.files import Pseudonyms
 from pladapt_covid_ct.datasets.arrays import as_pixels, intensity_of, to_display
 from pladapt_covid_ct.datasets.base import Problems, assemble
 from pladapt_covid_ct.datasets.files import find_files, with_extension
@@ -164,6 +165,8 @@ def display(stack: NDArray[Any], axes: NDArray[np.float64]) -> NDArray[Any]:
 class Series:
     """The files of one unlabelled series, in any order.
 
+    Whose it is becomes a keyed hash, as in the names that `pladapt.files` reads.
+
     Args:
         id: Names the volume.
         files: One per slice.
@@ -179,7 +182,7 @@ class Series:
     @property
     def path(self) -> str:
         """The first file's."""
-        return self.files[0].path
+        return Pseudonyms().of(self.files[0].path)
 
     def read(self) -> Volume:
         """Decode the slices, sorted along their normal, in radiological display.
@@ -202,7 +205,7 @@ class Series:
         patients = {patient_of(header, self.group_by) for header in headers}
         if len(patients) > 1:
             raise DataError(f"By {self.group_by} it has slices of {len(patients)} patients.")
-        return patients.pop()
+        return Pseudonyms("all").of(patients.pop().replace("/", "|"))
 
 
 def load_series(
@@ -213,6 +216,9 @@ def load_series(
     strict: bool = False,
 ) -> Dataset:
     """Read every DICOM series below a folder, without masks: an unlabelled target.
+
+    Nothing that it returns tells whose images these are: patients, and UIDs in names, are keyed
+    hashes (`pladapt.files.Pseudonyms`).
 
     Args:
         folder: Holds ``*.dcm`` files, in any arrangement and order, archives included.
@@ -236,10 +242,9 @@ def load_series(
         try:
             series[_series_of(file)].append(file)
         except DataError as error:
-            problems.skip(file.path, str(error))
-    sources = [
-        Series(_name(key, series), tuple(found), group_by, rescale) for key, found in series.items()
-    ]
+            problems.skip(Pseudonyms().of(file.path), str(error))
+    names = {key: Pseudonyms().of(_name(key, series)) for key in series}
+    sources = [Series(names[key], tuple(found), group_by, rescale) for key, found in series.items()]
     return assemble(folder.name, sources, {}, problems)
 
 
