@@ -15,6 +15,7 @@ Each is also the builtin a caller would catch without knowing pladapt::
     ├── RunChangedError (ValueError)     a run folder was made from other inputs or parameters
     ├── BusyError (BlockingIOError)      another process writes there
     ├── ClusterError (ConnectionError)   a cluster cannot be reached, or has no room for workers
+    ├── ProcessError (ChildProcessError) another process that trains as well failed
     ├── TimeLimitError (TimeoutError)    a part took longer than it may
     └── DiskFullError (OSError)          there is no room for a file
 
@@ -72,6 +73,10 @@ class BusyError(PladaptError, BlockingIOError):
 
 class ClusterError(PladaptError, ConnectionError):
     """A cluster cannot be reached, has no room for workers, or loses them again and again."""
+
+
+class ProcessError(PladaptError, ChildProcessError):
+    """Another process that took part in a training failed."""
 
 
 class TimeLimitError(PladaptError, TimeoutError):

@@ -323,6 +323,10 @@ def test_the_paper_s_recipe_takes_its_own_options(folders: Path, weights: Path) 
     assert "There is no recipe 'papr'. Did you mean 'paper'" in error_of(
         line.replace("paper", "papr")
     )
+    for part in ("1/2", "2/2"):
+        labelled = pladapt(f"{line} --part {part}")
+        assert labelled.exit_code == 0, labelled.output
+        assert not (folders / "run/round-1").exists()
     adapted = pladapt(line)
     assert adapted.exit_code == 0, adapted.output
     config = json.loads((folders / "run/run.json").read_text())["config"]
@@ -381,6 +385,7 @@ def test_an_interrupted_adaptation_goes_on(
         ("adapt tiny_network:net images -o run --truth gone", "There is no folder or file gone"),
         ("adapt tiny_network:net images -o run --set epoch=5", "Did you mean 'epochs'? Known: cut"),
         ("adapt tiny_network:net images -o run --set margin=5", "margin is 5"),
+        ("adapt tiny_network:net images -o run --part 1/2", "looks at all images"),
         ("adapt tiny_network:net images -o run --source gone.npz", "There is no file gone.npz"),
         ("adapt tiny_network:net images -o run --evaluator overlap", "masks; give --truth"),
         ("source source -o stats.csv", "its name must end in .npz"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -19,7 +20,17 @@ def main() -> None:
     """Run ``pladapt``; an error of pladapt's own is a message, not a traceback.
 
     What a scheduler sends to end a job, SIGTERM, ends it as Ctrl-C does: what is finished is kept.
+    Of several processes that torchrun started, the first does it, and all of them its trainings.
     """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        _main()
+        return
+    from pladapt.torch import run_distributed  # noqa: PLC0415 - help must not wait for it
+
+    run_distributed(_main)
+
+
+def _main() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from pladapt.cli.modules import Factory, NetworkOptions, look_at
-from pladapt.cli.options import BatchSize, with_options, writable
+from pladapt.cli.options import BatchSize, part_of, with_options, writable
 from pladapt.cli.parts import PartOptions
 from pladapt.cli.printing import AsJson, console, named, print_json, print_line, show_problems
 from pladapt.cli.progress import progress_bars
@@ -17,6 +17,7 @@ from pladapt.cli.reading import Reading, TrueMasks
 from pladapt.cli.run_images import note_images
 from pladapt.errors import InputError
 from pladapt.evaluation.evaluators import OverlapEvaluator
+from pladapt.runs.dividing import check_divisible
 from pladapt.source.statistics import SourceStatistics
 
 if TYPE_CHECKING:
@@ -87,6 +88,13 @@ def adapt(
             "marks another is shifted to the nearest, and what would mark another is refused.",
         ),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Label one part of the images, as 2/8, beside others that write into the same "
+            "folder; the same command without it takes the labels of all parts and goes on."
+        ),
+    ] = None,
     masks: TrueMasks,
     reading: Reading,
     as_json: AsJson = False,
@@ -129,19 +137,24 @@ def adapt(
         made = parts.build(chosen, used, batch_size=batch_size, **own)
         if made.rounds:
             check_trainable(network.module)
+        if part is not None:
+            check_divisible(made.recalibrator)
         target, problems = reading.samples(files, progress)
         look_at(network, predictor, target, force=how.force)
         true, without = (None, []) if known is None else reading.labelled(target, known)
-        result = made.adapt(
-            predictor,
-            target,
-            evaluators=_evaluators(true, used, batch_size, reading.tolerance, parts),
-            workdir=output,
-            on_error=reading.on_error,
-            max_errors=reading.tolerance.max_errors,
-            time_limit=reading.time_limit,
-            progress=progress,
-        )
+        work: dict[str, Any] = {
+            "evaluators": _evaluators(true, used, batch_size, reading.tolerance, parts),
+            "workdir": output,
+            "on_error": reading.on_error,
+            "max_errors": reading.tolerance.max_errors,
+            "time_limit": reading.time_limit,
+            "progress": progress,
+        }
+        if part is not None:
+            count = made.label_part(predictor, target, part_of(part), **work)
+            _say_part(part, count, output, as_json=as_json)
+            return
+        result = made.adapt(predictor, target, **work)
     save_predictor(result.predictor, output / "adapted", cutoff=used)
     reading.record(output / "adapted")
     note_images(output, images, reading)
@@ -150,16 +163,27 @@ def adapt(
     show_problems(unpaired, output / "labelled")
     show_problems(without, output / "truth", *([] if known is None else [known.files]))
     show_result(result)
-    outcome = result.verdict.outcome
-    kind = "Adapted predictor" if outcome == "adapted" else "Predictor, as it was"
-    print_line(f"{kind}: {output / 'adapted'} (cut-off {used:g})")
-    print_line(f"For masks: pladapt predict {output / 'adapted'} IMAGES -o MASKS")
+    _say_outcome(result, output, used)
     if as_json:
         unread = named([*problems, *without])
         paths = {"run": output, "adapted": output / "adapted", "cutoff": used}
         print_json(**values_of(result), **paths, unread=unread)
-    if status := STATUSES[outcome]:
+    if status := STATUSES[result.verdict.outcome]:
         raise typer.Exit(status)
+
+
+def _say_outcome(result: AdaptationResult, output: Path, cutoff: float) -> None:
+    adapted = result.verdict.outcome == "adapted"
+    kind = "Adapted predictor" if adapted else "Predictor, as it was"
+    print_line(f"{kind}: {output / 'adapted'} (cut-off {cutoff:g})")
+    print_line(f"For masks: pladapt predict {output / 'adapted'} IMAGES -o MASKS")
+
+
+def _say_part(part: str, count: int, output: Path, *, as_json: bool) -> None:
+    print_line(f"Part {part}, {count:,} samples, is labelled: {output}")
+    print_line("Give the same without --part once all parts are: that adapts.")
+    if as_json:
+        print_json(run=output, part=part, samples=count)
 
 
 def _cutoff(chosen: dict[str, Any], statistics: SourceStatistics | None) -> float:

@@ -162,8 +162,16 @@ class LeavingOut:
         for each in found:
             self.found.append(each)
             self._places.add(each.position)
-            if len(self._places) > self._allowed:
-                raise self._too_many()
+            self.check()
+
+    def check(self) -> None:
+        """Make sure that no more are left out than may be.
+
+        Raises:
+            DataError: More are.
+        """
+        if len(self._places) > self._allowed:
+            raise self._too_many()
 
     def _too_many(self) -> DataError:
         lines = [f"  {each.id}: {each.reason}" for each in self.found[:_SHOWN]]
@@ -184,6 +192,7 @@ def map_batches(
     batch_size: int,
     leaving_out: LeavingOut,
     start: int = 0,
+    stop: int | None = None,
 ) -> Generator[tuple[Sequence[int], R]]:
     """Yield what a function makes of each batch, with the places of the batch's samples.
 
@@ -196,13 +205,15 @@ def map_batches(
         batch_size: How many samples are in a batch.
         leaving_out: Takes what cannot be used.
         start: The first sample's place.
+        stop: The place behind the last sample; by default that of the last one there is.
 
     Raises:
         DataError: Too many samples cannot be used.
         Exception: What may not be left out; and what the function raised first where it has not
             succeeded once before too many were left out, since then it is not the samples' fault.
     """
-    reader, work = _Reader(samples, start, leaving_out), _Work(function, leaving_out)
+    places = range(start, len(samples) if stop is None else stop)
+    reader, work = _Reader(samples, places, leaving_out), _Work(function, leaving_out)
     with closing(batches(reader.samples(), batch_size=batch_size)) as stream:
         for batch, images in stream:
             yield from work.each(batch, images, reader.take(len(batch)))
@@ -251,14 +262,14 @@ class _Work(Generic[S, R]):
 class _Reader(Generic[S]):
     """Reads samples, in a thread ahead of where they are used, and knows where they stand."""
 
-    def __init__(self, samples: Samples[S], start: int, leaving_out: LeavingOut) -> None:
+    def __init__(self, samples: Samples[S], wanted: range, leaving_out: LeavingOut) -> None:
         self._samples: Samples[S] = samples
-        self._start, self._leaving_out = start, leaving_out
+        self._wanted, self._leaving_out = wanted, leaving_out
         self._places: deque[int] = deque()  # of the samples that wait to be used
 
     def samples(self) -> Iterator[S]:
         """Yield the samples that can be read."""
-        for place in range(self._start, len(self._samples)):
+        for place in self._wanted:
             try:
                 sample = self._samples[place]
                 check_rank(sample)

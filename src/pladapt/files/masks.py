@@ -19,6 +19,7 @@ from pladapt.files.reading import ImageLayout
 from pladapt.files.segmentation import check_highdicom
 from pladapt.files.streaming import Names, join
 from pladapt.files.writing import is_dicom
+from pladapt.functional.certainty import class_cutoffs
 from pladapt.runs.engine import LocalEngine
 from pladapt.runs.manifest import open_run
 from pladapt.storage import locked, sweep, to_json

@@ -72,7 +72,12 @@ class FileSamples(Samples[Sample]):
     ) -> None:
         self.places, self.outlines, self.layout = places, outlines, layout
         self.true_names = true_names
-        self._images = _arrays(layout, kept)
+        self._kept, self._images = kept, _arrays(layout, kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be sent to another process without the images, which reads them itself."""
+        told = self.places, self.layout, self._kept, self.outlines, self.true_names
+        return type(self), told
 
     @property
     def ids(self) -> list[str]:
@@ -106,6 +111,10 @@ class TrueFileSamples(Samples[LabelledSample]):
     ) -> None:
         self._samples, self._positions, self._paths = samples, positions, masks
         self._layout, self._masks = layout, _masks(samples, masks, layout, kept=8)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be sent to another process without what was decoded."""
+        return type(self), (self._samples, self._positions, self._paths, self._layout)
 
     @property
     def ids(self) -> list[str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pladapt.data.tolerance import MAX_ERRORS
+from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.plugins.manager import default_manager
 from pladapt.runs.adaptation import adapt
+from pladapt.runs.dividing import label_part
+from pladapt.runs.given import check_folder
+from pladapt.runs.job import prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
@@ -92,6 +95,63 @@ class Recipe:
             plugins=plugins,
             progress=progress,
         )
+
+    def label_part(
+        self,
+        predictor: Predictor,
+        target: Samples[Sample],
+        part: tuple[int, int],
+        *,
+        workdir: str | Path,
+        evaluators: Mapping[str, Evaluator] | Sequence[Evaluator] = (),
+        on_error: OnError = "skip",
+        max_errors: float = MAX_ERRORS,
+        time_limit: float | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Score and label a part of a target, beside other processes that do the others.
+
+        `adapt`, given the same otherwise, goes on from there once all parts are done, and ends as
+        if there had been none. A part that was interrupted goes on where it was.
+
+        Args:
+            predictor: As for `adapt`.
+            target: The whole of it.
+            part: Which part, from 1, and of how many: ``(2, 8)``, say.
+            workdir: The run folder, where all parts and the run can write.
+            evaluators: Those that `adapt` is given; they are not asked.
+            on_error: As for `adapt`.
+            max_errors: The same: a fraction or number of the whole target.
+            time_limit: As for `adapt`.
+            progress: Called as work advances.
+
+        Returns:
+            How many samples the part has.
+
+        Raises:
+            InputError: The recipe looks at the whole target before it labels (``recalibrator``), or
+                there is no such part; and as for `adapt`.
+            RunChangedError: The part was made with other inputs or parameters.
+            BusyError: Another process makes the same part.
+        """
+        check_folder(workdir)
+        job, _ = prepared(
+            predictor,
+            target,
+            Tolerance(on_error, max_errors, time_limit),
+            selector=self.selector,
+            retrainer=self.retrainer,
+            evaluators=evaluators,
+            recalibrator=self.recalibrator,
+            gates=self.gates,
+            rounds=self.rounds,
+            restart=self.restart,
+            batch_size=self.batch_size,
+            plugins=(),
+            progress=progress,
+        )
+        config = job.config(self.selector, self.rounds)
+        return label_part(job, config, part, Path(workdir))
 
 
 def recipe(name: str, /, **options: Any) -> Recipe:

@@ -14,13 +14,12 @@ import pyarrow as pa
 from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.data.views import checked
 from pladapt.errors import InputError
-from pladapt.functional.numbers import whole
 from pladapt.plugins.guard import guarded
-from pladapt.plugins.manager import manager_of
-from pladapt.runs.given import check_first, check_folder, check_part, check_target, per_round
-from pladapt.runs.job import Job
+from pladapt.runs.dividing import join_parts
+from pladapt.runs.given import check_folder
+from pladapt.runs.job import prepared
 from pladapt.runs.labels import PseudoLabels
-from pladapt.runs.manifest import describe, locked_run
+from pladapt.runs.manifest import locked_run
 from pladapt.runs.records import (
     EVIDENCE_FILE,
     OUTCOME_FILE,
@@ -34,9 +33,9 @@ from pladapt.runs.records import (
 from pladapt.runs.restarting import Start, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
-from pladapt.runs.stages import named_evaluators, returned, stored_evaluations, write_judgement
+from pladapt.runs.stages import returned, stored_evaluations, write_judgement
 from pladapt.runs.target import check_unchanged, known_target, tried
-from pladapt.runs.usable import Usable, read_left_out, write_left_out
+from pladapt.runs.usable import read_left_out, write_left_out
 from pladapt.selection.rules import kept_rows
 from pladapt.storage import (
     check_stored,
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.answers import Answer
+    from pladapt.runs.job import Job
     from pladapt.runs.restarting import Restart
     from pladapt.types import Evaluation, Progress, PseudoLabelled, Sample, Samples
     from pladapt.typing import (
@@ -154,48 +154,29 @@ def adapt(
         BusyError: Another process works in ``workdir``.
         DiskFullError: There is no room in ``workdir``; the run continues once there is.
     """
-    least = 0 if recalibrator is not None else 1
-    rounds, batch_size = whole("rounds", rounds, least), whole("batch_size", batch_size, 1)
-    selectors = per_round(selector, rounds)
-    _check_parts(predictor, selectors, retrainer, gates)
     check_folder(workdir)
-    check_target(target)
-    usable = Usable(target, Tolerance(on_error, max_errors, time_limit))
-    check_first(usable)
-    job = Job(
-        usable,
-        selectors[0],
-        retrainer,
-        named_evaluators(evaluators),
-        recalibrator,
-        gates,
-        batch_size,
-        manager_of(plugins),
-        progress or _silent,
+    job, selectors = prepared(
         predictor,
+        target,
+        Tolerance(on_error, max_errors, time_limit),
+        selector=selector,
+        retrainer=retrainer,
+        evaluators=evaluators,
+        recalibrator=recalibrator,
+        gates=gates,
+        rounds=rounds,
         restart=restart,
+        batch_size=batch_size,
+        plugins=plugins,
+        progress=progress,
     )
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder, guarded():
-            return _run(job, selectors[:rounds], Path(folder), None)
-    config = job.config() | {"selector": describe(selector), "rounds": rounds}
+            return _run(job, selectors, Path(folder), None)
+    config = job.config(selector, rounds)
     with locked_run(Path(workdir), config) as folder, guarded():
-        return _run(job, selectors[:rounds], folder, folder)
-
-
-def _check_parts(
-    predictor: Predictor, selectors: Sequence[Selector], retrainer: Retrainer, gates: Sequence[Gate]
-) -> None:
-    check_part("predictor", predictor, "predict")
-    check_part("retrainer", retrainer, "retrain")
-    for selector in selectors:
-        check_part("selector", selector, "score", "select", "label")
-    for gate in gates:
-        check_part("gate", gate, "judge")
-
-
-def _silent(_stage: str, _done: int, _total: int, /) -> None:
-    """Show nothing."""
+        join_parts(folder, config)
+        return _run(job, selectors, folder, folder)
 
 
 def _run(

@@ -319,10 +319,19 @@ def note_reviews(folder: Path, reviews: Sequence[Mapping[str, Any]]) -> None:
         folder: The run folder.
         reviews: A row for each person.
     """
+    _note(folder, "reviews", reviews)
+
+
+def note_environments(folder: Path, environments: Sequence[Mapping[str, Any]]) -> None:
+    """Note where else something of a run was made, once: in ``environments`` of ``run.json``."""
+    _note(folder, "environments", environments)
+
+
+def _note(folder: Path, name: str, values: Sequence[Mapping[str, Any]]) -> None:
     manifest = read_manifest(folder)
-    known = manifest.get("reviews", [])
-    if new := [review for review in reviews if review not in known]:
-        write_sealed(manifest | {"reviews": [*known, *new]}, folder / _NAME)
+    known = manifest.get(name, [])
+    if new := [value for value in values if value not in known]:
+        write_sealed(manifest | {name: [*known, *new]}, folder / _NAME)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -102,6 +102,27 @@ class Parts:
             if table.num_rows:
                 yield table.replace_schema_metadata()
 
+    def take(self, others: Parts, done: int) -> int:
+        """Store what another pass over the same samples has stored, beyond what is here.
+
+        Args:
+            others: Its parts; each notes as ``next`` where the one after it begins.
+            done: Where this one would go on.
+
+        Returns:
+            Where this one goes on now.
+        """
+        for name in others._names:
+            path = others._folder / name
+            note = self._note(path)
+            if note["next"] > done:
+                rows = read_stored_table(path).replace_schema_metadata()
+                if rows.num_rows:
+                    self.add(rows)
+                self.write(note)
+                done = note["next"]
+        return done
+
     def remove(self) -> None:
         """Remove all parts, which are no longer needed."""
         shutil.rmtree(self._folder, ignore_errors=True)

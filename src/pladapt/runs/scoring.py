@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pladapt.types import Array, Progress, Sample
     from pladapt.typing import Predictor, Selector
 
-_KEYS: Final = pa.schema({name: pa.string() for name in ("id", "group", "sha256")})
+KEYS: Final = pa.schema({name: pa.string() for name in ("id", "group", "sha256")})
 """What says of each row which sample it is of, and whether that is still the same."""
 
 _LABEL: Final = "label:"  # before the names of a label's columns, which a score might share
@@ -64,15 +64,16 @@ def score_and_label(
         DataError: What an earlier call left is damaged, or too many samples cannot be used.
     """
     parts = Parts(folder)
-    scoring = _Pass(predictor, target, selector, parts)
-    check(parts.tables(_KEYS.names), map(target.position, scoring.places()))
+    scoring = Pass(predictor, target, selector, parts)
+    check(parts.tables(KEYS.names), map(target.position, scoring.places()))
     scoring.run(batch_size, progress)
+    scoring.leaving_out.check()
     write_labels(map(_labels, parts.tables()), labels)
     scores = pa.concat_tables(map(_scores, parts.tables()))
     return scores, target.table(scoring.leaving_out)
 
 
-class _Pass:
+class Pass:
     """Scores and labels what is not done yet, and stores it part by part.
 
     Args:
@@ -81,14 +82,21 @@ class _Pass:
         selector: Scores and labels.
         parts: What an interrupted call has stored; each notes where the next begins, and what was
             left out.
+        wanted: The places of those samples that are scored; by default of all.
     """
 
     def __init__(
-        self, predictor: Predictor, target: Usable, selector: Selector, parts: Parts
+        self,
+        predictor: Predictor,
+        target: Usable,
+        selector: Selector,
+        parts: Parts,
+        wanted: range | None = None,
     ) -> None:
         self._predictor, self._target, self._selector = predictor, target, selector
+        self._wanted = range(len(target)) if wanted is None else wanted
         self._parts, notes = parts, parts.notes()
-        self._stored = self._done = notes[-1]["next"] if notes else 0
+        self._stored = self._done = notes[-1]["next"] if notes else self._wanted.start
         found = [LeftOut(*each) for note in notes for each in note["left_out"]]
         self.leaving_out = target.leaving_out(found)
         self._ids = [table["id"] for table in parts.tables(["id"])]
@@ -97,7 +105,8 @@ class _Pass:
     def places(self) -> Iterable[int]:
         """Return where the samples stand that are done."""
         out = {each.position for each in self.leaving_out.found}
-        return (place for place in range(self._done) if place not in out)
+        done = range(self._wanted.start, self._done)
+        return (place for place in done if place not in out)
 
     def run(self, batch_size: int, progress: Progress) -> None:
         """Score what is not scored yet, and store it however this ends."""
@@ -107,13 +116,15 @@ class _Pass:
             batch_size=batch_size,
             leaving_out=self.leaving_out,
             start=self._done,
+            stop=self._wanted.stop,
         )
         try:
             with closing(rows_of_batches) as each:
                 for places, rows in each:
                     self._add(places, rows)
-                    progress("score", self._done, len(self._target))
-            self._done = len(self._target)
+                    done = self._done - self._wanted.start
+                    progress("score", done, len(self._wanted))
+            self._done = self._wanted.stop
         finally:
             self._store()
         self._check_unique()

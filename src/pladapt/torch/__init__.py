@@ -29,6 +29,7 @@ from pladapt.torch.options import TrainingOptions
 from pladapt.torch.outputs import Folds, FromProbabilities, OneChannel
 from pladapt.torch.predictor import ModulePredictor, TorchPredictor
 from pladapt.torch.preparation import Preparation, Prepared
+from pladapt.torch.processes import run_distributed
 from pladapt.torch.recalibration import recalibrate_batch_norm
 from pladapt.torch.recalibrators import AgreementRecalibrator, BatchNormRecalibrator
 from pladapt.torch.retrainer import FineTune
@@ -71,6 +72,7 @@ __all__ = [
     "predictor_of",
     "read_weights",
     "recalibrate_batch_norm",
+    "run_distributed",
     "save_module",
     "save_predictor",
     "with_module",

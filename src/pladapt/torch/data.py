@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, Dataset, Sampler
 
 from pladapt.errors import InputError
 from pladapt.torch.devices import as_tensor
+from pladapt.torch.processes import rank_and_size
 from pladapt.types import IGNORE, LabelledSample, PseudoLabelled
 
 if TYPE_CHECKING:
@@ -192,20 +193,30 @@ def epoch_seed(seed: int, epoch: int, purpose: str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
 
+class Shares(BatchSampler):
+    """This process's part of each batch, where several train together.
+
+    The samples of a batch are dealt out in their order, as evenly as they can be. Of a last batch
+    with fewer samples than processes, those that would have none take the first one.
+    """
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        rank, size = rank_and_size()
+        for batch in super().__iter__():
+            own = batch[rank * len(batch) // size : (rank + 1) * len(batch) // size]
+            yield own or batch[:1]
+
+
 def training_batches(
     pairs: Pairs, batch_size: int, *, seed: int, first: int, workers: int
 ) -> DataLoader[Pair]:
-    """Return shuffled batches.
+    """Return shuffled batches, or this process's part of each.
 
     A last batch of a single sample is left out: batch normalisation cannot learn from it.
     """
-    return _loader(
-        pairs,
-        batch_size,
-        workers,
-        sampler=EpochShuffle(len(pairs), seed, first),
-        drop_last=_last_is_single(len(pairs), batch_size),
-    )
+    order = EpochShuffle(len(pairs), seed, first)
+    single = _last_is_single(len(pairs), batch_size)
+    return _loader(pairs, Shares(order, batch_size, drop_last=single), workers)
 
 
 def steps_in_epoch(samples: int, batch_size: int) -> int:
@@ -218,32 +229,31 @@ def _last_is_single(samples: int, batch_size: int) -> bool:
 
 
 def validation_batches(pairs: Pairs, batch_size: int, *, workers: int) -> DataLoader[Pair]:
-    """Return batches in the samples' order."""
-    return _loader(pairs, batch_size, workers)
+    """Return batches in the samples' order.
+
+    Where several processes train, each has every n-th batch; or all of them, where there are fewer
+    batches than processes.
+    """
+    batches = [*BatchSampler(range(len(pairs)), batch_size, drop_last=False)]
+    rank, size = rank_and_size()
+    return _loader(pairs, batches[rank::size] or batches, workers)
 
 
 def _loader(
-    pairs: Pairs,
-    batch_size: int,
-    workers: int,
-    *,
-    sampler: EpochShuffle | None = None,
-    drop_last: bool = False,
+    pairs: Pairs, batches: Sampler[list[Any]] | Sequence[list[int]], workers: int
 ) -> DataLoader[Pair]:
     return DataLoader(
         pairs,
-        batch_size,
-        sampler=sampler,
-        drop_last=drop_last,
+        batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        collate_fn=_stack,
+        collate_fn=stacked,
         generator=torch.Generator(),  # else a loader draws its workers' seed from the global one
     )
 
 
-def _stack(pairs: Sequence[Pair]) -> Pair:
+def stacked(pairs: Sequence[Pair]) -> Pair:
     """Join images of several sizes: the smaller ones get a border that does not teach."""
     shapes = sorted({tuple(image.shape) for image, _ in pairs})
     if len({(len(shape), shape[0]) for shape in shapes}) > 1:
@@ -265,7 +275,7 @@ def _stack(pairs: Sequence[Pair]) -> Pair:
 def _bordered(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     """Return an image ``(C, *S)`` of a larger shape, its last pixels repeated."""
     for axis, length in enumerate(shape, start=1):
-        inside = torch.arange(length).clamp_max(image.shape[axis] - 1)
+        inside = torch.arange(length, device=image.device).clamp_max(image.shape[axis] - 1)
         image = image.index_select(axis, inside)
     return image
 

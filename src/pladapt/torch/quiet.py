@@ -36,6 +36,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # advice on the number of workers and the like
             warnings.simplefilter("ignore", PossibleUserWarning)
+            # where all parameters are used, which is not known before
+            warnings.filterwarnings("ignore", ".*find_unused_parameters=True was specified")
             # of Lightning's own use of torch
             warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
             yield

@@ -15,7 +15,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch.optim.swa_utils import AveragedModel
 
 from pladapt.functional.overlap import confusion, dsc
-from pladapt.torch.data import epoch_seed
+from pladapt.torch.data import epoch_seed, stacked
+from pladapt.torch.processes import average_statistics, gathered, rank_and_size, summed
 from pladapt.torch.recalibration import batch_norms
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Task(pl.LightningModule):
         self._losses: list[torch.Tensor] = []
         self._sizes: list[int] = []
         self._counts = np.zeros((1, 4), np.int64)
+        self._held = torch.zeros(2)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Make the optimiser of the parameters that are to be learnt."""
@@ -60,26 +62,32 @@ class Task(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, and keep batch normalisation's statistics if they are frozen."""
-        epoch = self.first + self.current_epoch
-        self._generator.manual_seed(epoch_seed(self.options.seed, epoch, "augmentation"))
-        torch.manual_seed(epoch_seed(self.options.seed, epoch, "dropout"))
+        epoch, seed = self.first + self.current_epoch, self.options.seed
+        own = f" in process {rank}" if (rank := rank_and_size()[0]) else ""
+        self._generator.manual_seed(epoch_seed(seed, epoch, f"augmentation{own}"))
+        torch.manual_seed(epoch_seed(seed, epoch, f"dropout{own}"))
         self._losses, self._sizes = [], []
         if self.options.freeze_batch_norm:
             for layer in batch_norms(self.module):
                 layer.eval()
 
     def training_step(self, batch: Pair, _: int) -> torch.Tensor:
-        """Return the loss of a batch, augmented."""
+        """Return the loss of a batch, augmented; of all processes' parts of it together."""
         images, masks = batch
         if self.options.augmentation is not None:
             images, masks = self.options.augmentation(images, masks, self._generator)
-        loss = self.loss(self.module(images), masks)
+        logits, size = self.module(images), rank_and_size()[1]
+        if size > 1:
+            logits, masks = _of_all(logits, masks)
+        loss: torch.Tensor = self.loss(logits, masks)
         self._losses.append(loss.detach())
-        self._sizes.append(len(images))
-        return loss
+        self._sizes.append(len(logits))
+        # of several processes the mean gradient is taken, and each has that of its own part
+        return loss if size == 1 else size * loss
 
     def on_train_batch_end(self, *_: object) -> None:
         """Take the step into the average; the optimiser has made it."""
+        average_statistics(self.module)
         if self.average is not None:
             self.average.update_parameters(self.module)
 
@@ -91,14 +99,22 @@ class Task(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
         self._counts = np.zeros((1, 4), np.int64)
+        self._held = torch.zeros(2, device=self.device)
 
     def validation_step(self, batch: Pair, _: int) -> None:
         """Note the loss of a batch and count its pixels."""
         images, masks = batch
         logits = self.kept(images)
         loss = self.loss(logits, masks)
-        self.log("val_loss", loss, on_epoch=True, batch_size=len(images))
+        size = len(images)
+        self._held += torch.stack([loss.float() * size, torch.full_like(loss.float(), size)])
         self._counts = self._counts + _counts(logits, masks)
+
+    def on_validation_epoch_end(self) -> None:
+        """Take the mean and the counts over the samples of all processes."""
+        total, count = summed(self._held)
+        self.log("val_loss", total / count, batch_size=1)
+        self._counts = summed(torch.from_numpy(self._counts).to(self.device)).cpu().numpy()
 
     @property
     def train_loss(self) -> float:
@@ -110,6 +126,12 @@ class Task(pl.LightningModule):
         """The DSC over all validation pixels, at a cut-off of 0.5; the mean over the classes."""
         tp, fp, fn, _ = self._counts.T
         return float(dsc(tp, fp, fn).mean())
+
+
+def _of_all(logits: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits and masks of all processes, whose images may have other sizes."""
+    parts = zip(gathered(logits), gathered(masks), strict=True)
+    return stacked([pair for part in parts for pair in zip(*part, strict=True)])
 
 
 def _average(module: nn.Module, decay: float) -> AveragedModel:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
 
 from pladapt.errors import InputError
 from pladapt.torch.calling import called, explained
@@ -18,6 +23,7 @@ from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
 from pladapt.torch.options import TrainingOptions
 from pladapt.torch.predictor import check_logits, evaluating
 from pladapt.torch.preparation import Prepared
+from pladapt.torch.processes import check_team, local_size, rank_and_size, team
 from pladapt.torch.quiet import isolated
 from pladapt.torch.rehearsal import check_batch_norm, check_loss
 from pladapt.torch.resume import TrainingState, load_state, save_state
@@ -28,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import nn
-
     from pladapt.torch.data import Taught
     from pladapt.torch.resume import Row
     from pladapt.types import Progress, Samples
@@ -39,6 +43,12 @@ _PRECISION: Final[dict[torch.dtype | None, Literal["32-true", "16-mixed", "bf16-
     torch.float16: "16-mixed",
     torch.bfloat16: "bf16-mixed",
 }
+
+_SYNC: Final = next(  # what torch 2.15 calls broadcast_buffers
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(nn.parallel.DistributedDataParallel).parameters
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,8 @@ def fit(
     """Train a copy of a module.
 
     The result depends on the arguments alone: the global random generators are neither read nor
-    changed. An interruption (KeyboardInterrupt) comes through.
+    changed. An interruption (KeyboardInterrupt) comes through. Inside
+    `pladapt.torch.run_distributed` all processes train, each on its part of every batch.
 
     Args:
         module: Maps images ``(B, C, *S)`` to logits ``(B, K, *S)``; it is not changed.
@@ -92,8 +103,10 @@ def fit(
             never finite.
         DeviceError: The device is not there, or does not compute in the precision asked for.
         RunChangedError: The checkpoint is of another training.
+        ProcessError: Another process that trained, too, failed.
     """
     options = options or TrainingOptions()
+    own_batch = check_team(options)
     if validation is None:
         check_unvalidated(options)
     check_trainable(module)
@@ -102,7 +115,7 @@ def fit(
     options = _long_enough(options, len(train))
     check_loss(options.loss, logits)
     if not options.freeze_batch_norm:
-        check_batch_norm(module, min(options.batch_size, len(train)), train[0].image)
+        check_batch_norm(module, min(own_batch, len(train)), train[0].image)
     fingerprint = _fingerprint(module, train, validation, options) if checkpoint else {}
     state = TrainingState()
     if checkpoint is not None and checkpoint.exists():
@@ -118,10 +131,13 @@ def fit(
 
     if not state.finished:
         held = None if validation is None else Pairs(validation, channels, prepare=prepare)
-        stopping = None if held is None else early_stopping(options.patience, state.stopping)
-        recorder = Recorder(state, stopping, save, progress)
         taught = Pairs(train, channels, soft=True, prepare=prepare, crop=crop)
-        _run(network, (taught, held), options, recorder)
+        training = _Training(network, (taught, held), options, state)
+        own = partial(_train, training, save, progress)
+        if (others := team()) is None:
+            own()
+        else:
+            others.share(partial(_train, training), own)
     return _result(network, module, state)
 
 
@@ -207,28 +223,45 @@ def _fingerprint(
     return {"module": state_sha256(module), **sizes, **told, **options.describe()}
 
 
-def _run(
-    network: nn.Module,
-    data: tuple[Pairs, Pairs | None],
-    options: TrainingOptions,
-    recorder: Recorder,
+@dataclass(frozen=True)
+class _Training:
+    """What each process that trains has to know."""
+
+    network: nn.Module
+    data: tuple[Pairs, Pairs | None]
+    options: TrainingOptions
+    state: TrainingState
+
+
+def _train(
+    training: _Training,
+    save: Callable[[TrainingState], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
-    first = len(recorder.state.history)
+    """Train, beside other processes where there are any; those keep nothing of it."""
+    network, (taught, held), options = training.network, training.data, training.options
+    state, size, workers = training.state, options.batch_size, options.workers
+    first = len(state.history)
+    if rank_and_size()[1] > 1 and resolve_device(options.device).type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(network))
     task = Task(network, copy.deepcopy(options.loss), options, first).train()
-    size, workers = options.batch_size, options.workers
-    train = training_batches(data[0], size, seed=options.seed, first=first, workers=workers)
-    held = None if data[1] is None else validation_batches(data[1], size, workers=workers)
-    parts = (recorder.stopping, recorder)
-    callbacks: list[pl.Callback] = [part for part in parts if part is not None]
+    train = training_batches(taught, size, seed=options.seed, first=first, workers=workers)
+    watched = None if held is None else validation_batches(held, size, workers=workers)
+    stopping = None if held is None else early_stopping(options.patience, state.stopping)
+    recorder = Recorder(state, stopping, save or _forget, progress)
+    callbacks: list[pl.Callback] = [recorder] if stopping is None else [stopping, recorder]
     with isolated():
-        _trainer(options, first, callbacks).fit(task, train, held)
+        _trainer(options, first, callbacks).fit(task, train, watched)
+
+
+def _forget(_: TrainingState) -> None:
+    """Keep nothing."""
 
 
 def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback]) -> pl.Trainer:
     device = resolve_device(options.device)
     return pl.Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=[device.index] if device.type == "cuda" and device.index is not None else 1,
         precision=_PRECISION[autocast_type(options.amp, device)],
         max_epochs=options.epochs - first,
         gradient_clip_val=options.gradient_clip,
@@ -238,8 +271,24 @@ def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback])
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        plugins=[LightningEnvironment()],  # one process, also inside a cluster's job
+        use_distributed_sampler=False,
+        **_processes(device),
     )
+
+
+def _processes(device: torch.device) -> dict[str, Any]:
+    """Return Lightning's options for the processes that train together, or for this one."""
+    size = rank_and_size()[1]
+    if size == 1:
+        devices = [device.index] if device.type == "cuda" and device.index is not None else 1
+        return {"devices": devices, "plugins": [LightningEnvironment()]}  # also in a cluster's job
+    return {
+        "devices": local_size(),
+        "num_nodes": size // local_size(),
+        # a head that is not taught has no gradient; statistics are averaged by the task
+        "strategy": DDPStrategy(find_unused_parameters=True, **{_SYNC: False}),
+        "plugins": [TorchElasticEnvironment()],
+    }
 
 
 def _result(network: nn.Module, module: nn.Module, state: TrainingState) -> FitResult:
