@@ -367,7 +367,8 @@ class Judgement:
             and ``passed``.
 
     Raises:
-        InputError: A refusal without a reason, an acceptance with one, or other columns.
+        InputError: A refusal without a reason, an acceptance with one, other columns, or
+            ``accepted`` is neither true nor false.
     """
 
     accepted: bool
@@ -375,6 +376,8 @@ class Judgement:
     evidence: pa.Table
 
     def __post_init__(self) -> None:
+        if self.accepted not in (True, False):
+            raise InputError(f"A judgement says accepted={self.accepted}; give True or False.")
         if self.accepted == bool(self.reasons):
             raise InputError(
                 f"A judgement says accepted={self.accepted} with the reasons {self.reasons}; give "

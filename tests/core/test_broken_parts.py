@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -20,6 +21,7 @@ from pladapt.errors import DiskFullError, PluginError, TimeLimitError
 from pladapt.evaluation.evaluators import DetailEvaluator, OverlapEvaluator
 from pladapt.plugins import PluginManager
 from pladapt.plugins.guard import guarded
+from pladapt.types import EVIDENCE
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
@@ -265,3 +267,27 @@ class NoSelector(pladapt.CertaintyIndexSelector):
 def test_a_part_that_returns_nothing_is_named(toy: SimpleNamespace, part: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         run(toy, **part)
+
+
+@dataclass
+class Gate:
+    """Accepts what it has not measured."""
+
+    after: float | None
+    accepted: Any = True
+
+    def judge(self, _before: Any, _after: Any, _target: Any, /) -> pladapt.Judgement:
+        row = {"measure": "own", "class": 1, "before": 0.5, "after": self.after, "passed": True}
+        return pladapt.Judgement(self.accepted, (), pa.Table.from_pylist([row], schema=EVIDENCE))
+
+
+def test_a_gate_that_measures_nan_refuses(toy: SimpleNamespace, tmp_path: Path) -> None:
+    result = run(toy, gates=[Gate(float("nan"))], workdir=tmp_path)
+    assert "Gate measured NaN" in (result.stopped or "")
+    assert "own" in (pladapt.read_run(tmp_path).stopped or "")
+    assert run(toy, gates=[Gate(None)]).rounds[0].stands  # undefined is not NaN
+
+
+def test_a_gate_must_say_yes_or_no(toy: SimpleNamespace) -> None:
+    with pytest.raises(InputError, match="accepted=nan; give True or False"):
+        run(toy, gates=[Gate(0.5, accepted=float("nan"))])

@@ -202,21 +202,23 @@ def test_where_the_leader_fails_the_others_end(tmp_path: Path) -> None:
     assert not (tmp_path / "said").exists()  # its own error comes through, not another's
 
 
-def _refused(folder: Path, options: TrainingOptions) -> None:
-    with pytest.raises(InputError) as raised:
-        fit(Net(folder), blobs(8, "t"), None, replace(options, keep="last"))
-    (folder / "said").write_text(str(raised.value))
+REFUSED = {
+    "batch_size of 2 or more": replace(OPTIONS, batch_size=1),
+    "cannot be sent": replace(OPTIONS, optimizer=lambda p: torch.optim.SGD(p, lr=0.1)),
+    "each takes the GPU of its number": replace(OPTIONS, device="cpu:0"),
+}
+
+
+def _refused(folder: Path) -> None:
+    for message, options in REFUSED.items():
+        with pytest.raises(InputError, match=message):
+            fit(Net(folder), blobs(8, "t"), None, replace(options, keep="last"))
+    (folder / "said").touch()
 
 
 def test_a_training_that_cannot_be_shared_says_why(tmp_path: Path) -> None:
-    cases = {
-        "batch_size of 2 or more": replace(OPTIONS, batch_size=1),
-        "cannot be sent": replace(OPTIONS, optimizer=lambda p: torch.optim.SGD(p, lr=0.1)),
-        "each takes the GPU of its number": replace(OPTIONS, device="cpu:0"),
-    }
-    for message, options in cases.items():
-        assert in_two(functools.partial(_refused, tmp_path, options)) == (0, 0)
-        assert message in (tmp_path / "said").read_text()
+    assert in_two(functools.partial(_refused, tmp_path)) == (0, 0)
+    assert (tmp_path / "said").exists()
 
 
 def test_without_torchrun_the_program_is_called(monkeypatch: pytest.MonkeyPatch) -> None:

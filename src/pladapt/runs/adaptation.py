@@ -33,7 +33,7 @@ from pladapt.runs.records import (
 from pladapt.runs.restarting import Start, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
-from pladapt.runs.stages import returned, stored_evaluations, write_judgement
+from pladapt.runs.stages import measured, returned, stored_evaluations, write_judgement
 from pladapt.runs.target import check_unchanged, known_target, tried
 from pladapt.runs.usable import read_left_out, write_left_out
 from pladapt.selection.rules import kept_rows
@@ -369,7 +369,7 @@ def _judgement(job: Job, after: Predictor, folder: Path) -> Judgement | None:
         for done, gate in enumerate(job.gates, start=1):
             judge, both = partial(gate.judge, job.given, after), [job.given, after]
             target, judgement = tried(job.target, judge, both, job.batch_size)
-            judgements.append(returned(judgement, Judgement, gate, "judge"))
+            judgements.append(measured(returned(judgement, Judgement, gate, "judge"), gate))
             job = replace(job, target=target)
             job.progress("judge", done, len(job.gates))
         write_judgement(judgements, folder / "judgement", job.target.since(before))

@@ -242,13 +242,16 @@ def _code(code: CodeType) -> list[Any]:
 def environment() -> dict[str, Any]:
     """Return what is running: the versions of Python and of the packages loaded, and the machine.
 
-    With another number of threads, or on another machine, sums are added up in another order, so
-    that a run which continues there need not end with the same bytes.
+    With another number of threads or of processes that train together, or on another machine, sums
+    are added up in another order, so that a run which continues there need not end with the same
+    bytes.
     """
     names = ("pladapt", "numpy", "pyarrow", "pluggy", "torch", "lightning", "onnxruntime", "timm")
     loaded = [name for name in names if name in sys.modules]
     torch = sys.modules.get("torch")
+    size = os.environ.get("WORLD_SIZE", "1") if "TORCHELASTIC_RUN_ID" in os.environ else "1"
     return {
+        **({"processes": int(size)} if size != "1" else {}),
         "python": platform.python_version(),
         "machine": f"{platform.node()}: {platform.system()} {platform.machine()}",
         "threads": None if torch is None else torch.get_num_threads(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pladapt.data.tolerance import reason_of
 from pladapt.errors import InputError
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from pladapt.data.tolerance import Tolerance
     from pladapt.types import Progress
-    from pladapt.typing import Evaluator, Predictor
+    from pladapt.typing import Evaluator, Gate, Predictor
 
 R = TypeVar("R")
 
@@ -150,6 +152,16 @@ def read_evaluation(folder: Path) -> Evaluation:
         read_table(folder / "summary.parquet"),
         read_json(folder / "notes.json"),
     )
+
+
+def measured(judgement: Judgement, gate: Gate) -> Judgement:
+    """Return a gate's judgement; a refusal where it accepts by a measure that is NaN."""
+    undefined = judgement.evidence.filter(pc.is_nan(judgement.evidence["after"].cast("float64")))
+    if not (judgement.accepted and len(undefined)):
+        return judgement
+    names = ", ".join(dict.fromkeys(undefined["measure"].to_pylist()))
+    reason = f"{type(gate).__name__} measured NaN, which is no evidence that nothing is lost"
+    return replace(judgement, accepted=False, reasons=(f"{reason}: {names}",))
 
 
 def write_judgement(
