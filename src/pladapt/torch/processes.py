@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -56,7 +56,8 @@ class Team:
             yield
         finally:
             _TEAMS.remove(self)
-            self._store.set(self._key("work"), _END)
+            with suppress(RuntimeError):  # torchrun itself has ended, and the others with it
+                self._store.set(self._key("work"), _END)
 
     def follow(self) -> None:
         """Do what the leader shares, until there is no more."""
@@ -240,7 +241,7 @@ def _broadcast(length: int, data: bytes | None = None) -> bytes:
 
 def rank_and_size() -> tuple[int, int]:
     """Return the number of this process, from 0, and of how many that train together."""
-    if not dist.is_initialized():
+    if not (dist.is_available() and dist.is_initialized()):
         return 0, 1
     return dist.get_rank(), dist.get_world_size()
 
