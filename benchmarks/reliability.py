@@ -53,6 +53,10 @@ much to interrupt; and, with `--training`, a recalibration and a training of fou
 steps, each with a checkpoint. There are 24 images of 16 x 16 pixels. *A broken part* returns None
 or NaN, raises an error, or exits, from its first, second or sixth call on.
 
+*Readers of files* are given mutated files of every format by `python benchmarks/fuzz.py`, which
+needs atheris: *same bytes* counts those that could be read, and *other exception* whatever is no
+error of pladapt's own, crashes a library, or takes longer than ten seconds or more than 2 GiB.
+
 """
 
 

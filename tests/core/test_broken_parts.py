@@ -291,3 +291,21 @@ def test_a_gate_that_measures_nan_refuses(toy: SimpleNamespace, tmp_path: Path) 
 def test_a_gate_must_say_yes_or_no(toy: SimpleNamespace) -> None:
     with pytest.raises(InputError, match="accepted=nan; give True or False"):
         run(toy, gates=[Gate(0.5, accepted=float("nan"))])
+
+
+@dataclass
+class Spoilt:
+    """A retrainer whose training went wrong."""
+
+    def retrain(self, _predictor: Any, _labels: Any, /) -> Any:
+        return Nothing()
+
+
+@pytest.mark.parametrize("gates", [(), (pladapt.DoNoHarm(),)])
+def test_a_round_that_made_nan_is_refused(toy: SimpleNamespace, tmp_path: Path, gates: Any) -> None:
+    result = run(toy, retrainer=Spoilt(), rounds=2, gates=gates, workdir=tmp_path)
+    assert result.stopped == (
+        "round 1 refused: it gives NaN or infinity for the images that it was taught with"
+    )
+    assert isinstance(result.predictor, type(toy.Predictor()))
+    assert pladapt.read_run(tmp_path).stopped == result.stopped

@@ -33,7 +33,13 @@ from pladapt.runs.records import (
 from pladapt.runs.restarting import Start, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
-from pladapt.runs.stages import measured, returned, stored_evaluations, write_judgement
+from pladapt.runs.stages import (
+    measured,
+    refuse_nan,
+    returned,
+    stored_evaluations,
+    write_judgement,
+)
 from pladapt.runs.target import check_unchanged, known_target, tried
 from pladapt.runs.usable import read_left_out, write_left_out
 from pladapt.selection.rules import kept_rows
@@ -355,6 +361,8 @@ def _retrained(
         check_stored(folder)
         return retrainer.load(predictor, folder)
     new = returned(retrainer.retrain(predictor, labels), Predictor, retrainer, "retrain")  # type: ignore[type-abstract]
+    if refuse_nan(new, labels, folder.parent):
+        return new
     if isinstance(retrainer, ResumableRetrainer):
         with stored_folder(folder) as temporary:
             retrainer.save(new, temporary)

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from pladapt.data.tolerance import reason_of
 from pladapt.errors import InputError
 from pladapt.plugins.guard import guarded
+from pladapt.predictors.prediction import check_finite, predict
 from pladapt.runs.usable import LEFT_OUT_FILE
 from pladapt.storage import (
     check_stored,
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pladapt.data.tolerance import Tolerance
-    from pladapt.types import Progress
+    from pladapt.types import Progress, PseudoLabelled, Samples
     from pladapt.typing import Evaluator, Gate, Predictor
 
 R = TypeVar("R")
+
+_LOOKED_AT: Final = 8
 
 
 def returned(made: object, kind: type[R], part: object, method: str) -> R:
@@ -162,6 +165,31 @@ def measured(judgement: Judgement, gate: Gate) -> Judgement:
     names = ", ".join(dict.fromkeys(undefined["measure"].to_pylist()))
     reason = f"{type(gate).__name__} measured NaN, which is no evidence that nothing is lost"
     return replace(judgement, accepted=False, reasons=(f"{reason}: {names}",))
+
+
+def refuse_nan(predictor: Predictor, taught: Samples[PseudoLabelled], folder: Path) -> bool:
+    """Store a refusal of what a round made, where it gives NaN for samples that taught it.
+
+    Args:
+        predictor: What the round made.
+        taught: The samples, of which the first few are looked at, until one is predicted whole.
+        folder: The round's.
+
+    Returns:
+        Whether it was refused.
+    """
+    for index in range(min(_LOOKED_AT, len(taught))):
+        sample = taught[index]
+        prediction = predict(predictor, [sample], sample.image[None])
+        try:
+            check_finite(prediction)
+        except InputError:
+            continue
+        return False
+    reason = "it gives NaN or infinity for the images that it was taught with"
+    refused = Judgement(accepted=False, reasons=(reason,), evidence=EVIDENCE.empty_table())
+    write_judgement([refused], folder / "judgement")
+    return True
 
 
 def write_judgement(
