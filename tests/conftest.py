@@ -41,7 +41,10 @@ def seeded() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
-@pytest.fixture(scope="session", params=["numpy", "array_api_strict", "torch"])
+@pytest.fixture(
+    scope="session",
+    params=["numpy", "array_api_strict", pytest.param("torch", marks=pytest.mark.torch)],
+)
 def xp(request: pytest.FixtureRequest) -> Any:
     """Each array library in turn, as its array API namespace."""
     library = pytest.importorskip(request.param, reason=f"{request.param} is not installed")

@@ -167,6 +167,7 @@ def test_everything_stays_on_the_device(name: str) -> None:
     )
 
 
+@pytest.mark.torch
 def test_half_precision_in_torch() -> None:
     torch = pytest.importorskip("torch")
     probabilities = torch.asarray(some_map()).to(torch.bfloat16)
@@ -180,6 +181,7 @@ def test_half_precision_in_torch() -> None:
     assert torch.equal(certainty_index(half, 0.3)[1], (half[:, 1:] > 0.3).sum(dim=(2, 3)))
 
 
+@pytest.mark.torch
 def test_a_gradient_is_no_hindrance() -> None:
     torch = pytest.importorskip("torch")
     probabilities = torch.full((1, 1, 2, 2), 0.75, requires_grad=True)
