@@ -70,6 +70,14 @@ def test_an_inverted_polarity_is_named_with_its_distances() -> None:
     assert "0.00 instead of 1.20 standard deviations" in found.reason
 
 
+@pytest.mark.parametrize(("contrast", "named"), [(0.55, True), (0.45, False)])
+def test_images_that_show_little_have_no_polarity(contrast: float, *, named: bool) -> None:
+    found = likeness(SKEWED, [2 - contrast * (value - 2) for value in SKEWED])
+    assert found.contrast == pytest.approx(contrast)
+    assert (found.shape, found.inverted) == pytest.approx((1.2, 0), abs=1e-6)
+    assert (found.reason is not None) == named
+
+
 def test_intensities_far_from_the_source_s_are_named_with_their_distance() -> None:
     near, far = (likeness(FLAT, [value + by for value in FLAT]) for by in (2.8, 2.9))
     assert near.reason is None

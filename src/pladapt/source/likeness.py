@@ -32,6 +32,9 @@ NEARER: Final = 0.7
 OTHER_SHAPE: Final = 0.4
 """The distance of standardised intensities beyond which their polarity is looked at."""
 
+FLAT: Final = 0.5
+"""The contrast below which images show hardly more than noise, which has no polarity."""
+
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
@@ -47,17 +50,21 @@ class Likeness:
         shift: How far the mean image's intensities, contrast and texture lie from the source's, in
             standard deviations of the source's images (`pladapt.source.ImageFeatures`);
             NaN where that was not measured.
+        contrast: The standard deviation of the pixels, over that of the source's, where the shape
+            was measured.
     """
 
     distance: float
     shape: float
     inverted: float
     shift: float = math.nan
+    contrast: float = 1.0
 
     @property
     def reason(self) -> str | None:
         """Why a model of the source is not fit for such images; None where nothing says so."""
-        if self.shape > OTHER_SHAPE and self.inverted < NEARER * self.shape:
+        other = self.contrast >= FLAT and self.shape > OTHER_SHAPE
+        if other and self.inverted < NEARER * self.shape:
             return (
                 "bright and dark are the other way round than in the source's images (with the "
                 f"intensities negated they are nearer, {self.inverted:.2f} instead of "
@@ -100,6 +107,7 @@ def measure_likeness(
         found[shaped].shape,
         found[shaped].inverted,
         _shift(source.features, features.result()),
+        found[shaped].contrast,
     )
 
 
@@ -116,6 +124,7 @@ def _distances(source: NDArray[np.floating], target: NDArray[np.floating]) -> Li
         float(np.abs(new - old).mean() / scale),
         float(np.abs(other - standard).mean()),
         float(np.abs(-other[::-1] - standard).mean()),
+        contrast=float(new.std() / scale),
     )
 
 
