@@ -147,7 +147,7 @@ class _Pass:
         notes = parts.notes()
         self._stored = self._done = Place(*notes[-1]["next"]) if notes else task.start
         self._left_out: list[FoundAt] = []  # since what is stored
-        self._columns = [] if (known := parts.schema) is None else known.names
+        self._columns: list[str] = [] if (known := parts.schema) is None else known.names
         self._end = Place(len(task.files.paths), 0)
 
     def run(self, engine: Engine, predictor: Predictor, progress: Progress | None) -> None:

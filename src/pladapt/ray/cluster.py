@@ -14,6 +14,7 @@ with needs("ray", "ray"):
     import ray
 
 _SECONDS: Final = 10.0
+_ROUNDING: Final = 1e-6
 _STARTING: Final = "start one with `ray start --head`, or give the address of one (--ray-address)"
 
 
@@ -60,4 +61,5 @@ def capacity(cpus: float, gpus: float) -> int:
 
 
 def _room(node: dict[str, float], needed: dict[str, float]) -> int:
-    return int(min(node.get(name, 0) // number for name, number in needed.items() if number))
+    found = [node.get(name, 0) / number for name, number in needed.items() if number]
+    return int(min(found) + _ROUNDING)
