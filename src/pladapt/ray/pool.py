@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pladapt.errors import ClusterError, InputError
+from pladapt.errors import ClusterError, InputError, PladaptError
 from pladapt.optional import needs
 from pladapt.ray.cluster import capacity
 from pladapt.runs.manifest import describe
@@ -231,7 +231,8 @@ def _answer(ref: Any) -> Any:
         return ray.get(ref)
     except RayTaskError as error:
         cause = error.cause
-        if not isinstance(cause, Exception):  # one that could not be sent
-            raise ClusterError(f"A worker failed: {error}") from error
-        cause.add_note(f"On a worker: {error.traceback_str}")
+        if not isinstance(cause, Exception) or isinstance(cause, RayError):
+            raise ClusterError(f"A worker failed: {cause}") from error
+        if not isinstance(cause, PladaptError):
+            cause.add_note(f"On a worker: {error}")
         raise cause from None
