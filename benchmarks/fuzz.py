@@ -20,13 +20,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import atheris
 import numpy as np
 
-from pladapt import SourceStatistics
-from pladapt.errors import PladaptError
-from pladapt.files import ImageLayout, select_file
-from pladapt.runs import read_run
-from pladapt.storage import read_table, write_table
+with atheris.instrument_imports(include=["pladapt"]):
+    from pladapt import SourceStatistics
+    from pladapt.errors import PladaptError
+    from pladapt.files import ImageLayout, select_file
+    from pladapt.runs import read_run
+    from pladapt.storage import read_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,8 +154,6 @@ def _dicom(path: Path, pixels: np.ndarray[Any, Any]) -> None:
 
 def fuzz(counts: Path, arguments: list[str]) -> None:
     """Fuzz in this process until it ends or something is found; note how many were tried."""
-    import atheris  # noqa: PLC0415 - is not installed where the page is written by hand
-
     seen = {"read": 0, "refused": 0}
     if counts.exists():
         seen |= json.loads(counts.read_text())
@@ -164,8 +164,7 @@ def fuzz(counts: Path, arguments: list[str]) -> None:
             if sum(seen.values()) % 50 == 0:
                 counts.write_text(json.dumps(seen))
 
-        atheris.Setup([sys.argv[0], *arguments], one, enable_python_coverage=True)
-        atheris.instrument_all()
+        atheris.Setup([sys.argv[0], *arguments], one)
         atheris.Fuzz()
 
 

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pladapt.torch.options import TrainingOptions
 
 _SECONDS: Final = 0.2  # between two looks at whether there is work
+_PATIENCE: Final = 10
 _END: Final = "end"
 
 
@@ -46,7 +48,7 @@ class Team:
 
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
-        self._store, self._calls = store, 0
+        self._store, self._calls, self._failed = store, 0, False
 
     @contextmanager
     def leading(self) -> Iterator[None]:
@@ -56,8 +58,11 @@ class Team:
             yield
         finally:
             _TEAMS.remove(self)
-            with suppress(RuntimeError):  # torchrun itself has ended, and the others with it
+            with suppress(RuntimeError):  # where torchrun itself has ended, and the others with it
                 self._store.set(self._key("work"), _END)
+                if not self._failed:  # what they read it from may end with this process
+                    others = [_left(rank) for rank in range(1, self.size)]
+                    self._store.wait(others, timedelta(seconds=_PATIENCE))
 
     def follow(self) -> None:
         """Do what the leader shares, until there is no more."""
@@ -66,6 +71,7 @@ class Team:
                 with current_folder():
                     call = pickle.loads(_broadcast(int(work)))  # noqa: S301 - of the leader
                 call()
+        self._store.set(_left(self.rank), _END)
 
     def share(self, call: Callable[[], None], own: Callable[[], None]) -> None:
         """Have the other processes call something, while this one calls its own.
@@ -122,6 +128,7 @@ class Team:
         try:
             yield
         except BaseException as error:
+            self._failed = True
             before = self._store.compare_set(self._key("failed"), "", self.said(error)).decode()
             if before == self.said(error):
                 raise
@@ -135,6 +142,10 @@ class Team:
         own = isinstance(error, PladaptError)
         message = str(error) if own else f"{type(error).__name__}: {error}"
         return f"Process {self.rank} of {self.size}, on {socket.gethostname()}, failed: {message}"
+
+
+def _left(rank: int) -> str:
+    return f"pladapt/left/{rank}"
 
 
 _TEAMS: Final[list[Team]] = []
