@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pladapt.data.batches import batches
 from pladapt.data.tolerance import reason_of
 from pladapt.errors import InputError
 from pladapt.plugins.guard import guarded
@@ -179,8 +180,11 @@ def refuse_nan(predictor: Predictor, taught: Samples[PseudoLabelled], folder: Pa
         Whether it was refused.
     """
     for index in range(min(_LOOKED_AT, len(taught))):
-        sample = taught[index]
-        prediction = predict(predictor, [sample], sample.image[None])
+        ((batch, images),) = batches([taught[index]], batch_size=1)
+        try:
+            prediction = predict(predictor, batch, images)
+        except Exception:  # noqa: BLE001 - of any kind: it is said where it is used, after storing
+            return False
         try:
             check_finite(prediction)
         except InputError:
