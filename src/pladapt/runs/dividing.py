@@ -53,7 +53,7 @@ def label_part(job: Job, config: Mapping[str, Any], part: tuple[int, int], folde
     wanted = _places(part, len(job.target), job.batch_size)
     if is_stored(folder / _SCORES):  # all of them were joined
         return len(wanted)
-    with locked_run(_folder(folder, part), config | {"part": list(part)}) as own, guarded():
+    with locked_run(_folder(folder, part), {**config, "part": list(part)}) as own, guarded():
         parts = Parts(own)
         scoring = Pass(job.given, job.target, job.selector, parts, wanted)
         check_unchanged(job.target.target, parts.tables(KEYS.names), scoring.places())

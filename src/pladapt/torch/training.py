@@ -282,11 +282,12 @@ def _processes(device: torch.device) -> dict[str, Any]:
     if size == 1:
         devices = [device.index] if device.type == "cuda" and device.index is not None else 1
         return {"devices": devices, "plugins": [LightningEnvironment()]}  # also in a cluster's job
+    # a head that is not taught has no gradient; statistics are averaged by the task
+    unusual: dict[str, Any] = {"find_unused_parameters": True, _SYNC: False}
     return {
         "devices": local_size(),
         "num_nodes": size // local_size(),
-        # a head that is not taught has no gradient; statistics are averaged by the task
-        "strategy": DDPStrategy(find_unused_parameters=True, **{_SYNC: False}),
+        "strategy": DDPStrategy(**unusual),
         "plugins": [TorchElasticEnvironment()],
     }
 
