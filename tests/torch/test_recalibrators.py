@@ -213,11 +213,28 @@ def test_without_a_shift_the_network_stays_as_it_is(
     assert made.teacher is made.student is trained
     assert made.verdict is not None
     assert made.verdict.outcome == "unchanged"
-    assert "no change makes the model surely agree better" in made.verdict.reason
-    said = "the images are like the source's" if known else "without the source's statistics"
+    said = (
+        "there is no shift: the images are like the source's"
+        if known
+        else "no change makes the model surely agree better with itself, and nothing is trained"
+    )
     assert said in made.verdict.reason
-    assert made.evidence["adjustment"].to_pylist()[:2] == ["none", "batch norm"]
-    assert made.evidence["taken"].to_pylist()[:2] == [True, False]
+    tried = ["none"] if known else ["none", "batch norm"]
+    assert [row["adjustment"] for row in made.evidence.to_pylist()][: len(tried)] == tried
+    assert made.evidence["taken"].to_pylist()[0]
+
+
+def test_without_a_shift_no_statistics_are_tried_that_agree_better(
+    trained: TorchPredictor, source: SourceStatistics, shifted: Callable[..., list[Sample]]
+) -> None:
+    away = measure_likeness(shifted(), source).shift
+    for limit, changed in ((away - 0.1, True), (away + 0.1, False)):
+        made = recalibrator(source=source, recalibration_shift=limit, shift=99.0).recalibrate(
+            trained, shifted()
+        )
+        assert (made.teacher is not trained) == changed
+        assert made.verdict is not None
+        assert made.verdict.outcome == ("adapted" if changed else "unchanged")
 
 
 def test_a_gain_within_the_margin_is_none(

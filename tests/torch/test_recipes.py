@@ -348,6 +348,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         {"margin": 0.1},
         {"factor": 2.0},
         {"shift": 0.1},
+        {"recalibration_shift": 0.1},
         {"min_agreement": 0.1},
         {"foreground_fraction": (0.0, 0.1)},
         {"epochs": 2},
@@ -370,6 +371,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
             for name in ("epochs", "min_steps", "learning_rate", "ema", "seed")
         },
         **{name: {"recalibrator"} for name in ("scales", "margin", "factor", "shift")},
+        "recalibration_shift": {"recalibrator"},
         "min_agreement": {"recalibrator"},
         "source": {"recalibrator", "gates"},
         "cutoff": {"selector", "retrainer", "recalibrator", "gates", "restart"},

@@ -53,12 +53,13 @@ class RobustOptions:
     """The options of the recipe that we recommend: source-free, without a label of the target.
 
     First `pladapt.torch.AgreementRecalibrator` looks whether the model is fit for the images,
-    whether batch normalisation's statistics of the target surely make it agree better with itself,
-    and whether there is a shift to train for. Where there is, what won labels the target, and is
-    trained on its labels, those of samples without foreground among them, with an exponential
-    moving average of its weights, on strongly varied geometry, intensity and sharpness, and so that
-    it keeps the fraction of foreground that it was taught. `pladapt.DoNoHarm` refuses what
-    collapses. In every other case the model stays as it was, and the verdict says why.
+    whether there is a shift, whether batch normalisation's statistics of the target surely make it
+    agree better with itself, and whether there is something to train for. Where there is, what won
+    labels the target, and is trained on its labels, those of samples without foreground among them,
+    with an exponential moving average of its weights, on strongly varied geometry, intensity and
+    sharpness, and so that it keeps the fraction of foreground that it was taught.
+    `pladapt.DoNoHarm` refuses what collapses. In every other case the model stays as it was, and
+    the verdict says why.
 
     With a few labelled images of the target these decide instead, as `pladapt.evaluation.FewLabels`
     does: what this recipe makes without labels (``robust``) stays, unless the model as it is
@@ -83,8 +84,10 @@ class RobustOptions:
             1.25).
         margin: By how much an agreement must be higher.
         factor: How many times as much may be marked as before or as on the source.
-        shift: How far from the source's the images must be for a training, in the standard
-            deviations of the source's own images (``shift`` of `pladapt.source.Likeness`).
+        recalibration_shift: How far from the source's the images must be for statistics to be
+            measured, in the standard deviations of the source's own images (``shift`` of
+            `pladapt.source.Likeness`).
+        shift: How far they must be for a training.
         min_agreement: How far the model must agree with itself on them for a training, in [0, 1].
         foreground_fraction: The lowest and the highest fraction of all pixels of the target that
             can be foreground, where a user knows that. What would mark another is refused, and a
@@ -117,6 +120,7 @@ class RobustOptions:
     scales: tuple[float, ...] | None = None
     margin: float = 0.005
     factor: float = 1.5
+    recalibration_shift: float = 1.25
     shift: float = 3.0
     min_agreement: float = 0.8
     foreground_fraction: tuple[float, float] | None = None
@@ -253,6 +257,7 @@ class RobustOptions:
             views=self._views,
             margin=self.margin,
             factor=self.factor,
+            recalibration_shift=self.recalibration_shift,
             shift=self.shift,
             min_agreement=self.min_agreement,
             given=next(iter(self._given), None),

@@ -101,7 +101,10 @@ class AgreementRecalibrator:
     First the images are looked at: where their intensities are not like the source's at all, or the
     network marks next to all of them, it is not fit for them, and adaptation ends.
 
-    Then the masks of images are compared with those of mirrored and scaled ones, at the source's
+    Where the mean image lies less than ``recalibration_shift`` from the source's
+    (`pladapt.source.Likeness`), there is no shift, and nothing more is tried.
+
+    Else the masks of images are compared with those of mirrored and scaled ones, at the source's
     own cut-off, by the network as it is and with batch normalisation's statistics of the target
     (`pladapt.predictors.measure_agreement`, `recalibrate_batch_norm`). These are measured twice: on
     all images, and on those that together show as much foreground as the source's, in the network's
@@ -121,8 +124,7 @@ class AgreementRecalibrator:
 
     What won is to be trained where there is a shift to learn, and its masks are worth learning:
 
-    - The mean image lies ``shift`` or more from the source's (`pladapt.source.Likeness`), in
-      the standard deviations of the source's own images. Training on images that are like the
+    - The mean image lies ``shift`` or more from the source's. Training on images that are like the
       source's can only lose.
     - Its masks agree with those of the views to ``min_agreement``, whichever groups are drawn.
     - It marks between a third of what it marks on the source and three times that: a few specks,
@@ -141,7 +143,9 @@ class AgreementRecalibrator:
         views: What the network is asked about, as for ``source``; give natural mirror axes.
         margin: By how much an agreement must be higher, in [0, 1).
         factor: How many times as much may be marked as before or as on the source, at least 1.
-        shift: How far from the source's the images must be for a training, at least 0. Parts of a
+        recalibration_shift: How far from the source's the images must be for statistics to be
+            measured, at least 0, in the standard deviations of the source's own images.
+        shift: How far they must be for a training, at least 0. Parts of a
             source's own images, chosen by their amount of foreground, lay up to 2.8 away.
         min_agreement: The least agreement for a training, in [0, 1].
         given: The fraction of foreground that a user expects, or None.
@@ -162,6 +166,7 @@ class AgreementRecalibrator:
     views: Views = field(default_factory=Views)
     margin: float = 0.005
     factor: float = 1.5
+    recalibration_shift: float = 1.25
     shift: float = 3.0
     min_agreement: float = 0.8
     given: GivenFraction | None = None
@@ -181,7 +186,7 @@ class AgreementRecalibrator:
         ):
             if not (low and high):
                 raise InputError(f"{name} is {getattr(self, name)}; give a number from 0 to 1.")
-        for name, least in (("factor", 1), ("shift", 0)):
+        for name, least in (("factor", 1), ("shift", 0), ("recalibration_shift", 0)):
             if not getattr(self, name) >= least:
                 raise InputError(f"{name} is {getattr(self, name)}; give at least {least}.")
         if self.max_samples < 1:
@@ -210,7 +215,9 @@ class AgreementRecalibrator:
             evidence = self._evidence(found, _NONE, unlike)
             return Recalibration(predictor, predictor, evidence, verdict)
         taken, winner = _NONE, predictor
-        for name, images in self._looked_at(predictor, target, compared, found[_NONE]):
+        like = unlike is not None and unlike.shift < self.recalibration_shift
+        options = () if like else self._looked_at(predictor, target, compared, found[_NONE])
+        for name, images in options:
             normalised = self._normalised(predictor, images)
             found[name] = self._measured(normalised, compared)
             if self._better(found[name], found[taken], found[_NONE]):
@@ -330,6 +337,8 @@ class AgreementRecalibrator:
             return Verdict("adapted", reason)
         if (why_not := self._nothing_to_learn(winner, unlike)) is None:
             return None
+        if unlike is not None and unlike.shift < self.recalibration_shift:
+            return Verdict("unchanged", f"there is no shift: {why_not}")
         if taken == _NONE:
             reason = "no change makes the model surely agree better with itself"
             return Verdict("unchanged", f"{reason}, and nothing is trained: {why_not}")
@@ -343,7 +352,7 @@ class AgreementRecalibrator:
         if unlike.shift < self.shift:
             return (
                 f"the images are like the source's (their mean lies {unlike.shift:.1f} standard "
-                f"deviations away, and {self.shift:g} would be a shift)"
+                f"deviations away, and training takes {self.shift:g})"
             )
         marked, usual = float(winner.fraction.sum()), self._usual
         if not usual / _NEAR <= marked <= usual * _NEAR:
