@@ -229,7 +229,7 @@ def test_without_a_shift_no_statistics_are_tried_that_agree_better(
 ) -> None:
     away = measure_likeness(shifted(), source).shift
     for limit, changed in ((away - 0.1, True), (away + 0.1, False)):
-        made = recalibrator(source=source, recalibration_shift=limit, shift=99.0).recalibrate(
+        made = recalibrator(source=source, recalibration_shift=limit, shift=1e9).recalibrate(
             trained, shifted()
         )
         assert (made.teacher is not trained) == changed
