@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import pladapt
-from pladapt import DataError, Judgement, Verdict
+from pladapt import DataError, DoNoHarm, Judgement, Verdict
+from pladapt.evaluation.few_labels import LEAST
+from pladapt.evidence import ForegroundFraction
 from pladapt.review import Review
 from pladapt.runs import Restart
 from pladapt.runs.reviewed import REPEATS
@@ -257,6 +259,46 @@ def test_another_retrainer_may_train_on_people_s_masks(adapt: Adapt, seen: Any) 
     answered(folder, 3)
     adapt(**kept)
     assert (len(seen.given), len(other.given)) == (1, 1)
+
+
+@dataclass
+class Moving:
+    """A retrainer that shifts all probabilities to the same."""
+
+    shift: float
+
+    def retrain(self, predictor: Any, labels: Any, /) -> Any:
+        return replace(predictor, shift=self.shift)
+
+
+@pytest.mark.parametrize(
+    ("given", "taught", "masks", "judged"),
+    [
+        (0.6, 0.0, 3, True),  # nearly everything was marked, and people say what should be
+        (0.6, 0.0, 2, False),  # too few of them to say so
+        (0.0, 0.6, 3, False),
+    ],
+)
+def test_people_s_masks_judge_what_they_taught(
+    adapt: Adapt, toy: SimpleNamespace, given: float, taught: float, masks: int, *, judged: bool
+) -> None:
+    kept = {
+        "shift": given,
+        "retrainer": toy.Retrainer(rate=0.0),
+        "restart": replace(restart(0.0), retrainer=Moving(taught)),
+        "gates": [DoNoHarm(cutoff=0.5, measures=(ForegroundFraction(factor=1.5),))],
+    }
+    folder = adapt(**kept).workdir
+    assert folder is not None
+    answered(folder, masks)
+    result = adapt(**kept)
+    last = result.rounds[-1]
+    assert last.stands == judged
+    assert last.judgement is not None
+    by_people = "DSC on reviewed masks" if masks == LEAST else "foreground fraction"
+    assert set(last.judgement.evidence["measure"].to_pylist()) == {by_people}
+    assert pladapt.read_run(folder).rounds[-1].stands == judged
+    assert ("round 2 refused" in result.verdict.reason) != judged
 
 
 def test_fewer_than_three_masks_choose_nothing(adapt: Adapt, seen: Any) -> None:

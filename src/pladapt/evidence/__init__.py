@@ -10,6 +10,7 @@ from pladapt.evidence.gates import (
     GivenFraction,
     InDomain,
     Measure,
+    ReviewedMasks,
 )
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "GivenFraction",
     "InDomain",
     "Measure",
+    "ReviewedMasks",
     "compare",
     "estimate",
 ]

@@ -252,10 +252,13 @@ class InDomain:
         check_leakage(
             list(zip(ids, groups, strict=True)), names_of(self.samples), "in-domain samples"
         )
+        yield from self._falls(comparison, "in-domain DSC")
+
+    def _falls(self, comparison: Comparison, name: str) -> Iterator[Finding]:
         old, new = (_columns(table, "class", "group") for table in self._measured(comparison))
         for class_ in np.unique(old["class"]):
             before, after = (c["dsc"][c["class"] == class_] for c in (old, new))
-            yield judge_fall("in-domain DSC", int(class_), before, after, self.slack)
+            yield judge_fall(name, int(class_), before, after, self.slack)
 
     def _measured(self, comparison: Comparison) -> Iterator[pa.Table]:
         predictors = (comparison.before, comparison.after)
@@ -266,6 +269,28 @@ class InDomain:
                 prediction = predict(predictor, batch, images)
                 found.extend(truth_rows(batch, prediction, comparison.cutoff))
         return (pool(pa.Table.from_pylist(found), ["class", "group"]) for found in rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewedMasks(InDomain):
+    """Refuses a round that fits the very masks which taught it worse than the model before it.
+
+    It says what a model cannot say of itself, that it had marked nearly everything, say. What fits
+    the masks that taught it need not be better elsewhere.
+
+    Args:
+        samples: Samples of the target with the masks of people.
+        slack: The sure fall of the DSC that is allowed, in [0, 1).
+
+    Raises:
+        InputError: No samples, or a slack out of its range.
+    """
+
+    slack: float = 0.0
+
+    def findings(self, comparison: Comparison, /) -> Iterator[Finding]:
+        """Compare each class's DSC with people's masks, before and after."""
+        yield from self._falls(comparison, "DSC on reviewed masks")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -272,6 +272,7 @@ class RobustOptions:
         return Restart(
             recalibrators={"batch-norm": normalised},
             retrainer=self._retrainer(_VARIED_LITTLE),
+            measures=self._given,
             cutoff=self._cutoff,
             margin=self.labelled_margin,
             batch_size=self.batch_size,

@@ -30,7 +30,7 @@ from pladapt.runs.records import (
     stored_left_out,
     write_outcome,
 )
-from pladapt.runs.restarting import Start, start_of, stored_start
+from pladapt.runs.restarting import Start, gates_of, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
 from pladapt.runs.scoring import score_and_label
 from pladapt.runs.stages import (
@@ -223,6 +223,7 @@ def _reviewed_rounds(
         job = replace(job, retrainer=job.restart.retrainer)
     while answers := answers_for(folder, number := len(done) + 1, before):
         of_round, own = replace(job, answers=answers), folder / f"round-{number}"
+        of_round = replace(of_round, gates=gates_of(of_round))
         start = start_of(of_round, Start(teacher, student), before, own)
         current, new = _round(of_round, *start, number, own)
         job = replace(job, target=job.target.without(current.left_out))

@@ -164,7 +164,8 @@ class RunRecord:
         if taught := [each for each in self.rounds if each.stands and each.reviewed is not None]:
             return Verdict("adapted", _taught(taught[-1].reviewed))
         if (ended := self._ended) is not None:
-            return ended
+            reason = f"{ended.reason}; {self.stopped}" if self.stopped else ended.reason
+            return Verdict(ended.outcome, reason)
         trained = [each.number for each in self.rounds if each.stands]
         stopped = f"; {self.stopped}" if self.stopped else ""
         if trained:
