@@ -216,7 +216,8 @@ def training_batches(
     """
     order = EpochShuffle(len(pairs), seed, first)
     single = _last_is_single(len(pairs), batch_size)
-    return _loader(pairs, Shares(order, batch_size, drop_last=single), workers)
+    own = Shares(order, batch_size, drop_last=single)  # type: ignore[arg-type]  # of any items
+    return _loader(pairs, own, workers)
 
 
 def steps_in_epoch(samples: int, batch_size: int) -> int:

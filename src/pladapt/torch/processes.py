@@ -41,12 +41,12 @@ class Team:
     """The processes that torchrun started, as one of them sees them.
 
     Args:
-        store: What all of them can read and write.
+        store: What all of them can read and write, a ``torch.distributed.Store``.
         rank: The number of this one, from 0, the leader.
         size: How many there are.
     """
 
-    def __init__(self, store: dist.Store, rank: int, size: int) -> None:
+    def __init__(self, store: Any, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
         self._store, self._calls, self._failed = store, 0, False
 
@@ -103,13 +103,14 @@ class Team:
     def _next(self) -> str:
         while not self._store.check([self._key("work")]):
             time.sleep(_SECONDS)
-        return self._store.get(self._key("work")).decode()
+        work: bytes = self._store.get(self._key("work"))
+        return work.decode()
 
     @contextmanager
     def _group(self) -> Iterator[None]:
         """Connect the processes, for one training: an idle connection might break."""
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        store = dist.PrefixStore(self._key("group"), self._store)
+        store = dist.PrefixStore(self._key("group"), self._store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size)
         try:
             yield
@@ -175,7 +176,7 @@ def run_distributed(main: Callable[[], Any]) -> None:
     if not started_by_torchrun():
         main()
         return
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     own = Team(store, rank, size)
     if rank == 0:
         with own.leading():

@@ -243,7 +243,8 @@ def _train(
     state, size, workers = training.state, options.batch_size, options.workers
     first = len(state.history)
     if rank_and_size()[1] > 1 and resolve_device(options.device).type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(network))
+        synced = nn.SyncBatchNorm.convert_sync_batchnorm
+        network = synced(copy.deepcopy(network))  # type: ignore[no-untyped-call]  # torch's
     task = Task(network, copy.deepcopy(options.loss), options, first).train()
     train = training_batches(taught, size, seed=options.seed, first=first, workers=workers)
     watched = None if held is None else validation_batches(held, size, workers=workers)
