@@ -299,11 +299,11 @@ class AgreementRecalibrator:
         """Return the verdict with what marks another fraction of the pixels than was given."""
         if verdict is None or self.given is None or verdict.outcome == "adapted":
             return verdict
-        words = {_NONE: "the model", _BATCH_NORM: "the model with the target's statistics"}
-        words[_MATCHED] = "the model with those at the source's fraction"
+        own, matched = "the target's statistics", "those at the source's fraction"
+        words = {_NONE: "", _BATCH_NORM: f" with {own}", _MATCHED: f" with {matched}"}
         said = [
-            f"{words[name]} marks {float(each.fraction.sum()):.3g} of all pixels, and given was "
-            f"{self.given}"
+            f"the model{words[name]} marks {float(each.fraction.sum()):.3g} of all pixels, and "
+            f"given was {self.given}"
             for name, each in found.items()
             if self._outside(each)
         ]
@@ -338,7 +338,8 @@ class AgreementRecalibrator:
         if (why_not := self._nothing_to_learn(winner, unlike)) is None:
             return None
         if unlike is not None and unlike.shift < self.recalibration_shift:
-            return Verdict("unchanged", f"there is no shift: {why_not}")
+            alike = _alike(unlike.shift, "one", self.recalibration_shift)
+            return Verdict("unchanged", f"there is no shift: {alike}")
         if taken == _NONE:
             reason = "no change makes the model surely agree better with itself"
             return Verdict("unchanged", f"{reason}, and nothing is trained: {why_not}")
@@ -350,10 +351,7 @@ class AgreementRecalibrator:
         if unlike is None or math.isnan(unlike.shift) or not self._usual:
             return "without the source's statistics, with the model, no shift is known"
         if unlike.shift < self.shift:
-            return (
-                f"the images are like the source's (their mean lies {unlike.shift:.1f} standard "
-                f"deviations away, and training takes {self.shift:g})"
-            )
+            return _alike(unlike.shift, "training", self.shift)
         marked, usual = float(winner.fraction.sum()), self._usual
         if not usual / _NEAR <= marked <= usual * _NEAR:
             return (
@@ -396,3 +394,8 @@ class AgreementRecalibrator:
             return {}
         interval = estimate_of(agreement, unlike, known).interval
         return {} if interval is None else interval._asdict()
+
+
+def _alike(shift: float, what: str, limit: float) -> str:
+    away = f"their mean lies {shift:.1f} standard deviations away, and {what} takes {limit:g}"
+    return f"the images are like the source's ({away})"
