@@ -376,7 +376,7 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         "source": {"recalibrator", "gates"},
         "cutoff": {"selector", "retrainer", "recalibrator", "gates", "restart"},
         "axes": {"retrainer", "recalibrator", "restart"},
-        "foreground_fraction": {"recalibrator", "gates"},
+        "foreground_fraction": {"recalibrator", "gates", "restart"},
         "train": {"rounds"},
         "batch_size": {"retrainer", "gates", "restart", "batch_size"},
     }
