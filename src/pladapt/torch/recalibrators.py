@@ -338,7 +338,7 @@ class AgreementRecalibrator:
         if (why_not := self._nothing_to_learn(winner, unlike)) is None:
             return None
         if unlike is not None and unlike.shift < self.recalibration_shift:
-            alike = _alike(unlike.shift, "one", self.recalibration_shift)
+            alike = _alike(unlike.shift, "a shift", self.recalibration_shift)
             return Verdict("unchanged", f"there is no shift: {alike}")
         if taken == _NONE:
             reason = "no change makes the model surely agree better with itself"
@@ -397,5 +397,5 @@ class AgreementRecalibrator:
 
 
 def _alike(shift: float, what: str, limit: float) -> str:
-    away = f"their mean lies {shift:.1f} standard deviations away, and {what} takes {limit:g}"
+    away = f"their mean lies {shift:.1f} standard deviations away, and {what} begins at {limit:g}"
     return f"the images are like the source's ({away})"
