@@ -151,7 +151,7 @@ def test_an_interruption_says_how_to_go_on(maps: Path, monkeypatch: pytest.Monke
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pladapt.files.scoring.predict", interrupt)
+    monkeypatch.setattr("pladapt.files.scorer.predict", interrupt)
     line = f"score --probabilities {maps} -o scores.parquet"
     result = pladapt(line)
     assert result.exit_code == 130

@@ -114,7 +114,7 @@ def test_files_that_do_not_fit_are_told_with_both_shapes(volumes: Path, write: W
     assert problems[0].reason == (
         "The prediction has 5 slices of 8 x 7 and the truth 4 slices of 8 x 7; they must agree."
     )
-    assert "cannot be read" in problems[1].reason
+    assert "says that it is compressed (gzip), and it is not" in problems[1].reason
     with pytest.raises(DataError, match="1: The prediction has 5 slices"):
         run(volumes, cutoff=0.5, on_error="raise")
 

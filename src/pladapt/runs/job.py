@@ -59,7 +59,7 @@ class Job:
             "evaluators": describe(self.evaluators),
             "batch_size": self.batch_size,
             "selector": describe(selector),
-            "rounds": rounds,
+            "rounds": int(rounds),
         }
 
 
