@@ -45,7 +45,7 @@ nitpick_ignore_regex = [
     # type aliases and variables stand in signatures without their module
     (
         "py:class",
-        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Decision|Item|Kind|Labeller|Loaded|Numbers|OnError|Outside|Output|P|PerChannel|Preparation|Region|Row|S|Source|Spacing|Status|Step|Stratum|T|T_co|Taught|Values|Where)",
+        r"(Activation|Aggregation|Amount|Amp|Array|Band|Combination|Cutoff|Decision|Item|Kind|Labeller|Loaded|Numbers|OnError|Outside|Output|P|PerChannel|Preparation|R|Region|Row|S|Source|Spacing|Status|Step|Stratum|T|T_co|Taught|Values|Where)",
     ),
     # a signature's default or literal that is split at its comma
     ("py:class", r"(Literal\[.*|\d+\]|tuple\[.*|\.\.\.\])"),
