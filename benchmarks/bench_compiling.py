@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import networks
-from machine import gpu, module
-from roads import NO_CUDA, copied, cuda_case, nothing, onnx_road, torch_road
+from machine import module
+from roads import copied, cuda_cases, onnx_road, torch_road
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,12 +20,8 @@ in the times. A CUDA graph launches all kernels of a batch by one call."""
 
 
 def cases(*, quick: bool) -> Iterator[Case]:
-    """Yield a case for the GPU, where there is one."""
-    network, batch = networks.sized(quick=quick), 4 if quick else 32
-    if absent := networks.missing() or ("" if gpu() else NO_CUDA):
-        yield nothing(network.title, absent)
-        return
-    yield cuda_case(network, batch, _roads(network, network.images(batch)))
+    """Return a case for the GPU, where there is one."""
+    return cuda_cases(_roads, quick=quick)
 
 
 def _roads(network: Network, images: Any) -> list[Road]:

@@ -14,7 +14,7 @@ from rates import matrix_rates
 from roads import (
     SCORING,
     copied,
-    cuda_case,
+    cuda_cases,
     made,
     nothing,
     onnx_road,
@@ -48,8 +48,7 @@ def cases(*, quick: bool) -> Iterator[Case]:
     if absent := networks.missing():
         yield nothing(network.title, absent)
     elif gpu():
-        batch = 4 if quick else 32
-        yield cuda_case(network, batch, _cuda_roads(network, network.images(batch)))
+        yield from cuda_cases(_cuda_roads, quick=quick)
     else:
         yield _cpu_case(network, 2, quick=quick)
 

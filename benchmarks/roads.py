@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from array_api_compat import array_namespace
 from harness import Case, Method, Target
-from machine import module
-from networks import module_of
+from machine import gpu, module
+from networks import missing, module_of, sized
 from rates import matrix_rates
 
 from pladapt import Prediction
@@ -19,7 +19,7 @@ from pladapt.functional.arrays import to_numpy
 from pladapt.selection.certainty_index import CertaintyIndexSelector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from networks import Network
 
@@ -33,6 +33,15 @@ def nothing(name: str, missing: str) -> Case:
     """Return a case of which this machine can measure nothing, and why."""
     ours = Method(name="numpy (nothing to run)", run=lambda: np.zeros(1), role="ours")
     return Case(name=name, methods=[ours, Method(name=name, missing=missing)])
+
+
+def cuda_cases(roads: Callable[[Network, Any], Sequence[Road]], *, quick: bool) -> Iterator[Case]:
+    """Yield a case for the GPU, where there is one, of the roads for a network and images."""
+    network, batch = sized(quick=quick), 4 if quick else 32
+    if absent := missing() or ("" if gpu() else NO_CUDA):
+        yield nothing(network.title, absent)
+        return
+    yield cuda_case(network, batch, roads(network, network.images(batch)))
 
 
 def cuda_case(network: Network, batch: int, roads: Sequence[Road]) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -19,13 +18,13 @@ from pladapt.files.reading import ImageLayout
 from pladapt.files.segmentation import check_highdicom
 from pladapt.files.streaming import Names, join
 from pladapt.files.writing import is_dicom
-from pladapt.functional.certainty import class_cutoffs
+from pladapt.functional.certainty import check_cutoffs
 from pladapt.runs.engine import LocalEngine
 from pladapt.runs.manifest import open_run
 from pladapt.storage import locked, sweep, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import pyarrow as pa
@@ -109,7 +108,7 @@ def write_masks(
         DiskFullError: There is no room; the call continues once there is.
         MissingDependencyError: An extra is not installed.
     """
-    class_cutoffs(cutoff, len(cutoff) if isinstance(cutoff, Sequence) else 1)
+    check_cutoffs(cutoff)
     _check_labels(labels)
     _check_places(files, folder, probabilities)
     layout, grouping = layout or ImageLayout(), grouping or Grouping()

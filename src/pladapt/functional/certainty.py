@@ -57,6 +57,15 @@ def class_cutoffs(cutoff: Cutoff, classes: int) -> tuple[float, ...]:
     return values
 
 
+def check_cutoffs(cutoff: Cutoff) -> None:
+    """Refuse a cut-off outside (0, 1), before it is known how many classes there are.
+
+    Raises:
+        InputError: There is one.
+    """
+    class_cutoffs(cutoff, len(cutoff) if isinstance(cutoff, Sequence) else 1)
+
+
 def foreground(probabilities: Array) -> Array:
     """Return the foreground's channels ``(B, F, *S)``: the only one, or all but the first.
 

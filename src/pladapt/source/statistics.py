@@ -6,7 +6,6 @@ import json
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -15,7 +14,7 @@ import numpy as np
 
 from pladapt.data.views import Mapped
 from pladapt.errors import DataError, InputError, MissingDataError
-from pladapt.functional.certainty import class_cutoffs
+from pladapt.functional.certainty import check_cutoffs
 from pladapt.functional.intensities import region_name
 from pladapt.predictors.agreement import Views, measure_agreement
 from pladapt.predictors.prediction import predict
@@ -145,7 +144,7 @@ class SourceStatistics:
             InputError: There are no samples, or none has a pixel in the region; an image is not
                 finite; images of several numbers of channels; or an option out of its range.
         """
-        class_cutoffs(cutoff, len(cutoff) if isinstance(cutoff, Sequence) else 1)
+        check_cutoffs(cutoff)
         pooled = RegionQuantiles(region, levels)
         predicted, features = PredictionStatistics(cutoff), FeatureCounter()
         images_alone = Mapped(samples, _without_mask)

@@ -215,9 +215,8 @@ class AgreementRecalibrator:
             evidence = self._evidence(found, _NONE, unlike)
             return Recalibration(predictor, predictor, evidence, verdict)
         taken, winner = _NONE, predictor
-        like = unlike is not None and unlike.shift < self.recalibration_shift
-        options = () if like else self._looked_at(predictor, target, compared, found[_NONE])
-        for name, images in options:
+        options = self._looked_at(predictor, target, compared, found[_NONE])
+        for name, images in () if self._no_shift(unlike) else options:
             normalised = self._normalised(predictor, images)
             found[name] = self._measured(normalised, compared)
             if self._better(found[name], found[taken], found[_NONE]):
@@ -337,14 +336,19 @@ class AgreementRecalibrator:
             return Verdict("adapted", reason)
         if (why_not := self._nothing_to_learn(winner, unlike)) is None:
             return None
-        if unlike is not None and unlike.shift < self.recalibration_shift:
-            alike = _alike(unlike.shift, "a shift", self.recalibration_shift)
+        if alike := self._no_shift(unlike):
             return Verdict("unchanged", f"there is no shift: {alike}")
         if taken == _NONE:
             reason = "no change makes the model surely agree better with itself"
             return Verdict("unchanged", f"{reason}, and nothing is trained: {why_not}")
         reason = "with batch normalisation's statistics of the target it agrees better"
         return Verdict("adapted", f"{reason} with itself on other views of the images")
+
+    def _no_shift(self, unlike: Likeness | None) -> str | None:
+        """Return why nothing is to be tried, or None."""
+        if unlike is None or not unlike.shift < self.recalibration_shift:  # NaN is not known
+            return None
+        return _alike(unlike.shift, "a shift", self.recalibration_shift)
 
     def _nothing_to_learn(self, winner: Agreement, unlike: Likeness | None) -> str | None:
         """Return why a training would teach nothing, or None."""
