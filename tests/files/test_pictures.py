@@ -274,3 +274,16 @@ def test_an_animation_made_to_fill_the_memory_is_refused(tmp_path: Path) -> None
             image_of(tmp_path / f"a{extension}", max_values=1_000_000)
         layout = ImageLayout(max_values=3_000_000)
         assert layout.load(tmp_path / f"a{extension}").array.shape == (30, 1, 300, 300)
+
+
+def test_a_frame_that_is_larger_than_the_first_is_refused_before_it_is_decoded(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.gif"
+    first, second = (Image.fromarray(grey) for grey in (GREY, 255 - GREY))
+    first.save(path, save_all=True, append_images=[second])
+    stored = path.read_bytes()
+    place = stored.rindex(struct.pack("<cHHHH", b",", 0, 0, 6, 4)) + 5
+    path.write_bytes(stored[:place] + struct.pack("<HH", 20_000, 900) + stored[place + 4 :])
+    with pytest.raises(DataError, match=r"Frame 2 has 20000 x 900 pixels, and the first 6 x 4"):
+        image_of(path)

@@ -109,12 +109,17 @@ def _frames(image: ImageFile, how: Decoding) -> list[NDArray[Any]]:
     # of several pictures in a JPEG the first is the photograph, the others are its helpers
     number = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     how.check_size(image.size, 1 if number == 1 else number * len(image.getbands()))
-    largest = _largest(image)
+    first, largest = image.size, _largest(image)
     without_grey = image.mode == "P" or image.format in _NO_GREY
     pages = []
     for index in range(number):
         if number > 1:
             image.seek(index)
+            if image.size != first:
+                raise DataError(
+                    f"Frame {index + 1} has {image.width} x {image.height} pixels, and the first "
+                    f"{first[0]} x {first[1]}; save the frames as files of their own."
+                )
         pages.append(frame(image, labels=how.labels, several=number > 1))
     if without_grey and all(page.ndim > 2 for page in pages):  # noqa: PLR2004 - colours
         greys = [one_if_grey(page) for page in pages]
