@@ -3,13 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pladapt import InputError, LabelledSample, Prediction, Sample
 from pladapt.errors import LabelledTargetError
-from pladapt.predictors.agreement import Views, measure_agreement
+from pladapt.predictors.agreement import Agreement, Views, measure_agreement
 
 
 class Identity:
@@ -177,6 +178,40 @@ def test_images_that_are_no_longer_empty_outweigh_larger_objects() -> None:
     before, after = measure_agreement(Wavering(0.1), samples), measure_agreement(Finds(), samples)
     assert after.per_image < before.per_image - 0.1
     assert not after.surely_above(before, 0.005)
+
+
+def agreed(*images: float | None) -> Agreement:
+    """Of an image a group and one view, with a DSC each; None where neither shows anything."""
+    tp = [0 if each is None else round(100 * each) for each in images]
+    other = [0 if each is None else 100 - found for each, found in zip(images, tp, strict=True)]
+    names = [f"s{place:02}" for place in range(len(images))]
+    rows = {"id": names, "group": names, "class": [1] * len(tp), "view": ["flip"] * len(tp)}
+    counts = {"tp": tp, "fp": other, "fn": other, "tn": [800] * len(tp)}
+    return Agreement(pa.table(rows | counts), pa.table({}))
+
+
+@pytest.mark.parametrize(
+    ("both", "before", "only", "above"),
+    [
+        (6, 0.6, 0.75, True),  # it finds more, and agrees with itself there as well
+        (6, 0.6, 0.5, False),  # what it finds more is worse than what was found before
+        (6, 0.85, 0.75, False),  # what was found before is worse than it was
+        (4, 0.6, 0.75, False),  # of which there is too little
+    ],
+)
+def test_to_find_nothing_is_no_merit(both: int, before: float, only: float, *, above: bool) -> None:
+    one = agreed(*[0.8] * both, *[only] * 12)
+    other = agreed(*[before] * both, *[None] * 12)
+    assert one.per_image < other.per_image - 0.005
+    assert one.surely_above(other, 0.005) == above
+    assert other.surely_above(one, 0.005) == (before > 0.8)
+
+
+def test_one_that_finds_nothing_at_all_is_neither_above_nor_below() -> None:
+    one, nothing = agreed(*[0.8] * 12), agreed(*[None] * 12)
+    assert nothing.pooled == nothing.per_image == 1
+    assert not one.surely_above(nothing, 0.005)
+    assert not nothing.surely_above(one, 0.3)
 
 
 def squares(sides: list[int]) -> list[Sample]:

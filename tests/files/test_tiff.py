@@ -148,3 +148,25 @@ def test_a_tiff_made_to_fill_the_memory_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(path, np.zeros((50, 20, 20), np.uint8), photometric="minisblack")
     with pytest.raises(DataError, match="50 x 20 x 20 values"):
         images_of(path, max_values=10_000)
+
+
+@pytest.mark.parametrize("back", [0, 1])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_pages_that_point_in_a_circle_are_refused(
+    back: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, STACK[:2], photometric="minisblack", metadata=None, **options)
+    with tifffile.TiffFile(path) as file:
+        order = "big" if file.byteorder == ">" else "little"
+        first, last = (page.offset for page in file.pages)
+    np.testing.assert_array_equal(np.concatenate(images_of(path)), STACK[:2])
+    stored = bytearray(path.read_bytes())
+    count, tag, place = (8, 20, 8) if "bigtiff" in options else (2, 12, 4)
+    tags = int.from_bytes(stored[last : last + count], order)
+    after = last + count + tag * tags  # where the next page's place stands
+    assert not any(stored[after : after + place])
+    stored[after : after + place] = (first, last)[back].to_bytes(place, order)
+    path.write_bytes(stored)
+    with pytest.raises(DataError, match="After 2 pages it begins again"):
+        images_of(path)

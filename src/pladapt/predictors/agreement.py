@@ -133,48 +133,75 @@ class Agreement:
     def surely_above(self, other: Agreement, margin: float, *, seed: int = 0) -> bool:
         """Tell whether it is surely higher than another agreement on the same samples.
 
-        `pooled` must be higher by more than the margin, and `per_image` not lower by more than
-        that: here, and in 90 % of 1,000 draws of the groups with replacement. Of fewer than five
-        groups nothing is sure.
+        `pooled` must be higher by more than the margin, here and in 90 % of 1,000 draws of the
+        groups with replacement, and single images must bear that out, as surely:
+
+        - `per_image` is not lower by more than the margin;
+        - or else the other agrees with itself so well since it finds nothing. Of the images in
+          which both find something (in five groups at least) the mean is not lower by more than
+          the margin, and of those in which only this one does it is not lower, by more than that,
+          than the other's where both do.
+
+        Of fewer than five groups nothing is sure.
 
         Args:
             other: That of another predictor, on the same samples and views.
             margin: In [0, 1).
             seed: Of the draws.
         """
-        pooled, per_image = np.stack(self._drawn(seed)) - np.stack(other._drawn(seed))
-        return self._sure((pooled > margin) & (per_image >= -margin))
+        draws, (groups, place) = self._draws(seed), self._groups()
+        mine, its = self._single(), other._single()
+
+        def mean(values: NDArray[np.float64], images: NDArray[np.bool_]) -> NDArray[np.float64]:
+            sums, found = (np.bincount(place, each, groups) for each in (values * images, images))
+            with np.errstate(invalid="ignore"):  # NaN in a draw without such an image
+                means: NDArray[np.float64] = (draws @ sums) / (draws @ found)
+            return means
+
+        pooled = self._pooled(draws) - other._pooled(draws) > margin
+        both, only = mine.found & its.found, mine.found & ~its.found
+        gain = mine.agreement - its.agreement
+        if self._sure(pooled & (mean(gain, np.ones_like(both)) >= -margin)):
+            return True
+        shown = (mean(gain, both) >= -margin) & ~(
+            mean(mine.agreement, only) < mean(its.agreement, both) - margin
+        )
+        return len(np.unique(place[both])) >= _GROUPS and self._sure(pooled & shown)
 
     def surely_reaches(self, level: float, *, seed: int = 0) -> bool:
         """Tell whether the agreement of all pixels surely reaches a level, as `surely_above`."""
-        return self._sure(self._drawn(seed)[0] >= level)
+        return self._sure(self._pooled(self._draws(seed)) >= level)
 
     def _sure(self, holds: NDArray[np.bool_]) -> bool:
-        enough = len(self.counts["group"].unique()) >= _GROUPS
+        enough = self._groups()[0] >= _GROUPS
         return enough and bool(holds[0] and holds[1:].mean() >= _SURE)
 
-    def _drawn(self, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return `pooled` and `per_image`, here and of each draw of the groups."""
-        counts, images = self._by_group()
-        groups = len(counts)
+    def _groups(self) -> tuple[int, NDArray[np.intp]]:
+        """Return how many groups there are, and each sample's place ``(N,)`` among them, sorted."""
+        names, place = np.unique(self.by_sample()["group"].to_pylist(), return_inverse=True)
+        return len(names), place
+
+    def _draws(self, seed: int) -> NDArray[np.int64]:
+        """Return how often each group counts: once in the first row, then in draws of them."""
+        groups = self._groups()[0]
         draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), _DRAWS)
-        weights = np.concatenate([np.ones((1, groups)), draws])
-        tp, fp, fn = np.moveaxis(np.tensordot(weights, counts, axes=1), -1, 0)
-        total = weights @ images
-        return dsc(tp, fp, fn).mean(axis=1), total[:, 0] / total[:, 1]
+        return np.concatenate([np.ones((1, groups), np.int64), draws])
 
-    def _by_group(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return each group's counts ``(G, F V, 3)``, and of its images ``(G, 2)``.
-
-        Of the images the sum of their own agreements, and their number.
-        """
+    def _pooled(self, draws: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return `pooled` in each draw of the groups."""
         keys = ["group", "class", "view"]
         summed = pool(self.counts, keys).sort_by([(key, "ascending") for key in keys])
         counts = np.stack([summed[name].to_numpy() for name in COUNTS[:3]], axis=-1)
-        images = self.by_sample().group_by("group", use_threads=False)
-        means = images.aggregate([("agreement", "sum"), ("agreement", "count")]).sort_by("group")
-        own = np.stack([means[f"agreement_{how}"].to_numpy() for how in ("sum", "count")], axis=-1)
-        return counts.reshape(len(own), -1, 3).astype(np.float64), own.astype(np.float64)
+        counts = counts.reshape(draws.shape[1], -1, 3).astype(np.float64)
+        tp, fp, fn = np.moveaxis(np.tensordot(draws, counts, axes=1), -1, 0)
+        pooled: NDArray[np.float64] = dsc(tp, fp, fn).mean(axis=1)
+        return pooled
+
+    def _single(self) -> _Single:
+        rows = self.counts.group_by("id", use_threads=False)
+        summed = rows.aggregate([(name, "sum") for name in COUNTS[:3]])
+        found = np.sum([summed[f"{name}_sum"].to_numpy() for name in COUNTS[:3]], axis=0) > 0
+        return _Single(self.by_sample()["agreement"].to_numpy(), found)
 
     def by_sample(self) -> pa.Table:
         """Return ``id``, ``group`` and ``agreement``: the mean over the views and classes."""
@@ -183,6 +210,13 @@ class Agreement:
         )
         means = rows.group_by(["id", "group"], use_threads=False).aggregate([("agreement", "mean")])
         return means.rename_columns({"agreement_mean": "agreement"})
+
+
+class _Single(NamedTuple):
+    """Each image's own agreement ``(N,)``, and whether anything is found in it, in any view."""
+
+    agreement: NDArray[np.float64]
+    found: NDArray[np.bool_]
 
 
 class Compared(NamedTuple):
