@@ -88,7 +88,13 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
     picture.write_text(chart(shifted or same), encoding="utf-8")
     lines += [*_shifted(shifted, picture.name), *_same(same), *_summary(cells)]
     lines += [*_verdicts(cells, collected["sources"]), *_evidence(cells), *audit_lines(audits)]
-    lines += [*_explained(cells), _READING, *_failures(collected["failures"]), *_about(collected)]
+    lines += [
+        *_parts(collected.get("parts", [])),
+        *_explained(cells),
+        _READING,
+        *_failures(collected["failures"]),
+        *_about(collected),
+    ]
     path.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
 
 
@@ -314,6 +320,32 @@ def _agreement(row: Mapping[str, Any] | None) -> str:
 
 def _name(cell: Cell) -> str:
     return f"{cell.pair}, seed {cell.seed}"
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what `robust` without training does with each part left out."""
+    if not rows:
+        return
+    yield "## Each part left out\n"
+    yield (
+        "Which statistics of batch normalisation are taken, without any training: the change of "
+        "DSC, where the choice goes by everything, and with one part left out. `robust` without "
+        "training is also a row of its own above, and so is every network with the target's "
+        "statistics. `python benchmarks/adaptation/parts.py` asks the networks.\n"
+    )
+    yield (
+        "| the choice | with a shift: mean | worst | below | above | without one: mean | worst | "
+        "below |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    for row in rows:
+        there, same = row["shifted"], row["same"]
+        yield (
+            f"| {row['variant']} | {there['mean']:+.3f} | {there['worst']:+.3f} | "
+            f"{there['below']} of {there['cells']} | {there['above']} | {same['mean']:+.4f} | "
+            f"{same['worst']:+.3f} | {same['below']} of {same['cells']} |"
+        )
+    yield f"\n*Below* and *above* count the cells that changed by more than {MARGIN}.\n"
 
 
 def _explained(cells: Sequence[Cell]) -> Iterator[str]:

@@ -113,6 +113,7 @@ def _score(counts: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.fl
 def collect(out: Path) -> dict[str, Any]:
     """Return all that is finished in the study's folder, group by group; JSON-able."""
     rows, failures, machines = [], [], []
+    parts = out / "parts.json"
     for task in _all_tasks(out):
         name = {"pair": task.pair, "seed": task.seed, "row": task.row}
         if task.note(out).exists():
@@ -128,6 +129,7 @@ def collect(out: Path) -> dict[str, Any]:
         "machines": [m for i, m in enumerate(machines) if m not in machines[:i]],
         "rows": rows,
         "failures": failures,
+        "parts": json.loads(parts.read_text(encoding="utf-8")) if parts.exists() else [],
     }
 
 

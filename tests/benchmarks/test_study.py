@@ -13,8 +13,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pladapt.predictors import Agreement
 from pladapt.types import LabelledSample
 
 if TYPE_CHECKING:
@@ -446,6 +448,60 @@ def test_a_quick_run_says_so_and_leaves_the_projects_page_alone(quick: Path) -> 
     assert "`A-to-C`" in page  # among those that were not run
     assert all(f"- `{row}`: " in page for row in QUICK)
     assert (quick / "page.svg").read_text().count("<svg") == 1
+
+
+def test_the_choice_is_made_with_each_part_left_out(
+    quick: Path, study: Any, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(STUDY / "parts.py"), "--quick", "--out", str(quick)]
+    command += ["--pairs", ",".join(PAIRS), "--seeds", "1"]
+    subprocess.run(command, check=True, capture_output=True)
+    rows = json.loads((quick / "parts.json").read_text())
+    collected = study("results").collect(quick)
+    assert collected["parts"] == rows
+    assert [row["variant"] for row in rows] == [*study("parts").VARIANTS]
+    assert {(row["shifted"]["cells"], row["same"]["cells"]) for row in rows} == {(1, 1)}
+    (cell,) = (quick / "parts" / "ultrasound").rglob("scores.json")
+    known = json.loads(cell.read_text())["scores"]
+    of_row = {cell.pair: cell for cell in study("results").cells_in(collected)}["ultrasound"].rows
+    assert known["none"] == pytest.approx(of_row["source"].score)
+    assert known["batch norm"] == pytest.approx(of_row["batch-norm"].score)
+    page = tmp_path / "page.md"
+    settings = {"size": 8, "device": "cpu", "quick": False, "max_images": 9}
+    study("page").write_page(collected | {"settings": settings}, page)
+    assert "| without the limit of the shift | " in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("variant", "found"),
+    [
+        ("as it is", "matched batch norm"),
+        ("without statistics at the source's fraction", "batch norm"),
+        ("without the limit of what is marked", "matched batch norm"),
+    ],
+)
+def test_a_part_that_is_left_out_does_not_decide(study: Any, variant: str, found: str) -> None:
+    parts = study("parts")
+    scores = {parts.NONE: 0.5, parts.ALL: 0.6, parts.MATCHED: 0.7}
+    agreements = {
+        name: agreed(level)
+        for name, level in ((parts.NONE, 0.5), (parts.ALL, 0.7), (parts.MATCHED, 0.8))
+    }
+    given = {"unfit": False, "usual": 0.2, "agreements": agreements, "scores": scores}
+    known = parts.Known("A-to-C", 0, shift=9.0, **given)
+    assert parts.taken(known, parts.VARIANTS[variant]) == found
+    same = parts.Known("A-to-C", 0, shift=1.0, **given)
+    assert parts.taken(same, parts.VARIANTS["as it is"]) == parts.NONE
+    assert parts.taken(same, parts.VARIANTS["without the limit of the shift"]) != parts.NONE
+
+
+def agreed(level: float) -> Agreement:
+    """Of six groups with an image each, which all agree with their views to the same DSC."""
+    names, tp = [f"s{place}" for place in range(6)], round(100 * level)
+    both = {"id": names, "group": names, "class": [1] * 6}
+    counts = both | {"view": ["flip"] * 6, "tp": [tp] * 6, "fp": [100 - tp] * 6}
+    marked = both | {"pixels": [200] * 6, "size": [1000] * 6}
+    return Agreement(pa.table(counts | {"fn": [100 - tp] * 6, "tn": [800] * 6}), pa.table(marked))
 
 
 def test_where_robust_was_not_measured_the_page_says_so(study: Any, tmp_path: Path) -> None:

@@ -86,7 +86,9 @@ def test_by_hand() -> None:
     )
     assert fixed.pooled == pytest.approx(2 * 4 / (2 * 4 + 2 + 2))  # 4 pixels of 6 and 6
     assert fixed.fraction == pytest.approx([6 / 8])
-    assert fixed.by_sample().to_pylist() == [{"id": "a", "group": "p", "agreement": 2 / 3}]
+    assert fixed.by_sample().to_pylist() == [
+        {"id": "a", "group": "p", "agreement": 2 / 3, "found": 8}
+    ]
 
 
 def test_where_nothing_is_marked_there_is_nothing_to_disagree_on() -> None:
@@ -184,7 +186,7 @@ def agreed(*images: float | None) -> Agreement:
     """Of an image a group and one view, with a DSC each; None where neither shows anything."""
     tp = [0 if each is None else round(100 * each) for each in images]
     other = [0 if each is None else 100 - found for each, found in zip(images, tp, strict=True)]
-    names = [f"s{place:02}" for place in range(len(images))]
+    names = [f"s{place:03}" for place in range(len(images))]
     rows = {"id": names, "group": names, "class": [1] * len(tp), "view": ["flip"] * len(tp)}
     counts = {"tp": tp, "fp": other, "fn": other, "tn": [800] * len(tp)}
     return Agreement(pa.table(rows | counts), pa.table({}))
@@ -205,6 +207,19 @@ def test_to_find_nothing_is_no_merit(both: int, before: float, only: float, *, a
     assert one.per_image < other.per_image - 0.005
     assert one.surely_above(other, 0.005) == above
     assert other.surely_above(one, 0.005) == (before > 0.8)
+
+
+def test_what_is_found_goes_with_its_image_however_many_there_are() -> None:
+    # each other image shows something before, and agrees with itself well; the others do after
+    one = agreed(*[0.9, 0.6] * 100)
+    other = agreed(*[0.8, None] * 100)
+    assert one.per_image < other.per_image - 0.005
+    rows = one.by_sample()
+    assert rows["id"].to_pylist() == sorted(rows["id"].to_pylist())
+    assert rows["agreement"].to_pylist() == pytest.approx([0.9, 0.6] * 100)
+    assert other.by_sample()["found"].to_pylist() == [120, 0] * 100
+    assert not one.surely_above(other, 0.005)  # 0.6 where the other reaches 0.8
+    assert agreed(*[0.9, 0.85] * 100).surely_above(other, 0.005)
 
 
 def test_one_that_finds_nothing_at_all_is_neither_above_nor_below() -> None:

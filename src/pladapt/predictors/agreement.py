@@ -198,18 +198,22 @@ class Agreement:
         return pooled
 
     def _single(self) -> _Single:
-        rows = self.counts.group_by("id", use_threads=False)
-        summed = rows.aggregate([(name, "sum") for name in COUNTS[:3]])
-        found = np.sum([summed[f"{name}_sum"].to_numpy() for name in COUNTS[:3]], axis=0) > 0
-        return _Single(self.by_sample()["agreement"].to_numpy(), found)
+        rows = self.by_sample()
+        return _Single(rows["agreement"].to_numpy(), rows["found"].to_numpy() > 0)
 
     def by_sample(self) -> pa.Table:
-        """Return ``id``, ``group`` and ``agreement``: the mean over the views and classes."""
-        rows = self.counts.append_column(
-            "agreement", pa.array(dsc(*(self.counts[name].to_numpy() for name in COUNTS[:3])))
-        )
-        means = rows.group_by(["id", "group"], use_threads=False).aggregate([("agreement", "mean")])
-        return means.rename_columns({"agreement_mean": "agreement"})
+        """Return a row per sample, in the order of their ids.
+
+        ``id``, ``group``, ``agreement`` (the mean over the views and classes) and ``found``: how
+        many pixels any of the masks shows, those of all views and classes together.
+        """
+        tp, fp, fn = (self.counts[name].to_numpy() for name in COUNTS[:3])
+        rows = self.counts.append_column("agreement", pa.array(dsc(tp, fp, fn)))
+        rows = rows.append_column("found", pa.array(tp + fp + fn))
+        grouped = rows.group_by(["id", "group"], use_threads=False)
+        summed = grouped.aggregate([("agreement", "mean"), ("found", "sum")])
+        names = {"agreement_mean": "agreement", "found_sum": "found"}
+        return summed.rename_columns(names).sort_by("id")
 
 
 class _Single(NamedTuple):
