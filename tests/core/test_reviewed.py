@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 import pladapt
@@ -259,57 +258,7 @@ def test_another_retrainer_may_train_on_people_s_masks(adapt: Adapt, seen: Any) 
     assert (len(seen.given), len(other.given)) == (1, 0)
     answered(folder, 3)
     adapt(**kept)
-    assert (len(seen.given), len(other.given)) == (1, 3)
-
-
-def test_each_half_of_people_s_masks_is_measured_by_a_training_without_it(
-    adapt: Adapt, seen: Any
-) -> None:
-    kept = {"retrainer": seen, "restart": restart(0.2)}
-    folder = adapt(**kept).workdir
-    assert folder is not None
-    answered(folder, 4)
-    people = {f"s{number}" for number in range(4)}
-    adapt(**kept)
-    _, one, other, both = ({each.id for each in labels} & people for labels in seen.labels)
-    assert one | other == both == people
-    assert not one & other
-    rows = [pq.read_table(folder / "round-2" / f"held-out-{n}.parquet") for n in (1, 2)]
-    assert [set(each["id"].to_pylist()) for each in rows] == [people - one, people - other]
-
-
-class Worse:
-    """A retrainer that makes a predictor worse, and counts how often."""
-
-    def __init__(self) -> None:
-        self.trained = 0
-
-    def describe(self) -> str:
-        return "worse"
-
-    def retrain(self, predictor: Any, labels: Any, /) -> Any:
-        self.trained += 1
-        return replace(predictor, shift=predictor.shift - 0.6)
-
-
-def test_what_does_not_hold_on_masks_that_taught_nothing_is_not_trained(adapt: Adapt) -> None:
-    worse = Worse()
-    kept = {"restart": replace(restart(0.0), retrainer=worse)}
-    folder = adapt(**kept).workdir
-    assert folder is not None
-    answered(folder, 3)
-    result = adapt(**kept)
-    last = result.rounds[-1]
-    assert not last.stands
-    assert worse.trained == 2
-    assert not (folder / "round-2" / "predictor").exists()
-    assert last.judgement is not None
-    (reason,) = last.judgement.reasons
-    assert "on people's masks that taught nothing, the DSC falls from" in reason
-    assert reason in result.verdict.reason
-    again = adapt(**kept)
-    assert worse.trained == 2
-    assert again.predictor == result.predictor
+    assert (len(seen.given), len(other.given)) == (1, 1)
 
 
 @dataclass
@@ -346,9 +295,8 @@ def test_people_s_masks_judge_what_they_taught(
     last = result.rounds[-1]
     assert last.stands == judged
     assert last.judgement is not None
-    measures = set(last.judgement.evidence["measure"].to_pylist())
-    assert ("foreground fraction" in measures) == (masks < LEAST)
-    assert ("DSC on held-out masks" in measures) == (masks >= LEAST)
+    by_people = "DSC on reviewed masks" if masks == LEAST else "foreground fraction"
+    assert set(last.judgement.evidence["measure"].to_pylist()) == {by_people}
     assert pladapt.read_run(folder).rounds[-1].stands == judged
     assert ("round 2 refused" in result.verdict.reason) != judged
 

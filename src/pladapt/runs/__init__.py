@@ -2,7 +2,6 @@
 
 from pladapt.runs.adaptation import AdaptationResult, adapt
 from pladapt.runs.choosing import Chosen
-from pladapt.runs.held_out import HeldOut
 from pladapt.runs.keep_fraction import FractionKeeping, keep_fraction
 from pladapt.runs.records import Recalibrated, Round, RunRecord, read_run
 from pladapt.runs.restarting import Restart
@@ -11,7 +10,6 @@ __all__ = [
     "AdaptationResult",
     "Chosen",
     "FractionKeeping",
-    "HeldOut",
     "Recalibrated",
     "Restart",
     "Round",

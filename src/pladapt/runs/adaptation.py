@@ -54,12 +54,11 @@ from pladapt.types import Judgement, Selection
 from pladapt.typing import Predictor, Recalibration, ResumableRetrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pladapt.data.tolerance import OnError
     from pladapt.plugins.manager import PluginManager
     from pladapt.runs.answers import Answer
-    from pladapt.runs.held_out import HeldOut
     from pladapt.runs.job import Job
     from pladapt.runs.restarting import Restart
     from pladapt.types import Evaluation, Progress, PseudoLabelled, Sample, Samples
@@ -225,8 +224,8 @@ def _reviewed_rounds(
     while answers := answers_for(folder, number := len(done) + 1, before):
         of_round, own = replace(job, answers=answers), folder / f"round-{number}"
         of_round = replace(of_round, gates=gates_of(of_round))
-        start, held_out = start_of(of_round, Start(teacher, student), before, own)
-        current, new = _round(of_round, *start, number, own, held_out=held_out)
+        start = start_of(of_round, Start(teacher, student), before, own)
+        current, new = _round(of_round, *start, number, own)
         job = replace(job, target=job.target.without(current.left_out))
         done.append(current)
         if current.stands:
@@ -272,18 +271,9 @@ def _recalibrated(job: Job, folder: Path) -> tuple[Job, Recalibration, Recalibra
 
 
 def _round(
-    job: Job,
-    teacher: Predictor,
-    student: Predictor,
-    number: int,
-    folder: Path,
-    *,
-    held_out: HeldOut | None = None,
+    job: Job, teacher: Predictor, student: Predictor, number: int, folder: Path
 ) -> tuple[Round, Predictor]:
-    """Have the teacher label the target, and train the student on what is kept.
-
-    With `held_out` it is trained only where that helps on masks that taught nothing.
-    """
+    """Have the teacher label the target, and train the student on what is kept."""
     notify = job.plugins.notify
     notify("pladapt_round_started", number=number)
     scores, found = _scores(job, teacher, number, folder)
@@ -294,14 +284,10 @@ def _round(
         reviewed=stored_review(folder),
         start=stored_start(folder),
     )
-    labels = partial(_labels, job, selection, folder / _LABELS)
-    held: Judgement | None = None
-    if current.stands and held_out is not None:
-        held = _held_out(job, held_out, student, labels, folder)
-        current = replace(current, judgement=stored_judgement(folder))
     if current.stands:
-        new = _retrained(job, student, labels(), number, folder / "predictor")
-        current = replace(current, judgement=_judgement(job, new, folder, held))
+        labels = _labels(job, selection, folder / _LABELS)
+        new = _retrained(job, student, labels, number, folder / "predictor")
+        current = replace(current, judgement=_judgement(job, new, folder))
     if current.stands:
         student = new
         current = replace(current, evaluations=_evaluate(job, new, folder))
@@ -361,32 +347,11 @@ def _selection(job: Job, scores: pa.Table, number: int, path: Path) -> Selection
     return selection
 
 
-def _held_out(
-    job: Job,
-    held_out: HeldOut,
-    student: Predictor,
-    labels: Callable[[Collection[str]], Samples[PseudoLabelled]],
-    folder: Path,
-) -> Judgement:
-    """Ask masks that taught nothing whether they would; a refusal is the round's judgement."""
-
-    def train(without: Collection[str]) -> Predictor:
-        new = job.retrainer.retrain(student, labels(without))
-        return returned(new, Predictor, job.retrainer, "retrain")  # type: ignore[type-abstract]
-
-    held = held_out.judge(train, folder)
-    if not held.accepted and stored_judgement(folder) is None:
-        write_judgement([held], folder / "judgement")
-    return held
-
-
-def _labels(
-    job: Job, selection: Selection, path: Path, without: Collection[str] = ()
-) -> Samples[PseudoLabelled]:
+def _labels(job: Job, selection: Selection, path: Path) -> Samples[PseudoLabelled]:
     rows = kept_rows(selection)  # a row for each of the target's samples, in their order
     scores = selection.table["score"].to_numpy()[rows]
     labels = PseudoLabels(job.target.samples, rows, scores, path)
-    return taught_labels(labels, selection, job.answers, without) if job.answers else labels
+    return taught_labels(labels, selection, job.answers) if job.answers else labels
 
 
 def _retrained(
@@ -406,12 +371,10 @@ def _retrained(
     return new
 
 
-def _judgement(
-    job: Job, after: Predictor, folder: Path, held: Judgement | None = None
-) -> Judgement | None:
+def _judgement(job: Job, after: Predictor, folder: Path) -> Judgement | None:
     """Have every gate compare with what went in, so that the evidence is whole, unless it is."""
     if job.gates and stored_judgement(folder) is None:
-        before, judgements = job.target, [] if held is None else [held]
+        before, judgements = job.target, []
         for done, gate in enumerate(job.gates, start=1):
             judge, both = partial(gate.judge, job.given, after), [job.given, after]
             target, judgement = tried(job.target, judge, both, job.batch_size)

@@ -10,7 +10,6 @@ from pladapt.data.views import Mapped, Subset, checked
 from pladapt.evaluation.few_labels import AS_IT_IS, LEAST, FewLabels
 from pladapt.evidence.gates import DoNoHarm, ReviewedMasks
 from pladapt.runs.choosing import Chosen, read_chosen, write_chosen
-from pladapt.runs.held_out import HeldOut
 from pladapt.storage import is_stored
 from pladapt.types import IGNORE, LabelledSample
 
@@ -118,19 +117,6 @@ class Restart:
         measures = (fit, *self.measures)
         return (DoNoHarm(cutoff=self.cutoff, measures=measures, batch_size=self.batch_size),)
 
-    def held_out(
-        self, before: Predictor, target: Samples[Sample], unseen: Mapping[str, Answer]
-    ) -> HeldOut | None:
-        """Return what asks of masks that taught nothing; None where they are too few."""
-        if not (masks := _telling(unseen)):
-            return None
-        return HeldOut(
-            before=before,
-            samples=_labelled(target, masks),
-            cutoff=self.cutoff,
-            batch_size=self.batch_size,
-        )
-
     def _made(self, given: Predictor, target: Samples[Sample]) -> dict[str, Start]:
         found = {}
         for name, each in self.recalibrators.items():
@@ -150,10 +136,8 @@ def gates_of(job: Job) -> Sequence[Gate]:
     return job.restart.gates(job.target, job.answers) or job.gates
 
 
-def start_of(
-    job: Job, so_far: Start, before: Mapping[str, Answer], folder: Path
-) -> tuple[Start, HeldOut | None]:
-    """Return what a round begins with that a job's answers teach, and what asks whether they do.
+def start_of(job: Job, so_far: Start, before: Mapping[str, Answer], folder: Path) -> Start:
+    """Return what a round begins with that a job's answers teach.
 
     Args:
         job: The round's.
@@ -162,10 +146,9 @@ def start_of(
         folder: The round's.
     """
     if job.restart is None:
-        return so_far, None
+        return so_far
     unseen = {id_: answer for id_, answer in job.answers.items() if id_ not in before}
-    start = job.restart.start(job.given, so_far, job.target, unseen, folder)
-    return start, job.restart.held_out(so_far.teacher, job.target, unseen)
+    return job.restart.start(job.given, so_far, job.target, unseen, folder)
 
 
 def stored_start(folder: Path) -> Chosen | None:

@@ -20,7 +20,7 @@ from pladapt.storage import is_stored, read_stored_table, read_table, write_stor
 from pladapt.types import IGNORE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -173,10 +173,7 @@ def with_answers(selection: Selection, answers: Mapping[str, Answer], labels: Pa
 
 
 def taught_labels(
-    labels: Samples[PseudoLabelled],
-    selection: Selection,
-    answers: Mapping[str, Answer],
-    without: Collection[str] = (),
+    labels: Samples[PseudoLabelled], selection: Selection, answers: Mapping[str, Answer]
 ) -> Samples[PseudoLabelled]:
     """Put people's masks in the place of pseudo-labels.
 
@@ -188,12 +185,8 @@ def taught_labels(
         labels: The kept samples', in their order.
         selection: What `with_answers` returned.
         answers: By the samples' ids.
-        without: The ids of samples that are not to teach.
     """
-    known = [_mask(answers, id_) is not None for id_ in selection.kept]
-    taught = [place for place, id_ in enumerate(selection.kept) if id_ not in without]
-    first = [place for place in taught if known[place]]
-    others = [place for place in taught if not known[place]]
+    first = sum(_mask(answers, id_) is not None for id_ in selection.kept)
     surest = max(
         (each for each in selection.table["score"].to_pylist() if each is not None), default=1.0
     )
@@ -204,8 +197,10 @@ def taught_labels(
             return item
         return replace(item, label=mask, score=surest, probabilities=None, weight=None)
 
-    times = min(REPEATS, max(1, round(len(others) / max(1, len(first)))))
-    return Subset(Mapped(labels, corrected), first * times + others)
+    others = len(labels) - first
+    times = min(REPEATS, max(1, round(others / max(1, first))))
+    order = [*range(first)] * times + [*range(first, len(labels))]
+    return Subset(Mapped(labels, corrected), order)
 
 
 def _mask(answers: Mapping[str, Answer], id_: str) -> Any:
