@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from pladapt.typing import Gate, Recalibrator, ResumableRetrainer, Retrainer, Selector
 
 _VARIED: Final = (RandomIntensity(gamma=0.8, contrast=0.3, brightness=0.3), RandomTexture())
-_VARIED_LITTLE: Final = (RandomIntensity(gamma=0.2, contrast=0.1, brightness=0.1),)
-"""For what is taught by people: strong variation is for what a network says of itself alone, and
-hides what an intensity means where masks that are right would teach it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,7 +65,7 @@ class RobustOptions:
 
     Masks that people reviewed (`pladapt.review.Review`) choose as well before they teach: what the
     run has made, the model as it is or the target's statistics (`pladapt.runs.Restart`). Then
-    intensity is varied little in training.
+    images are mirrored in training, and not varied otherwise.
 
     Args:
         cutoff: The source's cut-off; the adapted predictor's is the same. By default that of
@@ -229,7 +226,16 @@ class RobustOptions:
         every = SoftDiceSelector(cutoff=self._cutoff, min_pixels=1)
         return CertainNegativesSelector(selector=every, ceiling=self._cutoff, amount=1.0)
 
-    def _retrainer(self, varied: Sequence[Augmentation] = _VARIED) -> Retrainer:
+    def _retrainer(self, *, reviewed: bool = False) -> Retrainer:
+        """Return what trains, on masks of the network's own or on those that people reviewed.
+
+        What a network says of itself it is to say of images that look different, too. But where
+        right masks teach, other intensities, sizes and edges hide what these mean.
+        """
+        axes = self._views.axes
+        varied: Sequence[Augmentation] = (RandomAffine(flip=axes), *_VARIED)
+        if reviewed:
+            varied = [RandomAffine(zoom=0, shift=0, shear=0, flip=axes)]
         from torch.optim import Adam  # noqa: PLC0415 - torch is asked for by its extra's name first
 
         options = TrainingOptions(
@@ -237,7 +243,7 @@ class RobustOptions:
             min_steps=self.min_steps,
             batch_size=self.batch_size,
             optimizer=partial(Adam, lr=self.learning_rate),
-            augmentation=Augmentations((RandomAffine(flip=self._views.axes), *varied)),
+            augmentation=Augmentations(varied),
             keep="last",
             ema=self.ema,
             seed=self.seed,
@@ -271,7 +277,7 @@ class RobustOptions:
         normalised = BatchNormRecalibrator(device=self.device, progress=self.progress)
         return Restart(
             recalibrators={"batch-norm": normalised},
-            retrainer=self._retrainer(_VARIED_LITTLE),
+            retrainer=self._retrainer(reviewed=True),
             measures=self._given,
             cutoff=self._cutoff,
             margin=self.labelled_margin,
