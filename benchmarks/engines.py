@@ -19,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from machine import describe
+from machine import in_words
 
 from pladapt.files import Files, GivenProbabilities, Grouping, ImageLayout, score_files
 from pladapt.ray import RayEngine
@@ -136,15 +136,8 @@ def main() -> None:
             rows.append(row(name, count, given.workers, given.times))
             print(rows[-1], flush=True)
     head = _HEAD.format(workers=given.workers, times=given.times, joined=joined)
-    given.page.write_text(head + "\n".join(rows) + f"\n\n{_machine()}", encoding="utf-8")
-
-
-def _machine() -> str:
-    found, versions = describe()["machine"], describe()["versions"]
-    where = f"{found['processor']}, {found['cores']} cores, {found['memory']}, {found['system']}"
-    names = ("python", "pladapt", "pyarrow", "ray", "torch")
-    said = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
-    return f"{where}; {said}.\n"
+    where = in_words("python", "pladapt", "pyarrow", "ray", "torch")
+    given.page.write_text(head + "\n".join(rows) + f"\n\n{where}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

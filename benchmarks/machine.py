@@ -41,6 +41,15 @@ def describe() -> dict[str, Any]:
     }
 
 
+def in_words(*packages: str) -> str:
+    """Return the machine and the versions of those packages that are installed, as a sentence."""
+    told = describe()
+    found, versions = told["machine"], told["versions"]
+    where = f"{found['processor']}, {found['cores']} cores, {found['memory']}, {found['system']}"
+    said = ", ".join(f"{name} {versions[name]}" for name in packages if name in versions)
+    return f"{where}; {said}."
+
+
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))

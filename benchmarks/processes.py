@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from machine import describe
+from machine import in_words
 from torch import nn
 
 from pladapt.torch import TrainingOptions, fit, run_distributed
@@ -131,11 +131,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="pladapt-processes-") as folder:
         rows = [row(Path(folder), given, norm=norm) for norm in (False, True)]
-    found, versions = describe()["machine"], describe()["versions"]
-    where = f"{found['processor']}, {found['cores']} cores, {found['memory']}, {found['system']}"
-    said = ", ".join(f"{name} {versions[name]}" for name in ("python", "pladapt", "torch"))
     head = _HEAD.format(processes=given.processes, images=given.images, epochs=given.epochs)
-    given.page.write_text(head + "\n".join(rows) + f"\n\n{where}; {said}.\n", encoding="utf-8")
+    given.page.write_text(
+        head + "\n".join(rows) + f"\n\n{in_words('python', 'pladapt', 'torch')}\n", encoding="utf-8"
+    )
     print("\n".join(rows))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from machine import describe
+from machine import in_words
 
 import pladapt
 from pladapt.plugins import PluginManager
@@ -114,10 +114,7 @@ def page(rows: list[dict[str, float]]) -> str:
         f"{row['processor'] / row['count'] * 1e6:.0f} | {row['mb']:.0f} |"
         for row in rows
     ]
-    found, versions = describe()["machine"], describe()["versions"]
-    where = f"{found['processor']}, {found['cores']} cores, {found['memory']}, {found['system']}"
-    said = ", ".join(f"{name} {versions[name]}" for name in ("python", "pladapt", "pyarrow"))
-    return _HEAD + "\n".join(lines) + f"\n\n{where}; {said}.\n"
+    return _HEAD + "\n".join(lines) + f"\n\n{in_words('python', 'pladapt', 'pyarrow')}\n"
 
 
 def main() -> None:

@@ -23,18 +23,18 @@ from arguments import installed_weights, names, numbers
 from domains import target_of
 from families import Config
 from pairs import NO_SHIFT, PAIRS
-from results import MARGIN
+from results import MARGIN, Measured
 from sources import source_of
 
 import pladapt
 from pladapt.data.leakage import names_of
 from pladapt.data.views import Subset
 from pladapt.evaluation.evaluators import OverlapEvaluator
-from pladapt.functional.overlap import COUNTS, dsc
+from pladapt.functional.overlap import COUNTS
 from pladapt.predictors import Agreement, Views, measure_agreement
 from pladapt.source import measure_likeness
 from pladapt.storage import atomic_write, read_table, write_table
-from pladapt.torch import recalibrate_batch_norm
+from pladapt.torch import AgreementRecalibrator, recalibrate_batch_norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ NONE, ALL, MATCHED = "none", "batch norm", "matched batch norm"
 _FEWEST: Final = 16
 _SCORES: Final = "scores.json"
 _KINDS: Final = ("counts", "marked")
-_MARGIN, _FACTOR, _SHIFT, _NEARLY_ALL = 0.005, 1.5, 1.25, 0.9  # the recipe's
+_RULE: Final = AgreementRecalibrator()
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ VARIANTS: Final = {
 def taken(known: Known, parts: Parts) -> str:
     """Return which network is taken."""
     best, plain = NONE, float(known.agreements[NONE].fraction.sum())
-    nothing = plain == 0 or plain > _NEARLY_ALL or known.unfit
-    if (parts.fit and nothing) or (parts.shift and known.shift < _SHIFT):
+    nothing = plain == 0 or plain > _RULE.max_fraction or known.unfit
+    if (parts.fit and nothing) or (parts.shift and known.shift < _RULE.recalibration_shift):
         return best
     for name in (ALL, MATCHED) if parts.matched else (ALL,):
         if name not in known.agreements:
             continue
         one, other = known.agreements[name], known.agreements[best]
-        most = _FACTOR * max(plain, known.usual)
+        most = _RULE.factor * max(plain, known.usual)
         if parts.area and float(one.fraction.sum()) > most:
             continue
         if _above(one, other, parts):
@@ -106,9 +106,9 @@ def taken(known: Known, parts: Parts) -> str:
 
 def _above(one: Agreement, other: Agreement, parts: Parts) -> bool:
     if parts.sure:
-        return one.surely_above(other, _MARGIN)
-    pooled = one.pooled > other.pooled + _MARGIN
-    return pooled and (not parts.single or one.per_image >= other.per_image - _MARGIN)
+        return one.surely_above(other, _RULE.margin)
+    pooled = one.pooled > other.pooled + _RULE.margin
+    return pooled and (not parts.single or one.per_image >= other.per_image - _RULE.margin)
 
 
 def measure(source: Source, target: list[LabelledSample], folder: Path) -> None:
@@ -124,8 +124,8 @@ def measure(source: Source, target: list[LabelledSample], folder: Path) -> None:
         write_table(found.counts, folder / f"{name}-counts.parquet")
         write_table(found.marked, folder / f"{name}-marked.parquet")
         rows = OverlapEvaluator(samples=target, cutoff=source.cutoff).evaluate(predictor).samples
-        tp, fp, fn, tn = (int(rows[each].to_numpy().sum()) for each in COUNTS)
-        scores[name] = float(dsc(tp, fp, fn)) if tp + fn else tn / (tn + fp)
+        counts = np.stack([rows[each].to_numpy() for each in COUNTS], axis=-1)
+        scores[name] = Measured(counts, {}).score
         return found
 
     plain = ask(NONE, source.predictor)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from math import prod
+from os import SEEK_END
 from struct import calcsize, unpack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def read_tiff(path: Path, how: Decoding) -> Stored:
     with path.open("rb") as file:
         if file.read(4) not in _MAGIC:  # a picture by that name
             return read_picture(path, how)
-    _check_chain(path)
+        _check_chain(file)
     with needs(EXTRA, "tifffile"):
         import tifffile  # noqa: PLC0415 - an extra
     with tifffile.TiffFile(path) as file:
@@ -65,30 +66,30 @@ def read_tiff(path: Path, how: Decoding) -> Stored:
     return Stored(array, axes, certain=array.ndim == len("YX"))
 
 
-def _check_chain(path: Path) -> None:
+def _check_chain(file: BinaryIO) -> None:
     """Refuse pages of which one names an earlier one as the next: tifffile may read them for ever.
 
     Raises:
         DataError: They do.
     """
-    with path.open("rb") as file:
-        header = file.read(16)
-        order = "<" if header[:2] == b"II" else ">"
-        big = header[2:4] in (b"+\0", b"\0+")
-        tags, tag, place, first = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
-        offset, seen = _number(order + place, header[first:]), set[int]()
-        size = path.stat().st_size
-        while 0 < offset < size:
-            if offset in seen:
-                raise DataError(
-                    f"After {len(seen)} pages it begins again, at byte {offset}; it is damaged, or "
-                    "made to be read for ever."
-                )
-            seen.add(offset)
-            file.seek(offset)
-            number = _number(order + tags, file.read(8))
-            file.seek(min(size, offset + calcsize("=" + tags) + number * tag))
-            offset = _number(order + place, file.read(8))
+    size = file.seek(0, SEEK_END)
+    file.seek(0)
+    header = file.read(16)
+    order = "<" if header[:2] == b"II" else ">"
+    big = header[2:4] in (b"+\0", b"\0+")
+    tags, tag, place, first = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
+    offset, seen = _number(order + place, header[first:]), set[int]()
+    while 0 < offset < size:
+        if offset in seen:
+            raise DataError(
+                f"After {len(seen)} pages it begins again, at byte {offset}; it is damaged, or "
+                "made to be read for ever."
+            )
+        seen.add(offset)
+        file.seek(offset)
+        number = _number(order + tags, file.read(8))
+        file.seek(min(size, offset + calcsize("=" + tags) + number * tag))
+        offset = _number(order + place, file.read(8))
 
 
 def _number(kind: str, stored: bytes) -> int:

@@ -149,7 +149,8 @@ class Agreement:
             margin: In [0, 1).
             seed: Of the draws.
         """
-        draws, (groups, place) = self._draws(seed), self._groups()
+        groups, place = self._groups()
+        draws = _draws(groups, seed)
         mine, its = self._single(), other._single()
 
         def mean(values: NDArray[np.float64], images: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -161,31 +162,22 @@ class Agreement:
         pooled = self._pooled(draws) - other._pooled(draws) > margin
         both, only = mine.found & its.found, mine.found & ~its.found
         gain = mine.agreement - its.agreement
-        if self._sure(pooled & (mean(gain, np.ones_like(both)) >= -margin)):
+        if _sure(pooled & (mean(gain, np.ones_like(both)) >= -margin), groups):
             return True
         shown = (mean(gain, both) >= -margin) & ~(
             mean(mine.agreement, only) < mean(its.agreement, both) - margin
         )
-        return len(np.unique(place[both])) >= _GROUPS and self._sure(pooled & shown)
+        return len(np.unique(place[both])) >= _GROUPS and _sure(pooled & shown, groups)
 
     def surely_reaches(self, level: float, *, seed: int = 0) -> bool:
         """Tell whether the agreement of all pixels surely reaches a level, as `surely_above`."""
-        return self._sure(self._pooled(self._draws(seed)) >= level)
-
-    def _sure(self, holds: NDArray[np.bool_]) -> bool:
-        enough = self._groups()[0] >= _GROUPS
-        return enough and bool(holds[0] and holds[1:].mean() >= _SURE)
+        groups, _ = self._groups()
+        return _sure(self._pooled(_draws(groups, seed)) >= level, groups)
 
     def _groups(self) -> tuple[int, NDArray[np.intp]]:
         """Return how many groups there are, and each sample's place ``(N,)`` among them, sorted."""
         names, place = np.unique(self.by_sample()["group"].to_pylist(), return_inverse=True)
         return len(names), place
-
-    def _draws(self, seed: int) -> NDArray[np.int64]:
-        """Return how often each group counts: once in the first row, then in draws of them."""
-        groups = self._groups()[0]
-        draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), _DRAWS)
-        return np.concatenate([np.ones((1, groups), np.int64), draws])
 
     def _pooled(self, draws: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return `pooled` in each draw of the groups."""
@@ -221,6 +213,17 @@ class _Single(NamedTuple):
 
     agreement: NDArray[np.float64]
     found: NDArray[np.bool_]
+
+
+def _draws(groups: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each group counts: once in the first row, then in draws of them."""
+    draws = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), _DRAWS)
+    return np.concatenate([np.ones((1, groups), np.int64), draws])
+
+
+def _sure(holds: NDArray[np.bool_], groups: int) -> bool:
+    """Tell whether what holds in some of these draws is sure."""
+    return groups >= _GROUPS and bool(holds[0] and holds[1:].mean() >= _SURE)
 
 
 class Compared(NamedTuple):
