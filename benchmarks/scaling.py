@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -33,13 +34,23 @@ How a whole adaptation grows with the number of images: reading, scoring, labell
 quarter, storing, and one look at each kept label. The images are made as they are asked for, of
 16 x 16 pixels; the predictor returns them, and the retrainer trains nothing, so this is all that
 pladapt itself takes. `python benchmarks/scaling.py` repeats it. Each line is a process of its own;
-its peak memory is the kernel's figure, of which about 100 MB are imports, and what grows are the
-tables of scores and of the selection, a row for each image. Other processes ran on the same cores,
-so the processor's time says more than the clock's.
+its peak memory is the kernel's figure, of which about 100 MB are imports. Other processes ran on
+the same cores, so the processor's time says more than the clock's.
 
-| images | seconds | processor seconds | microseconds an image | peak memory, MB |
-|---:|---:|---:|---:|---:|
+What grows with the images is what a selection needs at once: of each its id, its score, its pixels
+and its rank. What Arrow's allocator, mimalloc, keeps of what was freed comes on top; with
+`ARROW_DEFAULT_MEMORY_POOL=system` in the environment it is the system's, which gives more back.
+
 """
+_COLUMNS: Final = (
+    "images",
+    "seconds",
+    "processor seconds",
+    "microseconds an image",
+    "peak memory, MB",
+    "over that of the first line",
+    "peak with mimalloc, MB",
+)
 
 
 class Images:
@@ -92,29 +103,36 @@ def adapt(count: int) -> None:
             plugins=PluginManager(),
         )
         seconds, processor = time.perf_counter() - began, time.process_time() - used
-        if len(result.rounds[0].selection.kept) != count // 4:
+        if result.rounds[0].selection.counts["kept"] != count // 4:
             raise AssertionError("Another number of samples was kept than was asked for.")
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     (peak,) = (int(line.split()[1]) / 1024 for line in status.splitlines() if "VmHWM" in line)
     print(json.dumps({"count": count, "seconds": seconds, "processor": processor, "mb": peak}))
 
 
-def measure(count: int) -> dict[str, float]:
-    """Adapt in a process of its own."""
+def measure(count: int, pool: str) -> dict[str, float]:
+    """Adapt in a process of its own, with one of Arrow's allocators."""
     command = [sys.executable, __file__, "--one", str(count)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    environment = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": pool}
+    run = subprocess.run(  # noqa: S603 - ours
+        command, capture_output=True, text=True, check=True, env=environment
+    )
     found: dict[str, float] = json.loads(run.stdout)
     return found
 
 
 def page(rows: list[dict[str, float]]) -> str:
     """Return the page of what was measured."""
-    lines = [
-        f"| {row['count']:,} | {row['seconds']:.1f} | {row['processor']:.1f} | "
-        f"{row['processor'] / row['count'] * 1e6:.0f} | {row['mb']:.0f} |"
-        for row in rows
-    ]
-    return _HEAD + "\n".join(lines) + f"\n\n{in_words('python', 'pladapt', 'pyarrow')}\n"
+    lines = [" | ".join(_COLUMNS), "|".join(["---:"] * len(_COLUMNS))]
+    for row in rows:
+        each = row["processor"] / row["count"] * 1e6
+        more = row["mb"] / rows[0]["mb"] - 1
+        lines.append(
+            f"{row['count']:,} | {row['seconds']:.1f} | {row['processor']:.1f} | {each:.0f} | "
+            f"{row['mb']:.0f} | {more:+.0%} | {row['mimalloc']:.0f}"
+        )
+    table = "\n".join(f"| {line} |" for line in lines)
+    return f"{_HEAD}{table}\n\n{in_words('python', 'pladapt', 'pyarrow')}\n"
 
 
 def main() -> None:
@@ -129,7 +147,8 @@ def main() -> None:
         return
     rows = []
     for count in arguments.counts:
-        rows.append(measure(count))
+        rows.append(measure(count, "system"))
+        rows[-1]["mimalloc"] = measure(count, "mimalloc")["mb"]
         print(rows[-1], flush=True)
         arguments.page.write_text(page(rows), encoding="utf-8")
 

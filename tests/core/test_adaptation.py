@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pladapt
-from pladapt import InputError, Sample, Verdict
-from pladapt.errors import LabelledTargetError, RunChangedError
+from pladapt import CertaintyIndexSelector, InputError, Rules, Sample, Verdict
+from pladapt.errors import LabelledTargetError, MissingDataError, RunChangedError
 from pladapt.plugins import PluginManager
 from pladapt.types import Evaluation
 
@@ -75,6 +76,44 @@ def test_the_retrainer_is_given_the_kept_samples_the_surest_first(toy: SimpleNam
         assert item.image is sample.image
         assert item.label.dtype == np.uint8
         np.testing.assert_array_equal(item.label, sample.image[0] > 0.5)
+
+
+def test_scores_are_read_from_the_run_folder_and_held_where_there_is_none(
+    toy: SimpleNamespace, tmp_path: Path
+) -> None:
+    held = pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts()).rounds[0]
+    assert held.scores is held.scores
+    (stored,) = pladapt.adapt(
+        toy.Predictor(), toy.target(), **toy.parts(), workdir=tmp_path / "run"
+    ).rounds
+    assert stored.scores.equals(held.scores)
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(MissingDataError, match=r"scores\.parquet"):
+        _ = stored.scores
+
+
+def test_what_selects_by_rules_is_given_only_what_they_read(
+    toy: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[list[str]] = []
+
+    def select(rules: Rules, scores: Any, /) -> Any:
+        given.append(scores.column_names)
+        return plain(rules, scores)
+
+    plain = Rules.select
+    monkeypatch.setattr(Rules, "select", select)
+    rules = CertaintyIndexSelector(min_pixels=1, top_k=3)
+    pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts() | {"selector": rules})
+
+    class OfItsOwn(CertaintyIndexSelector):
+        def select(self, scores: Any, /) -> Any:
+            return super().select(scores)
+
+    own = OfItsOwn(min_pixels=1, top_k=3)
+    pladapt.adapt(toy.Predictor(), toy.target(), **toy.parts() | {"selector": own})
+    assert given[0] == ["id", "score", "pixels"]
+    assert given[1] == ["id", "group", "sha256", "score", "pixels"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from pladapt.runs import labels as stored_labels
 from pladapt.runs import parts
 from pladapt.runs.labels import StoredLabels, packed_labels, write_labels
 from pladapt.runs.manifest import locked_run, open_run
-from pladapt.runs.parts import Parts, blocks
+from pladapt.runs.parts import Parts
 from pladapt.storage import (
     FORMAT,
     atomic_write,
@@ -40,6 +40,7 @@ from pladapt.storage import (
     to_json,
     write_stored_table,
 )
+from pladapt.storage.tables import blocks
 from pladapt.types import EVIDENCE
 
 if TYPE_CHECKING:

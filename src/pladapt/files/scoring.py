@@ -6,10 +6,9 @@ import json
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pladapt.data.tolerance import MAX_ERRORS, Tolerance
 from pladapt.errors import InputError, OutputError
@@ -17,9 +16,9 @@ from pladapt.files.folder import Problem, nothing_usable
 from pladapt.files.scorer import FoundAt, Place, ScoreTask
 from pladapt.runs.engine import LocalEngine
 from pladapt.runs.manifest import describe, open_run
-from pladapt.runs.parts import Parts, blocks
+from pladapt.runs.parts import Parts
 from pladapt.selection.recorded import METADATA
-from pladapt.storage import atomic_write, locked, sweep
+from pladapt.storage import atomic_write, locked, sweep, write_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from pladapt.runs.engine import Engine
     from pladapt.types import Array, Progress
     from pladapt.typing import Predictor, Selector
-
-_ROWS: Final = 2**16  # in a row group
 
 
 class GivenProbabilities:
@@ -224,12 +221,5 @@ def _ignore(_done: int, _total: int) -> None:
 
 def write_scores(tables: Iterable[pa.Table], output: Path, schema: pa.Schema) -> int:
     """Write scores in row groups of one size, however the rows come; return how many there are."""
-    count = 0
-    with (
-        atomic_write(output) as temporary,
-        pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer,
-    ):
-        for rows in blocks(tables, _ROWS):
-            writer.write_table(rows.cast(schema), row_group_size=_ROWS)
-            count += len(rows)
-    return count
+    with atomic_write(output) as temporary:
+        return write_tables(tables, temporary, schema)

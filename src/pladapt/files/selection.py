@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pladapt.errors import MissingDataError
-from pladapt.selection.base import BaseSelector
+from pladapt.selection.base import BaseSelector, by_rules_alone
 from pladapt.selection.composition import compose
 from pladapt.selection.recorded import recorded_selector
 from pladapt.selection.rules import Rules
@@ -87,7 +87,7 @@ def select_file(
     }
     given = {option: value for option, value in options.items() if value is not None}
     selects, rules = _selects(found, given)
-    columns = rules.columns(names) if rules is not None and selects is rules else names
+    columns = selects.columns(names) if by_rules_alone(selects) else names
     selection = selects.select(_read(scores, columns))
     write_table(selection.table, output)
     return FileSelection(selection, name, rules)
@@ -102,8 +102,7 @@ def _selects(
         return alone, alone
     own = selector.rules if isinstance(selector, BaseSelector) else None
     rules = replace(own or Rules(), **given) if given else own
-    plain = isinstance(selector, BaseSelector) and type(selector).select is Rules.select
-    if rules is not None and plain:
+    if rules is not None and by_rules_alone(selector):
         return rules, rules
     return (compose(selector, rules=rules) if given else selector), rules
 

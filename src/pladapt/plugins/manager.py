@@ -211,6 +211,10 @@ class PluginManager:
         self._problems[PluginProblem(plugin, came_with, message)] = None
         warnings.warn(message, PluginWarning, stacklevel=3)
 
+    def hears(self, event: str) -> bool:
+        """Return whether a plugin has this observer hook, so that it is worth preparing for."""
+        return bool(getattr(self._pluggy.hook, event).get_hookimpls())
+
     def notify(self, event: str, **facts: object) -> None:
         """Call an observer hook in every plugin; one that fails is a warning that names it.
 

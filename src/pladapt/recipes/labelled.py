@@ -85,7 +85,7 @@ class LabelledRecipe(Recipe):
         work = _Work(self, predictor, target, known, shared)
         if workdir is None:
             with tempfile.TemporaryDirectory(prefix="pladapt-") as folder:
-                return replace(work.result(Path(folder)), workdir=None)
+                return work.result(Path(folder)).held()
         with locked_run(Path(workdir), work.config()) as folder:
             return work.result(folder)
 

@@ -10,8 +10,6 @@ from pladapt.plugins.hookspecs import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pyarrow as pa
-
     from pladapt.types import Evaluation, Selection
     from pladapt.typing import Predictor
 
@@ -22,12 +20,6 @@ _log = logging.getLogger("pladapt")
 def pladapt_round_started(number: int) -> None:
     """Log that a round has begun."""
     _log.info("Round %d started.", number)
-
-
-@hookimpl
-def pladapt_scored(number: int, scores: pa.Table) -> None:
-    """Log how many samples were scored."""
-    _log.info("Round %d: scored %d samples.", number, len(scores))
 
 
 @hookimpl

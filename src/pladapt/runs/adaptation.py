@@ -23,6 +23,7 @@ from pladapt.runs.manifest import locked_run
 from pladapt.runs.records import (
     EVIDENCE_FILE,
     OUTCOME_FILE,
+    SCORES_FILE,
     Recalibrated,
     Round,
     RunRecord,
@@ -32,7 +33,7 @@ from pladapt.runs.records import (
 )
 from pladapt.runs.restarting import Start, gates_of, start_of, stored_start
 from pladapt.runs.reviewed import answers_for, stored_review, taught_labels, with_answers
-from pladapt.runs.scoring import score_and_label
+from pladapt.runs.scoring import KEYS, score_and_label
 from pladapt.runs.stages import (
     measured,
     refuse_nan,
@@ -42,12 +43,15 @@ from pladapt.runs.stages import (
 )
 from pladapt.runs.target import check_unchanged, known_target, tried
 from pladapt.runs.usable import read_left_out, write_left_out
+from pladapt.selection.base import by_rules_alone
 from pladapt.selection.rules import kept_rows
 from pladapt.storage import (
     check_stored,
     is_stored,
     read_stored_table,
+    stored_columns,
     stored_folder,
+    stored_rows,
     write_stored_table,
 )
 from pladapt.types import Judgement, Selection
@@ -178,7 +182,7 @@ def adapt(
     )
     if workdir is None:
         with tempfile.TemporaryDirectory(prefix="pladapt-") as folder, guarded():
-            return _run(job, selectors, Path(folder), None)
+            return _run(job, selectors, Path(folder), None).held()
     config = job.config(selector, rounds)
     with locked_run(Path(workdir), config) as folder, guarded():
         join_parts(folder, config)
@@ -276,11 +280,11 @@ def _round(
     """Have the teacher label the target, and train the student on what is kept."""
     notify = job.plugins.notify
     notify("pladapt_round_started", number=number)
-    scores, found = _scores(job, teacher, number, folder)
+    found = _scored(job, teacher, number, folder)
     job = replace(job, target=job.target.without(found))
-    selection = _selection(job, scores, number, folder / "selection.parquet")
+    selection = _selection(job, number, folder)
     current = Round(
-        *(number, scores, selection, {}, stored_judgement(folder)),
+        *(number, folder / SCORES_FILE, selection, {}, stored_judgement(folder)),
         reviewed=stored_review(folder),
         start=stored_start(folder),
     )
@@ -295,33 +299,34 @@ def _round(
     return replace(current, left_out=stored_left_out(folder)), student
 
 
-def _scores(job: Job, predictor: Predictor, number: int, folder: Path) -> tuple[pa.Table, pa.Table]:
+def _scored(job: Job, predictor: Predictor, number: int, folder: Path) -> pa.Table:
     """Score and label every sample in one pass over the target, unless that was done.
 
     Returns:
-        The scores, and what is left out since it cannot be used.
+        What is left out since it cannot be used.
     """
-    path, labels, parts = folder / "scores.parquet", folder / _LABELS, folder / "scoring"
+    path, labels, parts = folder / SCORES_FILE, folder / _LABELS, folder / "scoring"
     if is_stored(path) and is_stored(labels):
-        scores, found = read_stored_table(path), read_left_out(folder)
+        found = read_left_out(folder)
         left = job.target.without(found)
-        _check_unchanged(job, [scores], map(left.position, range(len(left))))
+        _check_unchanged(job, stored_rows(path, KEYS.names), map(left.position, range(len(left))))
     else:
-        scores, found = score_and_label(
+        found = score_and_label(
             predictor,
             job.target,
             job.selector,
             parts,
-            labels,
+            scores=path,
+            labels=labels,
             batch_size=job.batch_size,
             check=partial(_check_unchanged, job),
             progress=job.progress,
         )
-        write_left_out(found, folder)
-        write_stored_table(scores, path)
-        job.plugins.notify("pladapt_scored", number=number, scores=scores)
+        if job.plugins.hears("pladapt_scored"):
+            scores = read_stored_table(path)
+            job.plugins.notify("pladapt_scored", number=number, scores=scores)
     shutil.rmtree(parts, ignore_errors=True)
-    return scores, found
+    return found
 
 
 def _check_unchanged(job: Job, before: Iterable[pa.Table], positions: Iterable[int]) -> None:
@@ -331,17 +336,22 @@ def _check_unchanged(job: Job, before: Iterable[pa.Table], positions: Iterable[i
         job.checked.append(True)
 
 
-def _selection(job: Job, scores: pa.Table, number: int, path: Path) -> Selection:
+def _selection(job: Job, number: int, folder: Path) -> Selection:
+    path, scores = folder / "selection.parquet", folder / SCORES_FILE
     if is_stored(path):
         return Selection(read_stored_table(path))
-    selection = returned(job.selector.select(scores), Selection, job.selector, "select")
-    if not selection.table["id"].equals(scores["id"]):
+    names = stored_columns(scores).names
+    if by_rules_alone(job.selector):  # of a million rows, what nobody reads takes room
+        names = job.selector.columns(names)
+    read = read_stored_table(scores, names)
+    selection = returned(job.selector.select(read), Selection, job.selector, "select")
+    if not selection.table["id"].equals(read["id"]):
         raise InputError(
             f"{type(job.selector).__name__}.select returned other ids than it was given; expected "
-            f"a row for each of the {len(scores)} samples, in their order."
+            f"a row for each of the {len(read)} samples, in their order."
         )
     if job.answers:
-        selection = with_answers(selection, job.answers, path.parent / _LABELS)
+        selection = with_answers(selection, job.answers, folder / _LABELS)
     write_stored_table(selection.table, path)
     job.plugins.notify("pladapt_selected", number=number, selection=selection)
     return selection

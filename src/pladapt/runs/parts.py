@@ -14,13 +14,13 @@ from pladapt.errors import DataError
 from pladapt.storage import check_stored, read_stored_table, stored_names, write_stored_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 SECONDS: Final = 10.0
 """How much work a killed pass loses at most, but for a batch."""
 
-_BYTES: Final = 2**23  # of rows that wait in memory
+_BYTES: Final = 2**20  # of rows that wait in memory
 _TABLES: Final = 256
 _NOTE: Final = b"note"
 
@@ -136,16 +136,3 @@ class Parts:
                 f"{path} is no part of an unfinished pass ({error!r}); delete {self._folder}, and "
                 "run the same again."
             ) from error
-
-
-def blocks(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Yield the rows of tables in blocks of ``rows`` of them, but for the last."""
-    waiting: list[pa.Table] = []
-    for table in tables:
-        waiting.append(table)
-        while sum(map(len, waiting)) >= rows:
-            joined = pa.concat_tables(waiting)
-            yield joined.slice(0, rows).combine_chunks()
-            waiting = [joined.slice(rows)]
-    if any(map(len, waiting)):
-        yield pa.concat_tables(waiting).combine_chunks()

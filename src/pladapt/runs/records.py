@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pladapt.runs.choosing import Chosen
     from pladapt.types import Evaluation, Judgement
 
+SCORES_FILE: Final = "scores.parquet"
+"""The file of a round's scores."""
+
 EVIDENCE_FILE: Final = "evidence.parquet"
 """The file of what a recalibrator went by."""
 
@@ -45,8 +48,7 @@ class Round:
 
     Args:
         number: From 1.
-        scores: A row per target sample: ``id``, ``group``, ``sha256`` of the image, and the
-            selector's columns.
+        stored: The scores, or the run folder's file of them.
         selection: The kept samples, the rule that dropped each other one, and the score by which
             either was decided.
         evaluations: What each evaluator measured after the round, by its name; empty where
@@ -61,7 +63,7 @@ class Round:
     """
 
     number: int
-    scores: pa.Table
+    stored: pa.Table | Path
     selection: Selection
     evaluations: Mapping[str, Evaluation]
     judgement: Judgement | None = None
@@ -70,10 +72,19 @@ class Round:
     start: Chosen | None = None
 
     @property
+    def scores(self) -> pa.Table:
+        """A row per target sample: its id, group and image's SHA-256, and the selector's columns.
+
+        They are called ``id``, ``group`` and ``sha256``. The table is read anew each time, but
+        where the run has no folder.
+        """
+        return read_stored_table(self.stored) if isinstance(self.stored, Path) else self.stored
+
+    @property
     def stands(self) -> bool:
         """Whether the round made a predictor, and no gate refused it."""
         accepted = self.judgement is None or self.judgement.accepted
-        kept = len(self.scores) > self.selection.table["rank"].null_count
+        kept = len(self.selection.table) > self.selection.table["rank"].null_count
         return kept and accepted
 
 
@@ -128,6 +139,11 @@ class RunRecord:
     workdir: Path | None
     recalibration: Recalibrated | None = None
     choice: Chosen | None = None
+
+    def held(self) -> Self:
+        """Return the record without its folder, which may go: what it would read is in memory."""
+        rounds = tuple(replace(each, stored=each.scores) for each in self.rounds)
+        return replace(self, rounds=rounds, workdir=None)
 
     @property
     def stages(self) -> Path | None:
@@ -195,7 +211,7 @@ class RunRecord:
         if last.judgement is not None:
             return f"round {last.number} refused: {'; '.join(last.judgement.reasons)}"
         return (
-            f"round {last.number} selected none of {len(last.scores)} samples: "
+            f"round {last.number} selected none of {len(last.selection.table)} samples: "
             f"{_reasons(last.selection)}"
         )
 
@@ -264,8 +280,8 @@ def _read_round(folder: Path, number: int, evaluators: Collection[str], *, gated
     selection = Selection(read_stored_table(folder / "selection.parquet"))
     evaluations = _read_evaluations(folder)
     judgement = stored_judgement(folder)
-    scores = read_stored_table(folder / "scores.parquet")
-    left_out = stored_left_out(folder)
+    scores, left_out = folder / SCORES_FILE, stored_left_out(folder)
+    check_stored(scores)
     reviewed, start = stored_review(folder), stored_start(folder)
     current = Round(number, scores, selection, evaluations, judgement, left_out, reviewed, start)
     _check_finished(current, folder, evaluators, judged=gated and bool(selection.kept))

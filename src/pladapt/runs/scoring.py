@@ -6,16 +6,18 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pladapt.data.tolerance import LeftOut, map_batches
+from pladapt.data.unique import SeenIds, repeated
 from pladapt.errors import InputError
 from pladapt.predictors.prediction import predict
 from pladapt.runs.labels import packed_labels, write_labels
 from pladapt.runs.manifest import fingerprint
 from pladapt.runs.parts import Parts
+from pladapt.runs.usable import write_left_out
 from pladapt.selection.labelling import pseudo_labels
 from pladapt.selection.scoring import score
+from pladapt.storage import write_stored_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -36,12 +38,13 @@ def score_and_label(
     target: Usable,
     selector: Selector,
     folder: Path,
-    labels: Path,
     *,
+    scores: Path,
+    labels: Path,
     batch_size: int,
     check: Callable[[Iterable[pa.Table], Iterable[int]], None],
     progress: Progress,
-) -> tuple[pa.Table, pa.Table]:
+) -> pa.Table:
     """Score and label every sample, from where an earlier call was interrupted.
 
     Args:
@@ -49,15 +52,16 @@ def score_and_label(
         target: What is scored.
         selector: Scores and labels.
         folder: Keeps what is finished, part by part; to be removed once the scores are stored.
-        labels: The file of labels to write.
+        scores: The file of scores to write: a row per sample, ``id``, ``group``, ``sha256`` and the
+            selector's columns.
+        labels: The file of labels to write, before the scores.
         batch_size: How many samples are predicted at once.
         check: Called with the ids, groups and SHA-256s of what an earlier call has finished, and
             where these samples stand in the whole target.
         progress: Called as samples are finished.
 
     Returns:
-        A row per sample: ``id``, ``group``, ``sha256`` and the selector's columns; and what cannot
-        be used, which has none, as ``pladapt.runs.usable.LEFT_OUT`` says.
+        What cannot be used, and has no row, as ``pladapt.runs.usable.LEFT_OUT`` says.
 
     Raises:
         InputError: A part returned a wrong shape, or an id stands twice.
@@ -68,9 +72,11 @@ def score_and_label(
     check(parts.tables(KEYS.names), map(target.position, scoring.places()))
     scoring.run(batch_size, progress)
     scoring.leaving_out.check()
+    found = target.table(scoring.leaving_out)
+    write_left_out(found, scores.parent)
     write_labels(map(_labels, parts.tables()), labels)
-    scores = pa.concat_tables(map(_scores, parts.tables()))
-    return scores, target.table(scoring.leaving_out)
+    write_stored_tables(map(_scores, parts.tables()), scores)
+    return found
 
 
 class Pass:
@@ -99,7 +105,9 @@ class Pass:
         self._stored = self._done = notes[-1]["next"] if notes else self._wanted.start
         found = [LeftOut(*each) for note in notes for each in note["left_out"]]
         self.leaving_out = target.leaving_out(found)
-        self._ids = [table["id"] for table in parts.tables(["id"])]
+        self._seen, self._new = SeenIds(), list[str]()
+        for table in parts.tables(["id"]):
+            self._seen.add(table["id"].to_pylist())
         self._schema = parts.schema
 
     def places(self) -> Iterable[int]:
@@ -131,7 +139,7 @@ class Pass:
 
     def _add(self, places: Sequence[int], rows: pa.Table) -> None:
         self._schema = self._schema or rows.schema
-        self._ids.append(rows["id"])
+        self._new += rows["id"].to_pylist()
         self._parts.add(rows)
         self._done = places[-1] + 1
         if self._parts.due:
@@ -163,12 +171,13 @@ class Pass:
         Raises:
             InputError: One does.
         """
-        chunks = [chunk for each in self._ids for chunk in each.chunks]
-        ids = pa.chunked_array(chunks, pa.string()).combine_chunks()
-        self._ids = [pa.chunked_array([ids])]
-        if pc.count_distinct(ids).as_py() < len(ids):
-            counts = ids.value_counts()
-            twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        new, self._new = self._new, []
+        if not self._seen.add(new):
+            return
+        ids = pa.chunked_array(
+            [chunk for table in self._parts.tables(["id"]) for chunk in table["id"].chunks]
+        )
+        if (twice := repeated(ids)) is not None:
             raise InputError(f"The target id {twice!r} stands twice; ids must be unique.")
 
 

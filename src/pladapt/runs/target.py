@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -11,20 +11,22 @@ from pladapt.data.views import check_unlabelled
 from pladapt.errors import RunChangedError
 from pladapt.predictors.prediction import predict_finite
 from pladapt.runs.manifest import fingerprint
+from pladapt.runs.scoring import KEYS
 from pladapt.runs.usable import read_left_out, write_left_out
-from pladapt.storage import is_stored, read_stored_table, write_stored_table
+from pladapt.storage import is_stored, stored_rows, write_stored_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pladapt.data.tolerance import LeavingOut
     from pladapt.runs.usable import Usable
     from pladapt.types import Array, Sample, Samples
     from pladapt.typing import Predictor
 
 R = TypeVar("R")
 
-_KEYS: Final = ("id", "group", "sha256")
+_TARGET: Final = pa.schema([pa.field("position", pa.int64()), *KEYS])
 _READ: Final = 2**12  # rows that are Python's at once
 
 
@@ -56,7 +58,7 @@ def check_unchanged(
 
 def _rows(tables: Iterable[pa.Table]) -> Iterator[dict[str, str]]:
     for table in tables:
-        for rows in table.select(_KEYS).to_batches(max_chunksize=_READ):
+        for rows in table.select(KEYS.names).to_batches(max_chunksize=_READ):
             yield from rows.to_pylist()
 
 
@@ -80,21 +82,36 @@ def known_target(
     """
     path = folder / "target.parquet"
     if is_stored(path):
-        keys = read_stored_table(path)
-        check([keys], keys["position"].to_pylist())
+        places = (place for rows in stored_rows(path, ["position"]) for place in _numbers(rows))
+        check(stored_rows(path, KEYS.names), places)
         return target.without(read_left_out(folder))
     leaving_out = target.leaving_out()
+
+    def tables() -> Iterator[pa.Table]:
+        yield _TARGET.empty_table()
+        for start in range(0, len(target), _READ):
+            part = range(start, min(start + _READ, len(target)))
+            yield pa.Table.from_pylist(_readable(target, part, leaving_out), schema=_TARGET)
+        write_left_out(target.table(leaving_out), folder)  # before the file below is whole
+
+    write_stored_tables(tables(), path)
+    return target.without(target.table(leaving_out))
+
+
+def _readable(target: Usable, places: range, leaving_out: LeavingOut) -> list[dict[str, Any]]:
     rows = []
-    for index in range(len(target)):
+    for index in places:
         position = target.position(index)
         try:
             rows.append({"position": position, **_fingerprint(target[index])})
         except Exception as error:  # noqa: BLE001 - of any kind
             leaving_out.leave_out(index, f"[{position}]", error)
-    found = target.table(leaving_out)
-    write_left_out(found, folder)
-    write_stored_table(pa.Table.from_pylist(rows), path)
-    return target.without(found)
+    return rows
+
+
+def _numbers(rows: pa.Table) -> list[int]:
+    found: list[int] = rows["position"].to_pylist()
+    return found
 
 
 def tried(

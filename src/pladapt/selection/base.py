@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar, TypeGuard, get_args
 
 from array_api_compat import array_namespace
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pladapt.functional.certainty import Cutoff
     from pladapt.types import Array, Prediction
+    from pladapt.typing import Selector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +95,8 @@ class BaseSelector(Rules, ABC):
     def _presence(self, classes: int) -> int:
         # one class: the score is its own, whatever the rule on pixels says of it later
         return 1 if classes == 1 else self.min_pixels or 0
+
+
+def by_rules_alone(selector: Selector | Rules) -> TypeGuard[Rules]:
+    """Return whether `Rules.select` selects, so that `Rules.columns` says what it reads."""
+    return isinstance(selector, Rules) and type(selector).select is Rules.select

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pladapt.data.unique import repeated
 from pladapt.errors import InputError
 from pladapt.functional.numbers import plain, real, whole
 from pladapt.types import SELECTION, Selection
@@ -233,11 +234,8 @@ def _check_unique(scores: pa.Table) -> None:
     """
     if "id" not in scores.column_names:
         values(scores, "id")  # says so
-    ids = scores["id"]
-    if pc.count_distinct(ids).as_py() != len(ids):
-        counted = ids.value_counts()
-        twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")[0]
-        raise InputError(f"The id {twice.as_py()!r} is there twice; ids must be unique.")
+    if (twice := repeated(scores["id"])) is not None:
+        raise InputError(f"The id {twice!r} is there twice; ids must be unique.")
 
 
 def surest_first(
