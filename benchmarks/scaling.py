@@ -123,7 +123,7 @@ def measure(count: int, pool: str) -> dict[str, float]:
 
 def page(rows: list[dict[str, float]]) -> str:
     """Return the page of what was measured."""
-    lines = [" | ".join(_COLUMNS), "|".join(["---:"] * len(_COLUMNS))]
+    lines = [" | ".join(_COLUMNS), " | ".join(["---:"] * len(_COLUMNS))]
     for row in rows:
         each = row["processor"] / row["count"] * 1e6
         more = row["mb"] / rows[0]["mb"] - 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from audits import audit_lines, ranked_above
 from chart import chart
+from labels import labelled_lines
 from pairs import PAIRS, PARTS, SHIFTS
 from results import BATCH_NORM, MARGIN, MIN_GAP, ROBUST, SOURCE, cells_in, truth_of
 from rows import ESSENTIAL, FRACTION, ORACLE, ORACLE_EPOCHS, ORACLE_STEPS, ORDER
@@ -90,6 +91,7 @@ def write_page(collected: Mapping[str, Any], path: Path) -> None:
     lines += [*_verdicts(cells, collected["sources"]), *_evidence(cells), *audit_lines(audits)]
     lines += [
         *_parts(collected.get("parts", [])),
+        *labelled_lines(collected.get("labelled", [])),
         *_explained(cells),
         _READING,
         *_failures(collected["failures"]),

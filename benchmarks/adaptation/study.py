@@ -21,6 +21,7 @@ from arguments import installed_weights, names, numbers  # noqa: E402 - the same
 from audits import audit_sources, audits_in  # noqa: E402 - the same
 from domains import domain  # noqa: E402 - the same
 from families import Config  # noqa: E402 - the same
+from labels import labelled_in  # noqa: E402 - the same
 from page import write_page  # noqa: E402 - the same
 from pairs import NO_SHIFT, PAIRS, SHIFTS  # noqa: E402 - the same
 from results import collect  # noqa: E402 - the same
@@ -53,7 +54,10 @@ def main() -> None:
         if not arguments.page_only:
             _run(config, arguments)
         with atomic_write(arguments.results) as temporary:
-            found = collect(config.out) | {"audits": audits_in(config.out)}
+            found = collect(config.out) | {
+                "audits": audits_in(config.out),
+                "labelled": labelled_in(config.out),
+            }
             temporary.write_text(json.dumps({"settings": settings, **found}))
     write_page(json.loads(arguments.results.read_text(encoding="utf-8")), arguments.page)
     print(f"{arguments.results}\n{arguments.page}")

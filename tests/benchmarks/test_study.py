@@ -451,6 +451,32 @@ def test_a_quick_run_says_so_and_leaves_the_projects_page_alone(quick: Path) -> 
     assert (quick / "page.svg").read_text().count("<svg") == 1
 
 
+def test_a_few_labelled_images_choose_what_is_clearly_better_on_them(study: Any) -> None:
+    right, wrong = [9.0, 0, 0, 91], [3.0, 6, 6, 85]
+    known = {name: np.array([wrong] * 20) for name in ("robust", "source", "batch-norm")}
+    drawn = [*study("labels").drawn(known, 5)]
+    assert {draw["chosen"] for draw in drawn} == {drawn[0]["robust"]}
+    known["batch-norm"][:] = right
+    assert [draw["chosen"] for draw in study("labels").drawn(known, 5)] == [1.0] * 500
+    known["batch-norm"][:, :] = wrong
+    known["batch-norm"][0] = right  # on one image of twenty alone
+    assert {draw["chosen"] == draw["robust"] for draw in study("labels").drawn(known, 5)} == {True}
+
+
+def test_what_labelled_images_would_choose_stands_on_the_page(
+    quick: Path, study: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"  # others look at the one that is shared
+    shutil.copytree(quick, folder)
+    command = [sys.executable, str(STUDY / "labels.py"), "--out", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    rows = study("labels").labelled_in(folder)
+    assert {(row["pair"], row["images"]) for row in rows} >= {("ultrasound", 3)}
+    (section,) = ["\n".join(study("labels").labelled_lines(rows))]
+    assert "| 3, with a shift | 1 |" in section
+    assert study("labels").labelled_in(quick) == []
+
+
 def test_the_choice_is_made_with_each_part_left_out(
     quick: Path, study: Any, tmp_path: Path
 ) -> None:

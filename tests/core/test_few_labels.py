@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 
 from pladapt import InputError, LabelledSample, Sample
 from pladapt.errors import DataError, MissingDataError
 from pladapt.evaluation import FewLabels
+from pladapt.evaluation.few_labels import clearly_better
 from pladapt.predictors import LogitShiftPredictor
 from pladapt.predictors.fraction import shift_to_fraction
 from pladapt.runs import Chosen
@@ -207,3 +209,27 @@ def test_masks_with_values_that_are_no_class_choose_nothing() -> None:
     wrong = [*some(3), LabelledSample("odd", "g", some()[3].image, 3 * some()[3].mask)]
     with pytest.raises(InputError, match="'odd' has the value 3"):
         FewLabels(samples=wrong).choose({"none": Known(0)})
+
+
+@given(
+    pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=8),
+    margin=st.floats(0, 0.3),
+    errors=st.floats(0, 3),
+)
+def test_what_is_clearly_better_is_better_by_more_than_luck(
+    pairs: list[tuple[float, float]], margin: float, errors: float
+) -> None:
+    one, other = np.array(pairs).T
+    differences = one - other
+    assume(np.ptp(differences) > 1e-3)  # else the errors are those of rounding
+    statistic = ttest_rel(one, other).statistic
+    assume(abs(statistic - errors) > 1e-6)
+    more, less = (differences > 1e-9).sum(), (differences < -1e-9).sum()
+    expected = differences.mean() > margin and statistic > errors and more >= max(2, 2 * less)
+    assert clearly_better(one, other, margin, errors) == expected
+
+
+def test_a_large_gain_on_two_of_five_images_may_be_luck() -> None:
+    one, other = np.array([0.9, 0.8, 0.5, 0.5, 0.4]), np.array([0.3, 0.5, 0.5, 0.5, 0.4])
+    assert clearly_better(one, other, margin=0.05, errors=0)
+    assert not clearly_better(one, other, margin=0.05, errors=2)  # 0.18, and its error 0.12

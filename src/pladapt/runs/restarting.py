@@ -52,9 +52,10 @@ class Restart:
     """Has people's masks choose what they are to teach, and says how.
 
     Where at least three masks have taught nothing yet, and show foreground, they choose as
-    `pladapt.evaluation.FewLabels` does among the model as it was given (``none``), what the run has
-    made so far (``so far``) and what each recalibrator makes of the model that was given. What the
-    run has stays unless another is clearly better; the cut-off stays in any case.
+    `pladapt.evaluation.FewLabels` does, whatever the standard errors, among the model as it was
+    given (``none``), what the run has made so far (``so far``) and what each recalibrator makes of
+    the model that was given. What the run has stays unless another is clearly better; the cut-off
+    stays in any case.
 
     Args:
         recalibrators: By name.
@@ -102,6 +103,7 @@ class Restart:
                 samples=_labelled(target, masks),
                 cutoff=self.cutoff,
                 margin=self.margin,
+                errors=0,  # what they choose they teach as well, and it is judged after that
                 batch_size=self.batch_size,
             )
             teachers = {name: each.teacher for name, each in known.items()}
