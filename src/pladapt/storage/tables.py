@@ -122,10 +122,17 @@ def stored_columns(path: Path) -> pa.Schema:
 def stored_rows(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield some columns of what `write_stored_table` wrote, a row group at a time.
 
+    The file is checked at once, whether its rows are asked for or not.
+
     Raises:
+        MissingDataError: There is no such file, or it was never finished.
         DataError: It is damaged.
     """
     check_stored(path)
+    return _row_groups(path, columns)
+
+
+def _row_groups(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     with parquet_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number, columns, use_threads=False)
