@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from domains import domain, split
 from pairs import PAIRS
-from sources import WeakSourceError, source_of
+from sources import source_of
 
 import pladapt
 from pladapt.errors import InputError
@@ -55,7 +55,7 @@ def audit_sources(config: Config, pairs: Sequence[str], seeds: Sequence[int]) ->
                 continue
             try:
                 source = source_of(config, pair, seed)
-            except WeakSourceError:
+            except InputError:  # the source is too weak, or has too few groups
                 continue
             test = split(domain(config, pair.family, pair.source), seed).test
             write_table(_audited(source, test), path)
