@@ -186,8 +186,10 @@ def test_parts_of_something_else_are_not_joined(toy: SimpleNamespace, tmp_path: 
 def test_parts_of_two_divisions_are_refused(toy: SimpleNamespace, tmp_path: Path) -> None:
     work = Work(toy)
     work.part(1, 2, tmp_path)
-    work.part(1, 3, tmp_path)
-    with pytest.raises(InputError, match="parts of 2 and of 3"):
+    with pytest.raises(InputError, match="has parts of 2, and this is one of 3"):
+        work.part(1, 3, tmp_path)
+    (tmp_path / "parts" / "1-of-3").mkdir()  # as where two began at once
+    with pytest.raises(InputError, match=r"parts of 2 and of 3; delete .*/\*-of-2 or .*-of-3"):
         work.whole(tmp_path)
 
 

@@ -181,6 +181,26 @@ def test_people_can_go_on_where_a_gate_refused_and_a_gate_can_refuse_them(adapt:
     assert pladapt.read_run(folder).verdict == result.verdict
 
 
+def test_a_verdict_says_that_the_latest_answers_were_refused(adapt: Adapt) -> None:
+    refuses: list[bool] = []
+
+    class Turning(Refusing):
+        def judge(self, before: Any, after: Any, samples: Any, /) -> Judgement:
+            refused = super().judge(before, after, samples)
+            return refused if refuses else replace(refused, accepted=True, reasons=())
+
+    folder = adapt(gates=[Turning()]).workdir
+    assert folder is not None
+    Review(folder, who="Ann").accept("s1")
+    verdict = adapt(gates=[Turning()]).verdict
+    assert verdict == Verdict("adapted", "trained with 1 reviewed mask")
+    Review(folder, who="Ann").accept("s2")
+    refuses.append(True)
+    verdict = adapt(gates=[Turning()]).verdict
+    assert verdict.outcome == "adapted"
+    assert verdict.reason.startswith("trained with 1 reviewed mask; round 3 refused: ")
+
+
 def test_a_damaged_answer_ends_the_run_before_it_teaches(adapt: Adapt) -> None:
     folder = adapt().workdir
     assert folder is not None

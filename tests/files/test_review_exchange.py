@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree as ET
 
@@ -87,6 +88,21 @@ def changed(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return other
 
 
+def edited(given: Given, folder: Path, kind: Any, masks: dict[str, NDArray[np.uint8]]) -> Path:
+    """Export every mask, and return the folder as a tool leaves it that made these of some."""
+    review, samples, _ = given
+    ids = [place.id for place in samples.places]
+    export_masks(review, samples, folder / "exported", kind, ids=ids)
+    for id_, mask in masks.items():
+        review.correct(id_, mask)
+    export_masks(review, samples, folder / "edited", kind, ids=ids)
+    for id_ in masks:
+        review.undo(id_)
+        review.undo(id_)
+    shutil.copy(folder / "exported" / "export.json", folder / "edited" / "export.json")
+    return folder / "edited"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_masks_come_back_as_they_went_and_the_changed_ones_are_corrected(
     slices: Given, tmp_path: Path, kind: Any
@@ -95,18 +111,48 @@ def test_masks_come_back_as_they_went_and_the_changed_ones_are_corrected(
     ids = [place.id for place in samples.places]
     model = {id_: review.mask(id_) for id_ in ids}
     np.testing.assert_array_equal(model["flat"], spotted())
-    review.correct("flat", changed(model["flat"]))
-    export_masks(review, samples, tmp_path / "out", kind, ids=ids)
-    review.undo("flat")
-    review.undo("flat")
+    out = edited(slices, tmp_path, kind, {"flat": changed(model["flat"])})
     np.testing.assert_array_equal(review.mask("flat"), model["flat"])
-    assert import_masks(review, samples, tmp_path / "out") == {"flat": "corrected"}
+    assert import_masks(review, samples, out) == {"flat": "corrected"}
     np.testing.assert_array_equal(review.answers["flat"].mask, changed(model["flat"]))
-    found = import_masks(review, samples, tmp_path / "out", unchanged=True)
+    found = import_masks(review, samples, out, unchanged=True)
     assert {*found} == {*ids}
     for id_ in {*ids} - {"flat"}:
         np.testing.assert_array_equal(review.answers[id_].mask, model[id_])
         assert review.answers[id_].decision == "accepted"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_tool_left_as_it_was_undoes_nobody_s_correction(
+    slices: Given, tmp_path: Path, kind: Any
+) -> None:
+    review, samples, _ = slices
+    export_masks(review, samples, tmp_path / "out", kind, ids=["flat"])
+    review.correct("flat", changed(review.mask("flat")))
+    assert import_masks(review, samples, tmp_path / "out") == {}
+    assert review.answers["flat"].mask[0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (255, r"'flat' has no values but 0 and 255, .* foreground is \{1: 'foreground'\}"),
+        (7, r"'flat' has the values \[7\], and those of the export are 0 and \{1: 'foreground'\}"),
+    ],
+)
+def test_values_that_are_no_classes_are_refused(
+    slices: Given, tmp_path: Path, factor: int, message: str
+) -> None:
+    review, samples, _ = slices
+    export_masks(review, samples, tmp_path / "out", "png", ids=["flat"])
+    (tmp_path / "out" / "masks" / "0001.png").write_bytes(png(factor * spotted()))
+    with pytest.raises(DataError, match=message):
+        import_masks(review, samples, tmp_path / "out")
+    assert "flat" not in review.answers
+    beside = spotted()
+    beside[0] = 255  # nothing is said of these
+    (tmp_path / "out" / "masks" / "0001.png").write_bytes(png(beside))
+    assert import_masks(review, samples, tmp_path / "out") == {"flat": "corrected"}
 
 
 def test_a_volume_is_one_file_in_its_place(slices: Given, tmp_path: Path) -> None:
@@ -125,11 +171,11 @@ def test_volumes_go_as_nifti_alone(brightness: Any, tmp_path: Path) -> None:
     review, samples, _ = adapted(brightness, tmp_path, 3)
     with pytest.raises(InputError, match="'one' is a volume, and coco takes pictures; give nifti"):
         export_masks(review, samples, tmp_path / "out", "coco", ids=["one"])
-    export_masks(review, samples, tmp_path / "out", "nifti", ids=["one"])
+    drawn = np.stack([spotted(), changed(spotted()), spotted()])
+    out = edited(Given(review, samples, tmp_path), tmp_path, "nifti", {"one": drawn})
     review.reject("one")
-    review.correct("one", np.zeros_like(review.mask("one")))
-    assert import_masks(review, samples, tmp_path / "out") == {"one": "corrected"}
-    np.testing.assert_array_equal(review.mask("one"), np.stack([spotted()] * 3))
+    assert import_masks(review, samples, out) == {"one": "corrected"}
+    np.testing.assert_array_equal(review.mask("one"), drawn)
 
 
 @pytest.mark.parametrize("kind", ["label-studio", "cvat", "coco", "png"])

@@ -216,7 +216,7 @@ def test_a_folder_of_which_nothing_can_be_used_is_an_error(tmp_path: Path, write
         write(tmp_path / f"maps/{index:02}.npy", np.full((2, 2), 7.0))
     with pytest.raises(DataError, match=r"Nothing in .* can be used") as caught:
         run(tmp_path / "maps", max_errors=1.0)
-    assert "  and 2 more" in str(caught.value)
+    assert "  00 and 11 more: " in str(caught.value)
     assert not (tmp_path / "scores.parquet.partial").exists()  # mended files may be tried
 
 
@@ -253,6 +253,7 @@ def test_parts_are_merged_only_where_all_are_there_and_of_the_same(folder: Path)
     for given, said in (
         ([one, three], r"The parts are 1/3, 3/3; give each"),
         ([one, two, copy], r"1/3, 2/3, 2/3"),
+        ([one, two, two, three], r"2-0\.6\.parquet is given twice"),
         ([one, two, other], "other inputs or parameters than .*: selector"),
         ([one, two, at / "scores.parquet"], "The parts are 1/1, 1/3, 2/3"),
         ([one, two, other_file], "is no file of scores; give"),

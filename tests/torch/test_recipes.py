@@ -329,13 +329,16 @@ def test_robust_takes_the_source_s_cut_off_and_views_unless_others_are_given(
     views = Views((-2,), (0.5,))
     source = SourceStatistics.measure(lesions("s"), trained, cutoff=0.4, region=None, views=views)
     assert found(source=source) == (0.4, views)
-    assert found(source=source, cutoff=0.3) == (0.3, views)
+    assert found(source=source, cutoff=0.4) == (0.4, views)
+    with pytest.raises(InputError, match=r"cut-off is 0\.3, .* were measured at 0\.4; leave out"):
+        found(source=source, cutoff=0.3)
     assert found(source=source, axes=(-1, -2)) == (0.4, Views((-1, -2), (0.5,)))
     assert found(source=source, scales=()) == (0.4, Views((-2,), ()))
     assert found() == (0.5, Views())
 
 
 def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None:
+    moved = replace(source, cutoff=0.3)
     plain = pladapt.recipe("robust", source=source, **SMALL)
     described = {name: json.dumps(describe(getattr(plain, name))) for name in vars(plain)}
     reached: dict[str, set[str]] = {}
@@ -359,7 +362,8 @@ def test_the_options_of_robust_reach_its_parts(source: SourceStatistics) -> None
         {"batch_size": 3},
     ):
         (name,) = options
-        other = pladapt.recipe("robust", **{"source": source} | SMALL | options)
+        known = moved if name == "cutoff" else source
+        other = pladapt.recipe("robust", **{"source": known} | SMALL | options)
         reached[name] = {
             part
             for part in described

@@ -103,7 +103,7 @@ def adapt(
 
     First the verdict is printed. Exit status: 0 where the network was adapted, 3 where it was left
     as it was, since nothing would surely help, and 4 where it is not fit for the images; then a few
-    of them have to be labelled, for --labelled. 1 is an error.
+    of them have to be labelled, for --labelled. 1 is an error, 2 a command line that is none.
 
     An interrupted command goes on where it was when it is given again.
     """

@@ -88,7 +88,10 @@ def calibrate(
     console().print(_table(classes, found.aggregation, len(labelled)))
     _warn(classes)
     cutoffs = " ".join(f"--cutoff {row['cutoff']:g}" for row in classes)
-    print_line(f"For masks: pladapt predict {model} IMAGES -o MASKS {cutoffs}")
+    print_line(
+        f"For masks: pladapt predict {model} IMAGES -o MASKS {cutoffs}, with the same --weights "
+        "and --prepare, if any."
+    )
     if len(classes) == 1:
         print_line(f"Give {cutoffs} to pladapt source and pladapt adapt as well.")
     values = {

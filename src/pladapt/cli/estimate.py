@@ -60,7 +60,7 @@ def estimate(
 
     Exit status: 0 where there is an estimate, 3 where it is below --at-least, and 4 where there is
     none: the images are unlike all that was simulated on the source, or the network is not fit for
-    them; label a few. 1 is an error.
+    them; label a few. 1 is an error, 2 a command line that is none.
     """
     if append is not None:
         _check_table(append)

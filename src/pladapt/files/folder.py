@@ -49,10 +49,17 @@ class Problem(NamedTuple):
 def nothing_usable(
     problems: Sequence[Problem], where: Path, shown: int = 10, hint: str = ""
 ) -> DataError:
-    """Return the error for a folder of which all was left out."""
-    lines = [f"  {name}: {reason}" for name, reason in problems[:shown]]
-    if len(problems) > shown:
-        lines.append(f"  and {len(problems) - shown} more")
+    """Return the error for a folder of which all was left out, with every reason there was."""
+    alike: dict[str, list[str]] = {}
+    for name, reason in problems:
+        alike.setdefault(reason, []).append(name)
+    kinds = sorted(alike.items(), key=lambda item: len(item[1]))  # of one file: what went wrong
+    lines = []
+    for reason, names in kinds[:shown]:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"  {names[0]}{more}: {reason}")
+    if len(kinds) > shown:
+        lines.append(f"  and {sum(len(names) for _, names in kinds[shown:])} more")
     lines += [hint] if hint else []
     return DataError("\n".join([f"Nothing in {where} can be used:", *lines]))
 

@@ -92,6 +92,7 @@ def _unknown(values: NDArray[Any], labels: Sequence[int], lossy: bool) -> DataEr
     if lossy:
         return DataError(f"{known}JPEG and WebP blur labels at their borders; save it as PNG.")
     return DataError(
-        f"{known}Give the classes' values as labels, and one to leave out as ignore; or, where all "
-        "but 0 is foreground, as in numbered instances, ask for that (--binary)."
+        f"{known}Give the classes' values as labels (--label; of a truth --truth-label), and one "
+        "to leave out as ignore; or, where all but 0 is foreground, as in numbered instances, ask "
+        "for that (--binary)."
     )

@@ -37,6 +37,8 @@ def merge_files(parts: Sequence[Path], output: Path) -> int:
             predictions of one have other classes.
         InputError: A part is missing or there twice, or they are not parts of the same.
     """
+    if twice := [path for path in parts if parts.count(path) > 1]:
+        raise InputError(f"{twice[0]} is given twice; give each part once.")
     found = {path: _told(path) for path in parts}
     numbers = {path: tuple(told.pop(_PART)) for path, told in found.items()}
     _check_complete(numbers)

@@ -107,7 +107,7 @@ class RobustOptions:
         progress: Called as work advances.
 
     Raises:
-        InputError: An option out of its range, or the source has several cut-offs.
+        InputError: An option out of its range, or the source has several cut-offs or another one.
     """
 
     cutoff: float | None = None
@@ -137,6 +137,14 @@ class RobustOptions:
     def __post_init__(self) -> None:
         if self.labelled is None and self.train_on_labelled:
             raise InputError("train_on_labelled is given, and no labelled images; give labelled.")
+        if self.source is not None and self.cutoff is not None:
+            measured = single_cutoff(self.source.cutoff)
+            if measured != self.cutoff:
+                raise InputError(
+                    f"The cut-off is {self.cutoff:g}, and the source's statistics were measured at "
+                    f"{measured:g}; leave out the cut-off, or measure them at it (pladapt source "
+                    "--cutoff)."
+                )
 
     def recipe(self) -> Recipe:
         """Return the parts."""

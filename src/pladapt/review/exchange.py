@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ from pladapt.files.stored import EXTRA
 from pladapt.optional import needs
 from pladapt.review.annotations import IMAGES, Coco, Cvat, Item, LabelStudio
 from pladapt.review.pictures import picture, png, read_png, value_range
+from pladapt.runs.manifest import fingerprint
 from pladapt.storage import atomic_write, read_sealed, write_sealed
 from pladapt.types import IGNORE
 
@@ -54,11 +55,13 @@ class Exported:
         kind: Of its files.
         names: Of the values, by value.
         files: Each sample's id, by the name of its picture.
+        masks: What each sample's mask was, by its id: its `fingerprint`.
     """
 
     kind: Kind
     names: dict[int, str]
     files: dict[str, str]
+    masks: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write the note."""
@@ -111,8 +114,9 @@ def export_masks(
     positions = _positions(samples, ids)
     masks = {id_: review.mask(id_) for id_ in ids}
     if kind == "nifti":
-        files = _write_volumes(review, samples, folder, {samples.places[p].name for p in positions})
-        return _noted(folder, kind, _named(masks.values(), names), files)
+        volumes = {samples.places[position].name for position in positions}
+        files, masks = _write_volumes(review, samples, folder, volumes)
+        return _noted(folder, kind, _named(masks.values(), names), files, masks)
     flat = next((id_ for id_, mask in masks.items() if mask.ndim != _PLANE), None)
     if flat is not None:
         raise InputError(f"{flat!r} is a volume, and {kind} takes pictures; give nifti.")
@@ -127,7 +131,7 @@ def export_masks(
             _write(folder / _MASKS / item.file, png(item.mask, [*_SHADES]))
     else:
         _FORMATS[kind].write(items, named, folder)
-    return _noted(folder, kind, named, files)
+    return _noted(folder, kind, named, files, masks)
 
 
 def import_masks(
@@ -138,7 +142,9 @@ def import_masks(
     unchanged: bool = False,
     seconds: float = 0,
 ) -> dict[str, str]:
-    """Take the masks that a tool made of an export: those that were changed are corrected.
+    """Take the masks that a tool made of an export: those that it changed are corrected.
+
+    What somebody has said of the others since stays.
 
     Args:
         review: Of the run.
@@ -152,7 +158,7 @@ def import_masks(
 
     Raises:
         MissingDataError: The folder is none of an export.
-        DataError: A file cannot be read, or has a mask of another size.
+        DataError: A file cannot be read, or has a mask of another size or with other values.
         BusyError: Somebody else is at a sample.
     """
     said: dict[str, str] = {}
@@ -171,7 +177,8 @@ def _answers(
     review: Review, samples: FileSamples, folder: Path, *, unchanged: bool
 ) -> Iterator[tuple[str, NDArray[np.uint8] | None]]:
     """Yield each sample that something is said of, with the mask where it was changed."""
-    for id_, mask in _imported(Exported.read(folder), samples, folder):
+    exported = Exported.read(folder)
+    for id_, mask in _imported(exported, samples, folder):
         now = review.mask(id_)
         whole = np.zeros_like(now) if mask.size == 0 else mask
         if whole.shape != now.shape:
@@ -179,9 +186,27 @@ def _answers(
                 f"The mask of {id_!r} in {folder} has the shape {whole.shape}; expected "
                 f"{now.shape}. Export it at the size of the image."
             )
-        changed = not np.array_equal(whole, now)
+        _check_values(id_, whole, exported)
+        changed = fingerprint(whole) != exported.masks.get(id_, fingerprint(now))
         if changed or unchanged:
             yield id_, whole if changed else None
+
+
+def _check_values(id_: str, mask: NDArray[np.uint8], exported: Exported) -> None:
+    """Refuse values that are no classes, and 255 where it was surely meant as foreground."""
+    values = {int(value) for value in np.unique(mask)} - {0}
+    classes = {value: name for value, name in exported.names.items() if value != IGNORE}
+    if unknown := sorted(values - {*classes, IGNORE}):
+        raise DataError(
+            f"The mask of {id_!r} has the values {unknown}, and those of the export are 0 and "
+            f"{classes}. Write these; where there are more classes, name them in the export "
+            "(--name)."
+        )
+    if values == {IGNORE} and IGNORE not in exported.names:
+        raise DataError(
+            f"The mask of {id_!r} has no values but 0 and {IGNORE}, which is for pixels of which "
+            f"nothing is said; foreground is {classes}. Write these values."
+        )
 
 
 def _imported(
@@ -221,8 +246,15 @@ def _named(masks: Any, given: Sequence[str]) -> dict[int, str]:
     return names | ({IGNORE: "ignore"} if IGNORE in values else {})
 
 
-def _noted(folder: Path, kind: Kind, names: dict[int, str], files: dict[str, str]) -> Exported:
-    exported = Exported(kind=kind, names=names, files=files)
+def _noted(
+    folder: Path,
+    kind: Kind,
+    names: dict[int, str],
+    files: dict[str, str],
+    masks: Mapping[str, NDArray[np.uint8]],
+) -> Exported:
+    known = {id_: fingerprint(mask) for id_, mask in masks.items()}
+    exported = Exported(kind=kind, names=names, files=files, masks=known)
     exported.write(folder)
     return exported
 
@@ -237,8 +269,8 @@ def _write(path: Path, content: bytes) -> None:
 
 def _write_volumes(
     review: Review, samples: FileSamples, folder: Path, names: set[str]
-) -> dict[str, str]:
-    known = {*review.masks.ids}
+) -> tuple[dict[str, str], dict[str, NDArray[np.uint8]]]:
+    known, masks = {*review.masks.ids}, {}
     by_name: dict[str, list[Place]] = {}
     for place in samples.places:
         if place.name in names:
@@ -250,11 +282,11 @@ def _write_volumes(
         planes = np.zeros((*shape[: 3 - len(seen)], *seen), np.uint8)  # as it was resampled
         for place in places:
             if place.id in known:  # what could not be used has no mask
-                mask = review.mask(place.id)
+                masks[place.id] = mask = review.mask(place.id)
                 planes[place.number if mask.ndim == _PLANE else ...] = mask
         affine = None if outline.affine is None else scaled(outline.affine, shape, planes.shape)
         _write(folder / _MASKS / f"{name}.nii.gz", _nifti(planes, affine))
-    return {name: name for name in by_name}
+    return {name: name for name in by_name}, masks
 
 
 def _nifti(planes: NDArray[np.uint8], affine: NDArray[np.float64] | None) -> bytes:

@@ -72,7 +72,7 @@ class RunMasks:
         if not self.candidates:
             raise MissingDataError(
                 f"{run} has no masks to review: no round has labelled anything. Have the "
-                "adapted model predict them (pladapt review RUN --predict)."
+                "adapted model predict them (pladapt review RUN --who NAME --predict)."
             )
         self.ids = list(self.candidates[0].rows)
         """The samples, in the target's order."""

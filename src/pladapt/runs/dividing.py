@@ -50,6 +50,11 @@ def label_part(job: Job, config: Mapping[str, Any], part: tuple[int, int], folde
         DataError: Too many samples cannot be used.
     """
     check_divisible(job.recalibrator)
+    if others := _counts(folder) - {part[1]}:
+        raise InputError(
+            f"{folder} has parts of {min(others)}, and this is one of {part[1]}; give the same "
+            f"number for each part, or delete {folder / _PARTS} to begin anew."
+        )
     wanted = _places(part, len(job.target), job.batch_size)
     if is_stored(folder / _SCORES):  # all of them were joined
         return len(wanted)
@@ -106,18 +111,24 @@ def join_parts(folder: Path, config: Mapping[str, Any]) -> None:
         RunChangedError: A part was made with other inputs or parameters.
         BusyError: A part is being made.
     """
-    found = [_NAME.fullmatch(path.name) for path in (folder / _PARTS).glob("*-of-*")]
-    counts = {int(each[2]) for each in found if each is not None}
+    counts = _counts(folder)
     if not counts:
         return
     if not is_stored(folder / _SCORES):
         if len(counts) > 1:
+            names = " or ".join(f"{folder / _PARTS}/*-of-{count}" for count in sorted(counts))
             raise InputError(
                 f"{folder / _PARTS} has parts of {' and of '.join(map(str, sorted(counts)))}; "
-                "delete those that do not count."
+                f"delete those that do not count ({names})."
             )
         _join(folder, config, counts.pop())
     shutil.rmtree(folder / _PARTS)
+
+
+def _counts(folder: Path) -> set[int]:
+    """Return of how many the parts are that a run folder has."""
+    found = [_NAME.fullmatch(path.name) for path in (folder / _PARTS).glob("*-of-*")]
+    return {int(each[2]) for each in found if each is not None}
 
 
 def _join(folder: Path, config: Mapping[str, Any], count: int) -> None:

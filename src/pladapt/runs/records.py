@@ -178,7 +178,8 @@ class RunRecord:
         if self.choice is not None:
             return self.choice.verdict
         if taught := [each for each in self.rounds if each.stands and each.reviewed is not None]:
-            return Verdict("adapted", _taught(taught[-1].reviewed))
+            reason = _taught(taught[-1].reviewed)
+            return Verdict("adapted", f"{reason}; {self.stopped}" if self.stopped else reason)
         if (ended := self._ended) is not None:
             reason = f"{ended.reason}; {self.stopped}" if self.stopped else ended.reason
             return Verdict(ended.outcome, reason)

@@ -200,7 +200,8 @@ class SourceStatistics:
         path = Path(path)
         if not path.is_file():
             raise MissingDataError(
-                f"There is no file {path}; write it with SourceStatistics.measure(...).save(path)."
+                f"There is no file {path}; write it with `pladapt source`, or in Python with "
+                "SourceStatistics.measure(...).save(path)."
             )
         try:
             return cls(**_read(path))

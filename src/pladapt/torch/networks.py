@@ -244,6 +244,11 @@ def _hint(spec: str, known: list[str]) -> str:
 
 def _refuse_file(spec: str, known: list[str]) -> None:
     path = Path(spec)
+    if (path / "run.json").is_file():
+        raise InputError(
+            f"{spec} is a run without an adapted model: it has not finished. Give the command that "
+            "writes it again, and it goes on to its end."
+        )
     if path.is_dir():
         folders = [f"{name}:{spec}" for name in known if name != "torchvision"]
         raise InputError(
