@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,19 @@ def test_a_missing_part_of_the_extra_ends_in_the_command_to_run(
     assert str(caught.value).endswith("pip install 'pladapt[torch]'")
     assert caught.value.name == missing
     assert isinstance(caught.value, ModuleNotFoundError)
+
+
+def test_what_trains_nothing_does_not_wait_for_lightning() -> None:
+    script = (
+        "import sys, torch, pladapt.torch as pt\n"
+        "predictor = pt.TorchPredictor(torch.nn.Conv2d(1, 1, 1), activation='sigmoid')\n"
+        "predictor.predict(torch.zeros(1, 1, 4, 4).numpy())\n"
+        "import pladapt\n"
+        "pladapt.recipe('robust')\n"
+        "print(sorted({'lightning', 'torchmetrics'} & sys.modules.keys()))"
+    )
+    run = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert run.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("name", ["paper", "robust"])

@@ -4,12 +4,16 @@ Raises:
     MissingDependencyError: On import, where the extra ``torch`` is not installed.
 """
 
+from importlib.util import find_spec
+
 from pladapt.optional import needs
 
 with needs("torch", "torch", "lightning", "safetensors"):
-    import lightning  # noqa: F401 - asked for here, so that what is missing is said once
-    import safetensors  # noqa: F401 - the same
+    import safetensors  # noqa: F401 - asked for here, so that what is missing is said once
     import torch  # noqa: F401 - the same
+
+    if find_spec("lightning") is None:  # it takes seconds to import, and only training needs it
+        raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
 
 from pladapt.torch.augmentation import (
     Augmentation,

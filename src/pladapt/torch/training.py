@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from pladapt.errors import InputError
 from pladapt.torch.calling import called, explained
 from pladapt.torch.data import Pairs, steps_in_epoch, training_batches, validation_batches
-from pladapt.torch.devices import as_tensor, autocast_type, resolve_device
+from pladapt.torch.devices import as_tensor, resolve_device
 from pladapt.torch.options import TrainingOptions
 from pladapt.torch.predictor import check_logits, evaluating
 from pladapt.torch.preparation import Prepared
-from pladapt.torch.processes import check_team, local_size, rank_and_size, team
-from pladapt.torch.quiet import isolated
+from pladapt.torch.processes import check_team, rank_and_size, team
 from pladapt.torch.rehearsal import check_batch_norm, check_loss
 from pladapt.torch.resume import TrainingState, load_state, save_state
 from pladapt.torch.storage import state_sha256
-from pladapt.torch.task import Recorder, Task, early_stopping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,18 +30,6 @@ if TYPE_CHECKING:
     from pladapt.torch.data import Taught
     from pladapt.torch.resume import Row
     from pladapt.types import Progress, Samples
-
-_PRECISION: Final[dict[torch.dtype | None, Literal["32-true", "16-mixed", "bf16-mixed"]]] = {
-    None: "32-true",
-    torch.float16: "16-mixed",
-    torch.bfloat16: "bf16-mixed",
-}
-
-_SYNC: Final = next(  # what torch 2.15 calls broadcast_buffers
-    name
-    for name in ("forward_sync_buffers", "broadcast_buffers")
-    if name in inspect.signature(nn.parallel.DistributedDataParallel).parameters
-)
 
 
 @dataclass(frozen=True)
@@ -245,52 +226,16 @@ def _train(
     if rank_and_size()[1] > 1 and resolve_device(options.device).type == "cuda":
         synced = nn.SyncBatchNorm.convert_sync_batchnorm
         network = synced(copy.deepcopy(network))  # type: ignore[no-untyped-call]  # torch's
-    task = Task(network, copy.deepcopy(options.loss), options, first).train()
     train = training_batches(taught, size, seed=options.seed, first=first, workers=workers)
     watched = None if held is None else validation_batches(held, size, workers=workers)
-    stopping = None if held is None else early_stopping(options.patience, state.stopping)
-    recorder = Recorder(state, stopping, save or _forget, progress)
-    callbacks: list[pl.Callback] = [recorder] if stopping is None else [stopping, recorder]
-    with isolated():
-        _trainer(options, first, callbacks).fit(task, train, watched)
+    # it takes seconds to import, which all that trains nothing need not wait for
+    from pladapt.torch.loop import run  # noqa: PLC0415
+
+    run(network, (train, watched), options, state, save=save or _forget, progress=progress)
 
 
 def _forget(_: TrainingState) -> None:
     """Keep nothing."""
-
-
-def _trainer(options: TrainingOptions, first: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-    device = resolve_device(options.device)
-    return pl.Trainer(
-        accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        precision=_PRECISION[autocast_type(options.amp, device)],
-        max_epochs=options.epochs - first,
-        gradient_clip_val=options.gradient_clip,
-        callbacks=callbacks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        **_processes(device),
-    )
-
-
-def _processes(device: torch.device) -> dict[str, Any]:
-    """Return Lightning's options for the processes that train together, or for this one."""
-    size = rank_and_size()[1]
-    if size == 1:
-        devices = [device.index] if device.type == "cuda" and device.index is not None else 1
-        return {"devices": devices, "plugins": [LightningEnvironment()]}  # also in a cluster's job
-    # a head that is not taught has no gradient; statistics are averaged by the task
-    unusual: dict[str, Any] = {"find_unused_parameters": True, _SYNC: False}
-    return {
-        "devices": local_size(),
-        "num_nodes": size // local_size(),
-        "strategy": DDPStrategy(**unusual),
-        "plugins": [TorchElasticEnvironment()],
-    }
 
 
 def _result(network: nn.Module, module: nn.Module, state: TrainingState) -> FitResult:
