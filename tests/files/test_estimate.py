@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +103,15 @@ def test_an_estimate_is_an_object_of_json_as_well(folder: Path) -> None:
     assert found["low"] <= found["dsc"] <= found["high"]
     assert [row["group"] for row in found["groups"]] == [f"p{index}" for index in range(10)]
     assert "Estimated DSC 0." in result.stderr
+
+
+def test_masks_beside_the_images_are_warned_of(folder: Path, tmp_path: Path) -> None:
+    for name in ("images", "Masks"):
+        shutil.copytree(folder / "monday", tmp_path / name)
+    model = MODEL.replace(":net", f":net {tmp_path}", 1).replace("^(p", "^.*(p")
+    line = f"estimate {model} --source source.npz"
+    with pytest.warns(UserWarning, match=r"10 of 20 images are in folders .* such as Masks/p0"):
+        assert pladapt(line).exit_code == 0
 
 
 @pytest.mark.parametrize(

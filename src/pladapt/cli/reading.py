@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, Self
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     )
     from pladapt.types import Progress
 
+_OF_MASKS: Final = {"mask", "masks", "label", "labels", "truth", "gt", "annotations"}
 _NAME: Final = "reading.json"
 _RECORDED: Final = (
     "dimensions",
@@ -220,6 +222,7 @@ class Reading(Options):
         from pladapt.files import read_samples  # noqa: PLC0415 - for help
 
         LOG.debug("%d files in %s are read as %s.", len(images.paths), images.root, self)
+        _warn_of_masks(images)
         return read_samples(
             images,
             layout=self.image_layout(),
@@ -253,6 +256,19 @@ class Reading(Options):
         dimensions = 3 if self.dimensions == "3" else 2
         shared = {"dimensions": dimensions, "key": self.key, "max_values": self.max_values}
         return shared | {"resample": spacing_of(self.resample, "--resample")}
+
+
+def _warn_of_masks(images: Files) -> None:
+    """Warn where some of the images are in folders that are called as those of masks are."""
+    files = [path for path in images.paths.values() if isinstance(path, Path)]
+    within = [path.relative_to(images.root) for path in files if images.root in path.parents]
+    found = [path for path in within if _OF_MASKS.intersection(map(str.lower, path.parts[:-1]))]
+    if found:
+        warnings.warn(
+            f"{len(found)} of {len(images.paths)} images are in folders called as those of masks "
+            f"are, such as {found[0]}. If they are masks, give the folder of the images alone.",
+            stacklevel=2,
+        )
 
 
 class Truth(NamedTuple):

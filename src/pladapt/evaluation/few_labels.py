@@ -220,9 +220,7 @@ class FewLabels:
         return best
 
     def _clearly_best(self, one: _Option, other: _Option) -> bool:
-        images = len(one.values)
-        sure = images >= _CUTOFF_IMAGES and one.better(other) == images
-        return sure and one.mean - other.mean > self.margin
+        return one.better(other) == len(one.values) and one.mean - other.mean > self.margin
 
 
 def clearly_better(
@@ -255,7 +253,7 @@ def _has_foreground(sample: LabelledSample) -> bool:
 def _options(name: str, curves: NDArray[np.float64], usual: int, *, cutoffs: bool) -> list[_Option]:
     """Return a candidate at the source's cut-off, and where that may change at its own."""
     plain = _Option(name, usual, curves.mean(axis=1)[:, usual])
-    if not cutoffs or curves.shape[1] > 1:
+    if not cutoffs or curves.shape[1] > 1 or len(curves) < _CUTOFF_IMAGES:
         return [plain]
     curve = curves[:, 0]
     total = curve.sum(axis=0)
