@@ -73,10 +73,10 @@ class Round:
 
     @property
     def scores(self) -> pa.Table:
-        """A row per target sample: its id, group and image's SHA-256, and the selector's columns.
+        """A row per target sample, with the selector's columns.
 
-        They are called ``id``, ``group`` and ``sha256``. The table is read anew each time, but
-        where the run has no folder.
+        The first three are ``id``, ``group`` and ``sha256``, that of the image. The table is read
+        anew each time, but where the run has no folder.
         """
         return read_stored_table(self.stored) if isinstance(self.stored, Path) else self.stored
 
