@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pladapt.data.unique import repeated
 from pladapt.errors import InputError
 from pladapt.evaluation.risk import aurc, risk_coverage, spearman
 from pladapt.functional.overlap import evaluation, truth_rows
@@ -181,7 +182,7 @@ def _quality(samples: pa.Table, metric: str) -> pa.Table:
 
 def _column(scores: pa.Table, name: str) -> pa.Table:
     column = pa.table({"id": scores["id"].cast(pa.string()), name: values(scores, "score")})
-    if pc.count_distinct(column["id"]).as_py() != len(column):
+    if repeated(column["id"]) is not None:
         raise InputError(f"An id is there twice among the scores {name!r}; ids must be unique.")
     return column
 

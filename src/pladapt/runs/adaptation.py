@@ -340,10 +340,10 @@ def _selection(job: Job, number: int, folder: Path) -> Selection:
     path, scores = folder / "selection.parquet", folder / SCORES_FILE
     if is_stored(path):
         return Selection(read_stored_table(path))
-    names = stored_columns(scores).names
+    columns = None
     if by_rules_alone(job.selector):  # of a million rows, what nobody reads takes room
-        names = job.selector.columns(names)
-    read = read_stored_table(scores, names)
+        columns = job.selector.columns(stored_columns(scores).names)
+    read = read_stored_table(scores, columns)
     selection = returned(job.selector.select(read), Selection, job.selector, "select")
     if not selection.table["id"].equals(read["id"]):
         raise InputError(

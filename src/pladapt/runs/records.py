@@ -177,14 +177,12 @@ class RunRecord:
         """Whether the model was adapted, and why, or why not."""
         if self.choice is not None:
             return self.choice.verdict
-        if taught := [each for each in self.rounds if each.stands and each.reviewed is not None]:
-            reason = _taught(taught[-1].reviewed)
-            return Verdict("adapted", f"{reason}; {self.stopped}" if self.stopped else reason)
-        if (ended := self._ended) is not None:
-            reason = f"{ended.reason}; {self.stopped}" if self.stopped else ended.reason
-            return Verdict(ended.outcome, reason)
-        trained = [each.number for each in self.rounds if each.stands]
         stopped = f"; {self.stopped}" if self.stopped else ""
+        if taught := [each for each in self.rounds if each.stands and each.reviewed is not None]:
+            return Verdict("adapted", f"{_taught(taught[-1].reviewed)}{stopped}")
+        if (ended := self._ended) is not None:
+            return Verdict(ended.outcome, f"{ended.reason}{stopped}")
+        trained = [each.number for each in self.rounds if each.stands]
         if trained:
             return Verdict("adapted", f"trained in {_counted(len(trained), 'round')}{stopped}")
         if self.recalibration is not None and self.recalibration.changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import tee
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
@@ -82,8 +83,8 @@ def known_target(
     """
     path = folder / "target.parquet"
     if is_stored(path):
-        places = (place for rows in stored_rows(path, ["position"]) for place in _numbers(rows))
-        check(stored_rows(path, KEYS.names), places)
+        before, again = tee(stored_rows(path, _TARGET.names))
+        check(before, (place for rows in again for place in rows["position"].to_pylist()))
         return target.without(read_left_out(folder))
     leaving_out = target.leaving_out()
 
@@ -107,11 +108,6 @@ def _readable(target: Usable, places: range, leaving_out: LeavingOut) -> list[di
         except Exception as error:  # noqa: BLE001 - of any kind
             leaving_out.leave_out(index, f"[{position}]", error)
     return rows
-
-
-def _numbers(rows: pa.Table) -> list[int]:
-    found: list[int] = rows["position"].to_pylist()
-    return found
 
 
 def tried(
