@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pladapt.errors import MissingDataError
@@ -12,7 +13,7 @@ from pladapt.selection.base import BaseSelector, by_rules_alone
 from pladapt.selection.composition import compose
 from pladapt.selection.recorded import recorded_selector
 from pladapt.selection.rules import Rules
-from pladapt.storage import parquet_errors, read_table, write_table
+from pladapt.storage import parquet_errors, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def select_file(
     given = {option: value for option, value in options.items() if value is not None}
     selects, rules = _selects(found, given)
     columns = selects.columns(names) if by_rules_alone(selects) else names
-    selection = selects.select(read_table(scores, columns))
+    selection = selects.select(_read(scores, columns))
     write_table(selection.table, output)
     return FileSelection(selection, name, rules)
 
@@ -104,6 +105,17 @@ def _selects(
     if rules is not None and by_rules_alone(selector):
         return rules, rules
     return (compose(selector, rules=rules) if given else selector), rules
+
+
+def _read(scores: Path, columns: Sequence[str]) -> pa.Table:
+    """Read some columns, a row group at a time, so that no more is decoded at once."""
+    with (
+        parquet_errors(scores),
+        pq.ParquetFile(scores, page_checksum_verification=True) as file,
+    ):
+        groups = range(file.num_row_groups)
+        read = [file.read_row_group(each, columns, use_threads=False) for each in groups]
+        return pa.concat_tables([file.schema_arrow.empty_table().select(columns), *read])
 
 
 def describe_rules(rules: Rules) -> str:

@@ -28,19 +28,15 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a table, or those of some columns that it has, a row group at a time.
-
-    So no more is decoded at once; and each further thread would keep memory of its own.
+    """Read a table, or those of some columns that it has.
 
     Raises:
         DataError: The file is not a whole parquet file.
     """
     with parquet_errors(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         known = file.schema_arrow.names
-        names = known if columns is None else [name for name in columns if name in known]
-        groups = range(file.num_row_groups)
-        read = [file.read_row_group(each, names, use_threads=False) for each in groups]
-        return pa.concat_tables(read or [file.schema_arrow.empty_table().select(names)])
+        names = None if columns is None else [name for name in columns if name in known]
+        return file.read(names, use_threads=False)  # each thread would keep memory of its own
 
 
 @contextmanager
